@@ -1,1 +1,44 @@
-export {};
+export type { CarriedHeaders, ContextCarrier } from './context/context-carrier.js';
+export { ContextCarriers } from './context/context-carriers.js';
+export { Keyring, type KeyringOptions } from './context/keyring.js';
+export { type Principal, RequestContext } from './context/request-context.js';
+export { CoreModule } from './core.module.js';
+export type { LockstepModuleOptions } from './core.options.js';
+export { type Drainable, type DrainPhase, DrainService } from './drain/drain.service.js';
+export { MemoryRetryScheduler } from './drivers/memory/memory-retry-scheduler.js';
+export { type Duration, type DurationBounds, durationMs } from './duration.js';
+export { ConfigurationError } from './errors/configuration.error.js';
+export {
+  type ErrorField,
+  type ErrorKind,
+  isLockstepError,
+  LockstepError,
+  type LockstepErrorInit,
+} from './errors/lockstep-error.js';
+export { LockstepExceptionFilter } from './errors/lockstep-exception.filter.js';
+export { httpStatusOf, type ProblemDetails, problemDetailsOf, retryAfterSeconds } from './errors/problem-details.js';
+export { StoreUnavailableError, type StoreUnavailableInit } from './errors/store-unavailable.error.js';
+export { attachGuarantee } from './guarantee/attach-guarantee.js';
+export {
+  type Around,
+  GUARANTEE_LAYERS,
+  type Guarantee,
+  type GuaranteeLayer,
+  guaranteesOf,
+  type MethodCall,
+} from './guarantee/guarantee.js';
+export type { AsyncMethod, FitsMethod, GuaranteeDecorator } from './guarantee/method-types.js';
+export { LockstepModule } from './lockstep.module.js';
+export { PeriodicTask, type PeriodicTaskInit } from './loop/periodic-task.js';
+export type { DriverProvider } from './module/driver-provider.js';
+export {
+  RETRY_SCHEDULER,
+  type RetryScheduler,
+  type WakeUp,
+  type WakeUpHandler,
+  type WakeUpSubscription,
+} from './scheduling/retry-scheduler.js';
+export { checkpoint } from './telemetry/checkpoint.js';
+export { type Incident, Incidents } from './telemetry/incidents.js';
+export { count, withSpan } from './telemetry/telemetry.js';
+export { monotonicMs } from './time.js';

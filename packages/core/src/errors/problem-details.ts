@@ -1,0 +1,49 @@
+import type { ErrorKind, LockstepError } from './lockstep-error.js';
+
+/** RFC 9457 problem document of a {@link LockstepError}. `code` and `kind` are for machines, `detail` is for people. */
+export interface ProblemDetails {
+  readonly type: string;
+  readonly title: string;
+  readonly status: number;
+  readonly detail: string;
+  readonly code: string;
+  readonly kind: ErrorKind;
+  readonly retryable: boolean;
+  readonly [field: string]: unknown;
+}
+
+const STATUS: Record<ErrorKind, number> = { busy: 423, unavailable: 503, conflict: 409, unknown: 500, misuse: 500 };
+
+const TITLE: Record<ErrorKind, string> = {
+  busy: 'Somebody else is working on it',
+  unavailable: 'A server that is needed cannot be reached',
+  conflict: 'The request conflicts with the current state',
+  unknown: 'The outcome is unknown',
+  misuse: 'The service is not set up correctly',
+};
+
+/** HTTP status of an error: its own hint, else the one of its kind. */
+export function httpStatusOf(error: LockstepError): number {
+  return error.httpStatus ?? STATUS[error.kind];
+}
+
+/** Seconds for the `Retry-After` header, rounded up, at least 1; undefined where the error does not say. */
+export function retryAfterSeconds(error: LockstepError): number | undefined {
+  return error.retryAfterMs === undefined ? undefined : Math.max(1, Math.ceil(error.retryAfterMs / 1_000));
+}
+
+/** The problem document. A server's misuse says nothing of its inside: the message stays in the log. */
+export function problemDetailsOf(error: LockstepError): ProblemDetails {
+  const status = httpStatusOf(error);
+  const internal = error.kind === 'misuse' && status >= 500;
+  return {
+    ...(internal ? {} : error.fields),
+    type: 'about:blank',
+    title: TITLE[error.kind],
+    status,
+    detail: internal ? TITLE.misuse : error.message,
+    code: error.code,
+    kind: error.kind,
+    retryable: error.retryable,
+  };
+}
