@@ -1,0 +1,3 @@
+export { reportSkipped } from './report-skipped.js';
+export { type PostgresFixture, usePostgres } from './use-postgres.js';
+export { type RedisFixture, useRedis } from './use-redis.js';
