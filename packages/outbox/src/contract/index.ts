@@ -1,0 +1,5 @@
+export {
+  type MessageTransportContract,
+  messageTransportContract,
+  type TransportEnds,
+} from './message-transport.contract.js';
