@@ -1,0 +1,29 @@
+import { BadRequestException, Injectable, type PipeTransform } from '@nestjs/common';
+import type { Product } from './product.js';
+
+const SKU = /^[a-z0-9-]{1,64}$/;
+const MAX_INT = 2_147_483_647;
+
+@Injectable()
+export class SkuPipe implements PipeTransform<unknown, string> {
+  transform(value: unknown): string {
+    if (typeof value === 'string' && SKU.test(value)) return value;
+    throw new BadRequestException('sku must be 1 to 64 of a-z, 0-9 and -');
+  }
+}
+
+@Injectable()
+export class ProductPipe implements PipeTransform<unknown, Omit<Product, 'sku'>> {
+  transform(value: unknown): Omit<Product, 'sku'> {
+    const { name, priceCents, qty } = (value ?? {}) as Partial<Record<keyof Product, unknown>>;
+    if (typeof name !== 'string' || name.length === 0 || name.length > 200) {
+      throw new BadRequestException('name must be a string of 1 to 200 characters');
+    }
+    return { name, priceCents: wholeNumber(priceCents, 'priceCents'), qty: wholeNumber(qty, 'qty') };
+  }
+}
+
+function wholeNumber(value: unknown, field: string): number {
+  if (typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= MAX_INT) return value;
+  throw new BadRequestException(`${field} must be a whole number from 0 to ${MAX_INT}`);
+}

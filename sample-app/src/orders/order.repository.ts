@@ -1,0 +1,41 @@
+import { Sql, type SqlTransaction } from '@lockstep/sql';
+import { Inject, Injectable } from '@nestjs/common';
+import type { Order, PlaceOrder } from './order.js';
+
+const COLUMNS = 'id, sku, qty, total_cents AS "totalCents"';
+
+@Injectable()
+export class OrderRepository {
+  constructor(@Inject(Sql) private readonly sql: Sql) {}
+
+  async findByRequest(buyerId: string, requestId: string): Promise<Order | undefined> {
+    const [order] = await this.sql.query<Order>(
+      `SELECT ${COLUMNS} FROM mall_order WHERE buyer_id = $1 AND request_id = $2`,
+      [buyerId, requestId],
+    );
+    return order;
+  }
+
+  listOf(buyerId: string): Promise<Order[]> {
+    return this.sql.query<Order>(
+      `SELECT ${COLUMNS} FROM mall_order WHERE buyer_id = $1 ORDER BY placed_at DESC LIMIT 100`,
+      [buyerId],
+    );
+  }
+
+  /** Writes the order at the product's price; undefined when this request has its order already. */
+  async insert(
+    tx: SqlTransaction,
+    id: string,
+    { buyerId, requestId, sku, qty }: PlaceOrder,
+  ): Promise<Order | undefined> {
+    const [order] = await tx.query<Order>(
+      `INSERT INTO mall_order (id, buyer_id, request_id, sku, qty, total_cents)
+       SELECT $1::uuid, $2, $3, sku, $5::int, price_cents * $5::int FROM mall_product WHERE sku = $4
+       ON CONFLICT (buyer_id, request_id) DO NOTHING
+       RETURNING ${COLUMNS}`,
+      [id, buyerId, requestId, sku, qty],
+    );
+    return order;
+  }
+}

@@ -1,0 +1,60 @@
+import { randomUUID } from 'node:crypto';
+import { checkpoint } from '@lockstep/core';
+import { DistributedLock } from '@lockstep/lock';
+import { Outbox } from '@lockstep/outbox';
+import { Sql, Transactional } from '@lockstep/sql';
+import { ConflictException, Inject, Injectable } from '@nestjs/common';
+import { StockService } from '../stock/stock.service.js';
+import { ORDER_PLACED, type Order, type OrderPlaced, type PlaceOrder } from './order.js';
+import { OrderRepository } from './order.repository.js';
+
+/** An order together with whose it is: what the message about it needs. */
+interface PlacedOrder extends Order {
+  readonly buyerId: string;
+}
+
+@Injectable()
+export class OrdersService {
+  constructor(
+    @Inject(Sql) private readonly sql: Sql,
+    @Inject(OrderRepository) private readonly orders: OrderRepository,
+    @Inject(StockService) private readonly stock: StockService,
+  ) {}
+
+  /**
+   * The order of a request, placed now or earlier. `@Idempotent` on the route makes repetitions rare; a request whose
+   * first process died after its commit comes here again and gets the order that it has.
+   */
+  async placeOnce(request: PlaceOrder): Promise<Order> {
+    const earlier = await this.orders.findByRequest(request.buyerId, request.requestId);
+    if (earlier) return earlier;
+    const { buyerId: _, ...order } = await this.place(request);
+    checkpoint('mall.order.committed', { order: order.id });
+    return order;
+  }
+
+  /** Stock, order and message in one transaction, one buyer at a time for each product. */
+  @DistributedLock({ key: (request: PlaceOrder) => `sku:${request.sku}`, ttl: '10s', wait: '10s' })
+  @Transactional()
+  @Outbox(ORDER_PLACED, {
+    key: (order: PlacedOrder) => order.id,
+    body: ({ id, buyerId, totalCents }: PlacedOrder): OrderPlaced => ({ orderId: id, buyerId, totalCents }),
+  })
+  async place(request: PlaceOrder): Promise<PlacedOrder> {
+    const tx = this.sql.requireCurrent('placing an order');
+    if (!(await this.stock.take(tx, request.sku, request.qty))) {
+      throw new ConflictException({
+        code: 'SOLD_OUT',
+        message: `There are not ${request.qty} pieces of ${request.sku}`,
+      });
+    }
+    const order = await this.orders.insert(tx, randomUUID(), request);
+    // Rolls the stock back: the twin of this request committed between our look-up and here.
+    if (!order) throw new ConflictException({ code: 'ALREADY_PLACED', message: 'This request has its order already' });
+    return { ...order, buyerId: request.buyerId };
+  }
+
+  listOf(buyerId: string): Promise<Order[]> {
+    return this.orders.listOf(buyerId);
+  }
+}

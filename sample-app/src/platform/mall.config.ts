@@ -1,0 +1,49 @@
+import { ConfigurationError } from '@lockstep/core';
+
+/** Which jobs a process does. One process may do all of them. */
+export type MallRole = 'web' | 'relay' | 'consumer';
+
+export interface MallConfig {
+  readonly databaseUrl: string;
+  /** Without Redis, locks and idempotency live in this one process and BullMQ runs on Postgres. */
+  readonly redisUrl: string | undefined;
+  readonly port: number;
+  readonly roles: ReadonlySet<MallRole>;
+  /** Signs what travels with messages, and keys the fingerprints of requests. */
+  readonly secret: string;
+  /** Lets the warehouse restock. */
+  readonly warehouseToken: string;
+}
+
+const ROLES: readonly MallRole[] = ['web', 'relay', 'consumer'];
+
+/** @throws ConfigurationError naming the variable */
+export function mallConfigFrom(env: NodeJS.ProcessEnv): MallConfig {
+  return {
+    databaseUrl: required(env, 'DATABASE_URL'),
+    redisUrl: env.REDIS_URL || undefined,
+    port: port(env.PORT ?? '3000'),
+    roles: roles(env.MALL_ROLES ?? ROLES.join(',')),
+    secret: required(env, 'MALL_SECRET'),
+    warehouseToken: required(env, 'MALL_WAREHOUSE_TOKEN'),
+  };
+}
+
+function required(env: NodeJS.ProcessEnv, name: string): string {
+  const value = env[name];
+  if (!value) throw new ConfigurationError(`Environment variable ${name} is not set.`);
+  return value;
+}
+
+function port(text: string): number {
+  const value = Number(text);
+  if (Number.isInteger(value) && value >= 0 && value <= 65_535) return value;
+  throw ConfigurationError.option('PORT', text, 'a port number');
+}
+
+function roles(text: string): ReadonlySet<MallRole> {
+  const named = text.split(',').map((role) => role.trim());
+  const unknown = named.find((role) => !(ROLES as readonly string[]).includes(role));
+  if (unknown !== undefined) throw ConfigurationError.option('MALL_ROLES', text, `some of ${ROLES.join(', ')}`);
+  return new Set(named as MallRole[]);
+}

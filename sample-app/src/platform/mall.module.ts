@@ -1,0 +1,64 @@
+import { bullmqTransport } from '@lockstep/bullmq';
+import { LockstepModule, RequestContext } from '@lockstep/core';
+import { IdempotencyModule, memoryIdempotencyStore } from '@lockstep/idempotency';
+import { redisIdempotencyStore } from '@lockstep/idempotency/redis';
+import { LockModule, memoryLockStore } from '@lockstep/lock';
+import { redisLockStore } from '@lockstep/lock/redis';
+import { OutboxModule } from '@lockstep/outbox';
+import { postgresOutboxStore } from '@lockstep/outbox/postgres';
+import { RedisModule } from '@lockstep/redis';
+import { SqlModule } from '@lockstep/sql';
+import { pgDriver } from '@lockstep/sql/postgres';
+import { type DynamicModule, Module } from '@nestjs/common';
+import { AccountsModule } from '../accounts/accounts.module.js';
+import { CatalogModule } from '../catalog/catalog.module.js';
+import { OrdersModule } from '../orders/orders.module.js';
+import { PointsModule } from '../points/points.module.js';
+import { HealthController } from './health.controller.js';
+import type { MallConfig } from './mall.config.js';
+import { MallSchema } from './mall.schema.js';
+
+const NAMESPACE = 'mall';
+
+/** The mall, put together from its configuration. What a process does is decided by its roles. */
+@Module({})
+export class MallModule {
+  static forConfig(config: MallConfig): DynamicModule {
+    return {
+      module: MallModule,
+      imports: [...platform(config), ...shops(config)],
+      controllers: [HealthController],
+      providers: [MallSchema],
+    };
+  }
+}
+
+function platform(config: MallConfig): DynamicModule[] {
+  const { redisUrl, secret } = config;
+  return [
+    LockstepModule.forRoot({ keyring: { current: 'k1', keys: { k1: secret } } }),
+    SqlModule.forRoot({ driver: pgDriver({ url: config.databaseUrl }) }),
+    ...(redisUrl ? [RedisModule.forRoot({ url: redisUrl, namespace: NAMESPACE })] : []),
+    LockModule.forRoot({ store: redisUrl ? redisLockStore() : memoryLockStore() }),
+    IdempotencyModule.forRoot({
+      store: redisUrl ? redisIdempotencyStore() : memoryIdempotencyStore(),
+      scope: () => RequestContext.current()?.principal?.id ?? 'anonymous',
+      secret,
+      lease: '5s',
+    }),
+    OutboxModule.forRoot({
+      store: postgresOutboxStore(),
+      transport: bullmqTransport(
+        redisUrl
+          ? { namespace: NAMESPACE, redis: { url: redisUrl } }
+          : { namespace: NAMESPACE, postgres: { url: config.databaseUrl } },
+      ),
+      origin: NAMESPACE,
+      run: { relay: config.roles.has('relay'), consumers: config.roles.has('consumer') },
+    }),
+  ];
+}
+
+function shops(config: MallConfig): (DynamicModule | typeof OrdersModule)[] {
+  return [AccountsModule, CatalogModule.forWarehouse(config.warehouseToken), OrdersModule, PointsModule];
+}

@@ -1,0 +1,51 @@
+import { ServerNotAvailableError, startPostgres, startRedis } from '@lockstep/testing';
+
+/** The servers that the mall runs on: those of the environment, else embedded ones that end with the program. */
+export interface MallServers {
+  readonly databaseUrl: string;
+  readonly redisUrl: string | undefined;
+  /** What was chosen, a line each. */
+  readonly notes: readonly string[];
+  stop(): Promise<void>;
+}
+
+interface Found {
+  readonly url: string | undefined;
+  readonly note: string;
+  stop(): Promise<void>;
+}
+
+/** @throws ServerNotAvailableError saying what to install when there is no Postgres at all */
+export async function findServers(env: NodeJS.ProcessEnv): Promise<MallServers> {
+  const [postgres, redis] = await Promise.all([findPostgres(env.DATABASE_URL), findRedis(env.REDIS_URL)]);
+  return {
+    databaseUrl: postgres.url,
+    redisUrl: redis.url,
+    notes: [postgres.note, redis.note],
+    stop: async () => {
+      await Promise.all([postgres.stop(), redis.stop()]);
+    },
+  };
+}
+
+async function findPostgres(url: string | undefined): Promise<Found & { readonly url: string }> {
+  if (url) return { url, note: 'Postgres: the one of DATABASE_URL', stop: async () => undefined };
+  const server = await startPostgres({ fsync: true });
+  return {
+    url: await server.createDatabase('mall'),
+    note: `Postgres: embedded, from ${server.located.source}`,
+    stop: () => server.stop(),
+  };
+}
+
+async function findRedis(url: string | undefined): Promise<Found> {
+  if (url) return { url, note: 'Redis: the one of REDIS_URL', stop: async () => undefined };
+  try {
+    const server = await startRedis({ appendonly: 'everysec', args: ['--maxmemory-policy', 'noeviction'] });
+    return { url: server.url, note: `Redis: embedded, from ${server.located.source}`, stop: () => server.stop() };
+  } catch (error) {
+    if (!(error instanceof ServerNotAvailableError)) throw error;
+    const note = 'Redis: none to be had; locks and idempotency live in this process, BullMQ runs on Postgres';
+    return { url: undefined, note, stop: async () => undefined };
+  }
+}

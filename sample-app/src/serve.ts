@@ -1,0 +1,16 @@
+import 'reflect-metadata';
+import { NestFactory } from '@nestjs/core';
+import { mallConfigFrom } from './platform/mall.config.js';
+import { MallModule } from './platform/mall.module.js';
+
+/** One process of the mall, set up by its environment; see `platform/mall.config.ts`. */
+const config = mallConfigFrom(process.env);
+const app = await NestFactory.create(MallModule.forConfig(config), { logger: ['error', 'warn'] });
+app.enableShutdownHooks();
+if (config.roles.has('web')) {
+  await app.listen(config.port, '127.0.0.1');
+  console.log(`mall: listening on ${await app.getUrl()}`);
+} else {
+  await app.init();
+}
+console.log(`mall: ready as ${[...config.roles].join(', ')}`);
