@@ -6,10 +6,11 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 export const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
-const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).devEngines.packageManager;
+export const pnpmVersion = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).devEngines.packageManager
+  .version;
 const env = { ...process.env, TURBO_TELEMETRY_DISABLED: '1', DO_NOT_TRACK: '1' };
 
-/** What each command needs installed: the mall needs no bench peers, the tests need no peers either. */
+/** What each command needs installed, narrow to wide: the mall needs no test tools, the tests need no bench peers. */
 const scopes = {
   demo: ['--filter', '.', '--filter', 'sample-app...'],
   test: ['--filter', '!@lockstep/bench'],
@@ -18,7 +19,12 @@ const scopes = {
 
 /** Runs pnpm and returns its exit code. */
 export function pnpm(args, options = {}) {
-  const result = spawnSync('npx', ['--yes', `pnpm@${version}`, ...args], { cwd: root, stdio: 'inherit', env, ...options });
+  const result = spawnSync('npx', ['--yes', `pnpm@${pnpmVersion}`, ...args], {
+    cwd: root,
+    stdio: 'inherit',
+    env,
+    ...options,
+  });
   if (result.error) throw result.error;
   return result.status ?? 1;
 }
@@ -29,16 +35,29 @@ export function pnpmExec(command, options = {}) {
 }
 
 /** Installs from the lock file unless the same manifests were installed for this scope, or a wider one, before. */
-export function ensureInstalled(scope = 'bench') {
+export function install(scope = 'bench') {
   const stamp = join(root, 'node_modules', '.lockstep-install.json');
   const wanted = manifestsHash();
   const wider = Object.keys(scopes).slice(Object.keys(scopes).indexOf(scope));
   const done = existsSync(stamp) ? JSON.parse(readFileSync(stamp, 'utf8')) : {};
-  if (done.hash === wanted && wider.includes(done.scope)) return;
+  if (done.hash === wanted && wider.includes(done.scope)) return 0;
   const status = pnpm([...scopes[scope], 'install', '--frozen-lockfile']);
-  if (status !== 0) process.exit(status);
+  if (status !== 0) return status;
   mkdirSync(dirname(stamp), { recursive: true });
   writeFileSync(stamp, JSON.stringify({ hash: wanted, scope }));
+  return 0;
+}
+
+/** As `install`, for commands that can do nothing without: ends the process when it fails. */
+export function ensureInstalled(scope) {
+  const status = install(scope);
+  if (status !== 0) process.exit(status);
+}
+
+/** Builds what the filters select, and everything below it; a build that is up to date costs about a second. */
+export function build(...filters) {
+  const selected = filters.map((filter) => `--filter=${filter}`);
+  return pnpmExec(['turbo', 'run', 'build', '--output-logs=errors-only', ...selected]);
 }
 
 function manifestsHash() {
