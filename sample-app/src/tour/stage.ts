@@ -32,8 +32,8 @@ export class Stage {
       },
       ...(options.killAt === undefined ? {} : { killAt: options.killAt }),
     });
-    const [, url] = await this.mall.waitForLine(/listening on (http\S+)/, START_TIMEOUT_MS);
-    this.url = url ?? '';
+    const line = await this.mall.waitForLine(/listening on /, START_TIMEOUT_MS);
+    this.url = line.replace(/^.*listening on /, '');
     await this.mall.waitForLine(/ready as/, START_TIMEOUT_MS);
   }
 
