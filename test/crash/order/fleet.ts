@@ -43,7 +43,6 @@ export class Member {
   }
 
   kill(): void {
-    this.child?.sigstop();
     void this.child?.sigkill();
   }
 
