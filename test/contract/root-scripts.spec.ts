@@ -11,10 +11,10 @@ interface TestCount {
   readonly skipped: number;
 }
 interface VitestScript {
-  countReport(report: object): TestCount;
+  readonly countReport: (report: object) => TestCount;
 }
 interface ReadmeScript {
-  codeBlocks(markdown: string): Iterable<readonly [code: string, line: number]>;
+  readonly codeBlocks: (markdown: string) => Iterable<readonly [code: string, line: number]>;
 }
 
 const script = async <T>(name: string): Promise<T> => (await import(`${root}scripts/lib/${name}.mjs`)) as T;

@@ -1,0 +1,34 @@
+import type { Row } from './row.js';
+
+/** The rows as a table for people; ratios above 1 mean that ours is better. */
+export function humanTable(rows: readonly Row[]): string {
+  const head = ['row', 'unit', 'ours', 'raw', '× raw (95 % low)', '× best peer', 'commands/op', 'extra'];
+  const body = rows.map((row) => [
+    row.name,
+    row.unit,
+    String(row.ours),
+    String(row.raw),
+    `${row.ratioToRaw} (${row.ratioToRawLow})`,
+    String(row.ratioToBestPeer ?? '–'),
+    String(row.commandsPerOp ?? '–'),
+    entries(row.extra),
+  ]);
+  const peers = rows.map((row) => `${row.name} peers: ${entries(row.peers) || 'none'}`);
+  return [...aligned([head, ...body]), ...peers].join('\n');
+}
+
+function aligned(lines: readonly (readonly string[])[]): string[] {
+  const widths = (lines[0] ?? []).map((_, column) => Math.max(...lines.map((line) => line[column]?.length ?? 0)));
+  return lines.map((line) =>
+    line
+      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+      .join('  ')
+      .trimEnd(),
+  );
+}
+
+function entries(record: Readonly<Record<string, number | string>>): string {
+  return Object.entries(record)
+    .map(([key, value]) => `${key} ${value}`)
+    .join(', ');
+}
