@@ -23,18 +23,21 @@ export interface Delivery {
   readonly message: MessageEnvelope;
   /**
    * Starts at 1 and counts every time that this message was handed to a handler since it was accepted, also when the
-   * process died before it answered. Counted per message: the failure of a neighbour in the batch leaves it unchanged.
+   * process died before it answered; only deliveries answered with `postpone` are left out. Counted per message: the
+   * failure of a neighbour in the batch leaves it unchanged.
    */
   readonly attempt: number;
 }
 
 /**
- * What the consumer decided about one delivery. `done` and `dead` end the message for this transport; `retry` brings it
- * back, not before `delayMs` have passed.
+ * What the consumer decided about one delivery. `done` and `dead` end the message for this transport; `retry` and
+ * `postpone` bring it back, not before `delayMs` have passed. `postpone` is for reasons outside of the message (a
+ * database that is down): the delivery is not counted, so that an outage never looks like a poisonous message.
  */
 export type DeliveryOutcome =
   | { readonly outcome: 'done' }
   | { readonly outcome: 'retry'; readonly delayMs: number; readonly error: unknown }
+  | { readonly outcome: 'postpone'; readonly delayMs: number; readonly error: unknown }
   | { readonly outcome: 'dead'; readonly error: unknown };
 
 /**
@@ -76,7 +79,7 @@ export interface TransportSubscription {
  * - The transport never gives a message up by itself and keeps no dead letters: it delivers with a growing `attempt`
  *   until the consumer answers `done` or `dead`. A delivery whose process died or stalled comes back as well, alone if
  *   the transport suspects it of having killed the process.
- * - In a batch, one `retry` affects that message alone: the others are not run again because of it.
+ * - In a batch, one `retry` or `postpone` affects that message alone: the others are not run again because of it.
  * - Messages of one route are delivered in the order in which they were accepted, as far as retries, concurrency and
  *   several processes allow.
  * - `id`, `topic`, `key`, `payload`, `headers` and `publishedAt` arrive as they were given.

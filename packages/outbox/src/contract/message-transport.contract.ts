@@ -137,6 +137,21 @@ function retrying(open: Open, timeoutMs: number): void {
     for (const pause of pauses) expect(pause).toBeGreaterThanOrEqual(55);
   });
 
+  it('brings a postponed message back without counting the delivery', async () => {
+    const { producer, consumer } = await open();
+    const route = newRoute();
+    const answers: DeliveryOutcome[] = [
+      { outcome: 'retry', delayMs: 10, error: new Error('counted') },
+      { outcome: 'postpone', delayMs: 10, error: new Error('the database is down') },
+      { outcome: 'postpone', delayMs: 10, error: new Error('still down') },
+    ];
+    const seen = collect(() => answers.shift() ?? DONE);
+    await consumer.consume(route, seen.handler, ONE_BY_ONE);
+    await producer.publish(route, [newMessage(route.topic)]);
+    await seen.untilCount(4, timeoutMs);
+    expect(seen.deliveries.map(({ attempt }) => attempt)).toEqual([1, 2, 2, 2]);
+  });
+
   it('retries one message of a batch alone', async () => {
     const { producer, consumer } = await open();
     const route = newRoute();
