@@ -1,7 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
-import { chaosArguments } from '../support/chaos-run.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 
@@ -56,21 +55,5 @@ describe.each(['chaos', 'bench'])('npm run %s', (command) => {
     });
     expect(stderr).toMatch(/Unknown area: no-such-area\..*\nAreas: /);
     expect(status).toBe(2);
-  });
-});
-
-describe('the arguments of a chaos program', () => {
-  test('a seed alone runs again what that seed ran', () => {
-    expect(chaosArguments(['--seed', '7'], 30)).toEqual({ seeds: 1, firstSeed: 7, json: false });
-  });
-
-  test('a number of seeds runs that many from a random first one', () => {
-    const { seeds, firstSeed, json } = chaosArguments(['--seeds', '4', '--json'], 30);
-    expect({ seeds, json }).toEqual({ seeds: 4, json: true });
-    expect(firstSeed).toBeGreaterThan(0);
-  });
-
-  test('a number that is none is refused by name', () => {
-    expect(() => chaosArguments(['--seeds', 'many'], 30)).toThrow('--seeds takes a whole number from 1, got many');
   });
 });
