@@ -1,1 +1,7 @@
-export {};
+export type { RedisArgument, RedisClient } from './client/redis-client.js';
+export { RedisScriptError } from './redis.errors.js';
+export { RedisModule } from './redis.module.js';
+export type { RedisModuleOptions } from './redis.options.js';
+export { RedisConnection } from './redis-connection.js';
+export { RedisScript } from './script/redis-script.js';
+export type { ScriptDefinition } from './script/script-definition.js';

@@ -1,0 +1,102 @@
+import type { Incidents } from '@lockstep/core';
+import type { ClientSource } from './client/client-source.js';
+import type { RedisArgument, RedisClient } from './client/redis-client.js';
+import { commandError } from './redis.errors.js';
+import type { ResolvedRedisOptions } from './redis.options.js';
+import { redisKey } from './redis-key.js';
+import { RedisSubscriber } from './redis-subscriber.js';
+import { FlushTick } from './script/flush-tick.js';
+import { RedisScript } from './script/redis-script.js';
+import type { ScriptDefinition } from './script/script-definition.js';
+import { ServerClock } from './server-clock.js';
+import { ServerGate } from './server-gate.js';
+
+/**
+ * The connection of all guarantees to one Redis: scripts whose concurrent calls travel as one, single commands, pushes.
+ * An operation waits for a connection at most the command timeout, so a Redis that is down costs an error, not a boot.
+ */
+export class RedisConnection {
+  readonly namespace: string;
+  readonly isCluster: boolean;
+  private readonly client: RedisClient;
+  private readonly clock = new ServerClock();
+  private readonly tick = new FlushTick();
+  private readonly subscriber: RedisSubscriber;
+  private readonly gate: ServerGate;
+
+  constructor(source: ClientSource, { namespace, commandTimeoutMs }: ResolvedRedisOptions, incidents: Incidents) {
+    this.namespace = namespace;
+    this.isCluster = source.isCluster;
+    this.client = source.open();
+    this.gate = new ServerGate(this.client, this.clock, commandTimeoutMs, incidents);
+    this.subscriber = new RedisSubscriber(() => source.open(), commandTimeoutMs, incidents);
+  }
+
+  /** `<namespace>:<kind>:{<entity>}`: everything about one entity shares a hash slot. Any string is a valid entity. */
+  key(kind: string, entity: string): string {
+    return redisKey(this.namespace, kind, entity);
+  }
+
+  /**
+   * A script whose concurrent calls travel as one. Calls that gather in one tick are sent script by script, in the
+   * order in which the scripts were made here.
+   *
+   * @throws ConfigurationError when the Lua function does not take what the definition declares
+   */
+  script<Item, Result>(definition: ScriptDefinition<Item, Result>): RedisScript<Item, Result> {
+    const { isCluster, tick, clock } = this;
+    const command = this.sendCommand.bind(this);
+    return new RedisScript(definition, { isCluster, tick, clock, command });
+  }
+
+  /**
+   * Sends one command.
+   *
+   * @param operation what it is for, as errors shall say
+   * @throws StoreUnavailableError `not-applied` when it was never sent or refused, else `unknown`
+   * @throws ConfigurationError while the server is older than supported
+   */
+  async command(operation: string, command: string, ...args: RedisArgument[]): Promise<unknown> {
+    try {
+      return await this.sendCommand(operation, command, args);
+    } catch (error) {
+      throw commandError(operation, error);
+    }
+  }
+
+  /** The server's clock in milliseconds since 1970, as estimated here; see {@link serverTimeBoundMs}. */
+  serverTimeMs(): number {
+    return this.clock.nowMs();
+  }
+
+  /** By how much {@link serverTimeMs} may be wrong; Infinity before the first connection. */
+  serverTimeBoundMs(): number {
+    return this.clock.errorBoundMs();
+  }
+
+  /**
+   * Hears what is published on a channel, over a connection that all subscriptions of this process share. Delivery is
+   * at most once: `onResubscribed` tells that messages may have been missed.
+   *
+   * @returns ends the subscription; never rejects
+   * @throws StoreUnavailableError when the server has not confirmed within the command timeout
+   */
+  subscribe(
+    channel: string,
+    onMessage: (message: string) => void,
+    onResubscribed: () => void = () => undefined,
+  ): Promise<() => Promise<void>> {
+    return this.subscriber.subscribe(channel, { onMessage, onResubscribed });
+  }
+
+  /** Drops both connections; whatever is in flight gets `unknown`. */
+  async close(): Promise<void> {
+    this.subscriber.close();
+    this.client.disconnect();
+  }
+
+  private async sendCommand(operation: string, command: string, args: RedisArgument[]): Promise<unknown> {
+    if (!this.gate.isOpen) await this.gate.pass(operation);
+    return this.client.call(command, args);
+  }
+}

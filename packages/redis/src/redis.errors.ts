@@ -1,0 +1,48 @@
+import { isLockstepError, LockstepError, StoreUnavailableError } from '@lockstep/core';
+
+/** A script raised an error for one item: a key of a foreign type, a server that is out of memory. */
+export class RedisScriptError extends LockstepError {
+  constructor(script: string, cause: Error) {
+    super({
+      code: 'REDIS_SCRIPT_FAILED',
+      kind: 'unknown',
+      message: `Redis script ${script} failed: ${cause.message}`,
+      cause,
+      fields: { script },
+    });
+  }
+}
+
+/** Refusals that the server gives before it executes anything, because it cannot or may not serve just now. */
+const REFUSED =
+  /^(LOADING|READONLY|CLUSTERDOWN|MASTERDOWN|TRYAGAIN|MOVED|ASK|BUSY|OOM|MISCONF|NOREPLICAS|NOAUTH|NOPERM|WRONGPASS) /;
+/** ioredis, with the offline queue off, before anything is written. */
+const NEVER_SENT = /^(Stream isn't writeable|Cluster isn't ready)/;
+
+export function isReplyError(error: unknown): error is Error {
+  return error instanceof Error && error.name === 'ReplyError';
+}
+
+/** Whether the server does not know the script: then it has not executed anything either. */
+export function isUnknownScript(error: unknown): boolean {
+  return isReplyError(error) && error.message.startsWith('NOSCRIPT');
+}
+
+/** The error of a command as a whole. */
+export function commandError(operation: string, cause: unknown): LockstepError {
+  if (isLockstepError(cause)) return cause;
+  const message = cause instanceof Error ? cause.message : String(cause);
+  const notApplied = isReplyError(cause) ? REFUSED.test(message) : NEVER_SENT.test(message);
+  return new StoreUnavailableError({
+    store: 'redis',
+    operation,
+    outcome: notApplied ? 'not-applied' : 'unknown',
+    cause,
+  });
+}
+
+/** The error of one item of a script call. */
+export function itemError(script: string, cause: Error): LockstepError {
+  if (!REFUSED.test(cause.message)) return new RedisScriptError(script, cause);
+  return new StoreUnavailableError({ store: 'redis', operation: script, outcome: 'unknown', cause });
+}

@@ -1,0 +1,22 @@
+/**
+ * A Lua function that handles one item, as TypeScript sees it. The `.lua` file defines `local function one(…)` with
+ * {@link keyCount} keys and then {@link argCount} arguments (all of them strings), after a header that states purpose,
+ * KEYS, ARGV with units, and what it returns. It may use the server's clock as `now_us` and `now_ms`.
+ */
+export interface ScriptDefinition<Item, Result> {
+  /** For errors and metrics: `lock.acquire`. */
+  readonly name: string;
+  readonly source: URL;
+  readonly keyCount: number;
+  readonly argCount: number;
+  /** Exactly `keyCount` keys, all in one hash slot. */
+  keys(item: Item): readonly string[];
+  /** Exactly `argCount` arguments. */
+  args(item: Item): readonly (string | number)[];
+  /**
+   * The meaning of what the function returned. A reply that makes no sense should throw.
+   *
+   * @param serverMs the server's clock when the call ran, in milliseconds
+   */
+  read(reply: unknown, serverMs: number): Result;
+}

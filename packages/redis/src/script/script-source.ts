@@ -1,0 +1,44 @@
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { ConfigurationError } from '@lockstep/core';
+
+const FRAME = new URL('../lua/batch.lua', import.meta.url);
+const SIGNATURE = /^local function one\(([^)]*)\)/m;
+
+export interface ScriptShape {
+  readonly name: string;
+  readonly source: URL;
+  readonly keyCount: number;
+  readonly argCount: number;
+}
+
+/** The Lua text that is sent, and the name under which a server remembers it. */
+export interface ScriptSource {
+  readonly text: string;
+  readonly sha: string;
+}
+
+/**
+ * Puts the per-item function of a `.lua` file into the frame that calls it for every item.
+ *
+ * @throws ConfigurationError when the function does not take what the definition says
+ */
+export function loadScript(shape: ScriptShape): ScriptSource {
+  const { name, keyCount, argCount } = shape;
+  const item = readFileSync(shape.source, 'utf8');
+  const taken = SIGNATURE.exec(item)?.[1]?.split(',').length;
+  if (keyCount < 1 || taken !== keyCount + argCount) {
+    throw new ConfigurationError(
+      `Redis script ${name} is declared with ${keyCount} keys and ${argCount} arguments, ` +
+        `but its function one() takes ${taken ?? 'nothing'}.`,
+    );
+  }
+  const keys = Array.from({ length: keyCount }, (_, index) => `KEYS[k + ${index + 1}]`);
+  const args = Array.from({ length: argCount }, (_, index) => `ARGV[a + ${index + 1}]`);
+  const text = readFileSync(FRAME, 'utf8')
+    .replace('KEYS_PER_ITEM', String(keyCount))
+    .replace('ARGS_PER_ITEM', String(argCount))
+    .replace('ITEM_CALL', ['one', ...keys, ...args].join(', '))
+    .replace('--<item>', () => item);
+  return { text, sha: createHash('sha1').update(text).digest('hex') };
+}

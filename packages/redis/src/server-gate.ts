@@ -1,0 +1,79 @@
+import { ConfigurationError, type Incidents, StoreUnavailableError } from '@lockstep/core';
+import { becomesReady } from './client/client-readiness.js';
+import type { RedisClient } from './client/redis-client.js';
+import { checkServer } from './server-check.js';
+import type { ServerClock } from './server-clock.js';
+
+/**
+ * Lets operations through to a server that is there and fit.
+ *
+ * ```
+ * connecting --ready--> checking --fit--> open --connection lost--> connecting
+ *                       checking --too old--> refusing --connection lost--> connecting
+ *                       checking --no answer--> (checked again by the next operation)
+ * ```
+ */
+export class ServerGate {
+  /** True while nothing needs to be awaited: the way of nearly every operation. */
+  isOpen = false;
+  private checking: Promise<void> | undefined;
+
+  constructor(
+    private readonly client: RedisClient,
+    private readonly clock: ServerClock,
+    private readonly timeoutMs: number,
+    private readonly incidents: Incidents,
+  ) {
+    client.on('error', (cause) => this.report('the connection failed', cause));
+    client.on('close', () => this.shut());
+    client.on('ready', () => this.checkAhead());
+  }
+
+  /**
+   * @throws StoreUnavailableError `not-applied` when no server answers within the command timeout
+   * @throws ConfigurationError when the server is older than supported
+   */
+  async pass(operation: string): Promise<void> {
+    try {
+      if (!(await becomesReady(this.client, this.timeoutMs))) throw new Error('there is no connection');
+      await this.check();
+    } catch (cause) {
+      if (cause instanceof ConfigurationError) throw cause;
+      throw new StoreUnavailableError({ store: 'redis', operation, outcome: 'not-applied', cause });
+    }
+  }
+
+  /** One check for a connection; one that got no answer is made again. */
+  private check(): Promise<void> {
+    this.checking ??= this.checkOnce();
+    return this.checking;
+  }
+
+  private async checkOnce(): Promise<void> {
+    const refusal = await this.lookAtServer();
+    if (refusal) throw refusal;
+    this.isOpen = this.client.status === 'ready';
+  }
+
+  private async lookAtServer(): Promise<ConfigurationError | undefined> {
+    try {
+      return await checkServer(this.client, this.clock, this.incidents);
+    } catch (cause) {
+      this.checking = undefined;
+      throw cause;
+    }
+  }
+
+  private checkAhead(): void {
+    this.check().catch((cause: unknown) => this.report('the server could not be checked', cause));
+  }
+
+  private shut(): void {
+    this.isOpen = false;
+    this.checking = undefined;
+  }
+
+  private report(message: string, cause: unknown): void {
+    this.incidents.report({ code: 'REDIS_CONNECTION', source: 'redis.connection', message, cause });
+  }
+}
