@@ -1,1 +1,25 @@
-export {};
+export type { MigrationSet } from './migrations/migration-set.js';
+export {
+  CommitOutcomeUnknownError,
+  MessageIdInvalidError,
+  MigrationError,
+  TransactionAbortedError,
+  TransactionEndedError,
+  TransactionMisuseError,
+  TransactionRequiredError,
+} from './sql.errors.js';
+export { SqlModule } from './sql.module.js';
+export type { SqlModuleDrivers } from './sql.module-definition.js';
+export type { MigrationMode, Propagation, SqlModuleOptions, TransactionOptions } from './sql.options.js';
+export { Sql } from './sql.service.js';
+export {
+  type BeginOptions,
+  type IsolationLevel,
+  type MigrationStatements,
+  SQL_DRIVER,
+  type SqlDriver,
+  type SqlSession,
+} from './sql-driver.js';
+export type { SqlDialect, SqlTransaction } from './sql-transaction.js';
+export { TRANSACTION_BRIDGE, type TransactionBridge } from './transaction-bridge.js';
+export { Transactional } from './transactional.decorator.js';

@@ -1,0 +1,161 @@
+import { checkpoint } from '@lockstep/core';
+import { runInSavepoint } from './savepoint.js';
+import {
+  CommitOutcomeUnknownError,
+  TransactionAbortedError,
+  TransactionEndedError,
+  TransactionMisuseError,
+} from './sql.errors.js';
+import type { IsolationLevel, SqlSession } from './sql-driver.js';
+import type { SqlDialect, SqlTransaction } from './sql-transaction.js';
+import type { SavepointScope, TransactionContext } from './transaction-context.js';
+
+type State = 'active' | 'committing' | 'committed' | 'rolled-back' | 'unknown';
+
+const TRANSACTION_SCOPE: SavepointScope = 0;
+
+/**
+ * A transaction that this package has begun and will end.
+ *
+ * ```
+ * active --fn and beforeCommit hooks done--> committing --answer--> committed --> afterCommit hooks
+ *                                            committing --refused | answered by ROLLBACK--> rolled-back
+ *                                            committing --answer lost--> unknown
+ * active --fn or a hook rejected--> rolled-back
+ * ```
+ * In every state but `active` each use is a `TransactionEndedError`. Savepoints form a stack: hooks that were
+ * registered in one are cut off with it, and statements are taken only from the code that runs in the innermost one.
+ */
+export class ActiveTransaction implements SqlTransaction {
+  private state: State = 'active';
+  private readonly openScopes: SavepointScope[] = [TRANSACTION_SCOPE];
+  private lastScope = TRANSACTION_SCOPE;
+  private readonly beforeHooks: (() => Promise<void>)[] = [];
+  private readonly afterHooks: (() => void)[] = [];
+  private firstFailure: unknown;
+
+  constructor(
+    private readonly session: SqlSession,
+    private readonly context: TransactionContext,
+    readonly dialect: SqlDialect,
+    readonly isolation: IsolationLevel | undefined,
+  ) {}
+
+  /**
+   * Runs `fn` and the hooks before the commit in this transaction, and ends it. Resolves only after a known commit.
+   *
+   * @returns what `fn` gave, and what is to be called now that the commit is known
+   */
+  async run<T>(fn: () => Promise<T>): Promise<{ readonly value: T; readonly afterCommit: readonly (() => void)[] }> {
+    let value: T;
+    try {
+      value = await this.context.run(this, TRANSACTION_SCOPE, async () => this.work(fn));
+    } catch (error) {
+      this.state = 'rolled-back';
+      await this.session.rollback();
+      throw error;
+    }
+    await this.commit();
+    return { value, afterCommit: this.afterHooks };
+  }
+
+  async query<Row>(text: string, params: readonly unknown[] = []): Promise<Row[]> {
+    this.assertUsable();
+    return this.noting(this.session.query<Row>(text, params));
+  }
+
+  async execute(text: string, params: readonly unknown[] = []): Promise<number> {
+    this.assertUsable();
+    return this.noting(this.session.execute(text, params));
+  }
+
+  beforeCommit(fn: () => Promise<void>): void {
+    this.assertUsable();
+    this.beforeHooks.push(fn);
+  }
+
+  afterCommit(fn: () => void): void {
+    this.assertUsable();
+    this.afterHooks.push(fn);
+  }
+
+  async savepoint<T>(fn: () => Promise<T>): Promise<T> {
+    this.assertUsable();
+    this.lastScope += 1;
+    const scope = this.lastScope;
+    const marks = { before: this.beforeHooks.length, after: this.afterHooks.length, failure: this.firstFailure };
+    this.openScopes.push(scope);
+    try {
+      return await runInSavepoint(
+        (statement) => this.session.execute(statement, []),
+        `lockstep_${scope}`,
+        () => this.context.run(this, scope, async () => this.insideSavepoint(scope, fn)),
+        () => this.firstFailure,
+      );
+    } catch (error) {
+      this.beforeHooks.length = marks.before;
+      this.afterHooks.length = marks.after;
+      this.firstFailure = marks.failure;
+      throw error;
+    } finally {
+      const at = this.openScopes.indexOf(scope);
+      if (at >= 0) this.openScopes.length = at;
+    }
+  }
+
+  /** @throws TransactionEndedError, TransactionMisuseError when the calling code may not use it now */
+  assertUsable(): void {
+    if (this.state !== 'active') throw new TransactionEndedError(this.state);
+    const scope = this.context.scopeOf(this);
+    if (scope === undefined || scope === this.openScopes.at(-1)) return;
+    throw new TransactionMisuseError(
+      this.openScopes.includes(scope)
+        ? 'A savepoint of this transaction is open; what is done outside of it now would be undone with it. Await it.'
+        : 'The savepoint that this code runs in has ended. Await everything that belongs to it.',
+    );
+  }
+
+  private async work<T>(fn: () => Promise<T>): Promise<T> {
+    const value = await fn();
+    // A hook may register another one.
+    for (let index = 0; ; index += 1) {
+      const hook = this.beforeHooks[index];
+      if (!hook) break;
+      await hook();
+    }
+    this.assertUsable();
+    return value;
+  }
+
+  private async insideSavepoint<T>(scope: SavepointScope, fn: () => Promise<T>): Promise<T> {
+    const value = await fn();
+    if (this.openScopes.at(-1) !== scope) {
+      throw new TransactionMisuseError('A savepoint inside this one is still open. Await it.');
+    }
+    return value;
+  }
+
+  private async commit(): Promise<void> {
+    this.state = 'committing';
+    checkpoint('sql.commit.before');
+    let outcome: 'committed' | 'rolled-back';
+    try {
+      outcome = await this.session.commit();
+    } catch (error) {
+      this.state = error instanceof CommitOutcomeUnknownError ? 'unknown' : 'rolled-back';
+      throw error;
+    }
+    this.state = outcome;
+    if (outcome === 'rolled-back') throw new TransactionAbortedError(this.firstFailure);
+    checkpoint('sql.commit.after');
+  }
+
+  private async noting<T>(statement: Promise<T>): Promise<T> {
+    try {
+      return await statement;
+    } catch (error) {
+      this.firstFailure ??= error;
+      throw error;
+    }
+  }
+}

@@ -1,0 +1,69 @@
+import { StoreUnavailableError } from '@lockstep/core';
+import { lastResult, type PgPoolClient, type PgResult } from './pg-client.js';
+import { endsConnection, PgConnectionLostError, PgTimeoutError } from './pg-errors.js';
+import { StatementQueue } from './statement-queue.js';
+
+/**
+ * A client on loan from the pool. open → given back | destroyed: it is destroyed when it has failed or when a statement
+ * got no answer in time, because an answer that comes later would be taken for that of the next statement.
+ */
+export class PgConnection {
+  private readonly queue = new StatementQueue();
+  private failure: Error | undefined;
+  // While it is on loan nobody else listens, and an 'error' event without a listener ends the process.
+  private readonly onError = (error: Error): void => this.condemn(error);
+
+  constructor(private readonly client: PgPoolClient) {
+    client.on('error', this.onError);
+  }
+
+  /** The connection is gone; whatever is sent now is refused. */
+  get isLost(): boolean {
+    return this.failure !== undefined;
+  }
+
+  /** Rejects with what `pg` threw, or `PgTimeoutError`. */
+  run(text: string, params: readonly unknown[], timeoutMs: number): Promise<PgResult> {
+    return this.queue.add(() => this.send(text, params, timeoutMs));
+  }
+
+  /** Its state is in doubt: it will be closed instead of being used again. */
+  condemn(reason: Error): void {
+    this.failure ??= reason;
+  }
+
+  giveBack(): void {
+    // In this order: the pool puts its own listener on before ours goes.
+    this.client.release(this.failure);
+    this.client.removeListener('error', this.onError);
+  }
+
+  private async send(text: string, params: readonly unknown[], timeoutMs: number): Promise<PgResult> {
+    if (this.failure) throw new PgConnectionLostError(this.failure);
+    try {
+      return lastResult(await within(timeoutMs, this.client.query(text, [...params])));
+    } catch (error) {
+      if (endsConnection(error)) this.condemn(error);
+      throw error;
+    }
+  }
+}
+
+/** Rejects with `PgTimeoutError` when `answer` does not settle in time; what it does later is of no interest then. */
+export async function within<T>(timeoutMs: number, answer: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new PgTimeoutError(timeoutMs)), timeoutMs);
+  });
+  try {
+    return await Promise.race([answer, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** The error for a caller: an outage in the terms of the house, everything else as it is. */
+export function asStoreError(error: unknown, operation: string, outcome: 'not-applied' | 'unknown'): unknown {
+  if (!endsConnection(error)) return error;
+  return new StoreUnavailableError({ store: 'postgres', operation, outcome, cause: error });
+}

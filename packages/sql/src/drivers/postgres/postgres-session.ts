@@ -1,0 +1,76 @@
+import type { Incidents } from '@lockstep/core';
+import { CommitOutcomeUnknownError } from '../../sql.errors.js';
+import type { BeginOptions, SqlSession } from '../../sql-driver.js';
+import type { PgResult } from './pg-client.js';
+import { asStoreError, type PgConnection, within } from './pg-connection.js';
+import { isCommitRefusal, PgConnectionLostError } from './pg-errors.js';
+
+/** One transaction on one connection. open → ended by commit or rollback; the connection goes back in either case. */
+export class PostgresSession implements SqlSession {
+  private constructor(
+    private readonly connection: PgConnection,
+    private readonly options: BeginOptions,
+    private readonly incidents: Incidents,
+  ) {}
+
+  /** Takes the connection over, also when BEGIN fails. */
+  static async begin(connection: PgConnection, options: BeginOptions, incidents: Incidents): Promise<PostgresSession> {
+    const level = options.isolation === undefined ? '' : ` ISOLATION LEVEL ${options.isolation.toUpperCase()}`;
+    try {
+      await connection.run(`BEGIN${level}`, [], options.commandTimeoutMs);
+    } catch (error) {
+      connection.giveBack();
+      throw asStoreError(error, 'sql.begin', 'not-applied');
+    }
+    return new PostgresSession(connection, options, incidents);
+  }
+
+  async query<Row>(text: string, params: readonly unknown[]): Promise<Row[]> {
+    return (await this.run(text, params)).rows as Row[];
+  }
+
+  async execute(text: string, params: readonly unknown[]): Promise<number> {
+    return (await this.run(text, params)).rowCount ?? 0;
+  }
+
+  async commit(): Promise<'committed' | 'rolled-back'> {
+    try {
+      const { command } = await this.connection.run('COMMIT', [], this.options.commitTimeoutMs);
+      // After a failed statement Postgres answers COMMIT with success and the tag ROLLBACK.
+      return command === 'COMMIT' ? 'committed' : 'rolled-back';
+    } catch (error) {
+      if (error instanceof PgConnectionLostError) throw asStoreError(error, 'sql.commit', 'not-applied');
+      throw isCommitRefusal(error) ? error : new CommitOutcomeUnknownError(error);
+    } finally {
+      this.connection.giveBack();
+    }
+  }
+
+  async rollback(): Promise<void> {
+    const { commandTimeoutMs } = this.options;
+    try {
+      // Bounded as a whole: it waits for its turn behind statements that nobody awaits any more.
+      if (!this.connection.isLost)
+        await within(commandTimeoutMs, this.connection.run('ROLLBACK', [], commandTimeoutMs));
+    } catch (cause) {
+      this.connection.condemn(cause as Error);
+      this.incidents.report({
+        code: 'SQL_ROLLBACK_FAILED',
+        source: 'sql.postgres',
+        message: 'ROLLBACK got no answer; the connection is closed, and the server rolls back by itself',
+        cause,
+      });
+    } finally {
+      this.connection.giveBack();
+    }
+  }
+
+  private async run(text: string, params: readonly unknown[]): Promise<PgResult> {
+    try {
+      return await this.connection.run(text, params, this.options.statementTimeoutMs);
+    } catch (error) {
+      // Without COMMIT the server rolls back when the connection goes.
+      throw asStoreError(error, 'sql.statement', 'not-applied');
+    }
+  }
+}

@@ -1,0 +1,11 @@
+/** Runs statements of one connection one after the other, in the order in which they came; `pg` itself stops doing so. */
+export class StatementQueue {
+  private last: Promise<unknown> = Promise.resolve();
+
+  /** Settles like `statement`, which starts when all before it have settled, however they did. */
+  add<T>(statement: () => Promise<T>): Promise<T> {
+    const turn = this.last.then(statement, statement);
+    this.last = turn;
+    return turn;
+  }
+}

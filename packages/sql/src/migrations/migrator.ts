@@ -1,0 +1,107 @@
+import { MigrationError } from '../sql.errors.js';
+import type { MigrationMode } from '../sql.options.js';
+import type { MigrationStatements } from '../sql-driver.js';
+import type { SqlTransaction } from '../sql-transaction.js';
+import { type Migration, type MigrationSet, readMigrations } from './migration-set.js';
+
+/** How the migrator reaches the database. */
+export interface MigrationConnection {
+  query<Row>(text: string, params?: readonly unknown[]): Promise<Row[]>;
+  /** A transaction of its own, whatever is open around. */
+  transaction<T>(fn: (tx: SqlTransaction) => Promise<T>): Promise<T>;
+}
+
+type Query = SqlTransaction['query'];
+
+interface AppliedRow {
+  readonly version: string;
+  readonly file: string;
+  readonly checksum: string;
+}
+
+const SELECT_APPLIED = `SELECT CAST(version AS CHAR(10)) AS version, file, checksum FROM lockstep_migrations
+  WHERE set_name = $1 ORDER BY lockstep_migrations.version`;
+
+/**
+ * Brings the tables of a package up to its files, exactly once however many processes start together: whoever finds
+ * something missing takes the database-wide lock, looks again, and applies what is still missing in the same
+ * transaction. A process that finds nothing missing takes no lock and writes nothing.
+ */
+export class Migrator {
+  private readonly done = new Map<string, Promise<void>>();
+
+  constructor(
+    private readonly mode: MigrationMode,
+    private readonly statements: MigrationStatements,
+    private readonly connection: MigrationConnection,
+  ) {}
+
+  /** At most once per set at a time; a failure is not remembered, so that the next caller tries again. */
+  ensure(set: MigrationSet): Promise<void> {
+    const known = this.done.get(set.name);
+    if (known) return known;
+    const attempt = this.migrate(set);
+    this.done.set(set.name, attempt);
+    attempt.catch(() => this.done.delete(set.name));
+    return attempt;
+  }
+
+  private async migrate(set: MigrationSet): Promise<void> {
+    if (this.mode === 'off') return;
+    const migrations = await readMigrations(set);
+    const pending = await this.pending(set, migrations, (text, params) => this.connection.query(text, params));
+    const first = pending[0];
+    if (!first) return;
+    if (this.mode === 'verify') {
+      throw new MigrationError(
+        set.name,
+        `${first.file} has not been applied to this database. Apply it, or set the option migrations to 'auto'.`,
+        first.file,
+      );
+    }
+    await this.connection.transaction((tx) => this.applyLocked(tx, set, migrations));
+  }
+
+  private async applyLocked(tx: SqlTransaction, set: MigrationSet, migrations: readonly Migration[]): Promise<void> {
+    const { lock, unlock, createTable } = this.statements;
+    await tx.query(lock);
+    try {
+      await tx.execute(createTable);
+      for (const migration of await this.pending(set, migrations, tx.query.bind(tx))) await apply(tx, set, migration);
+    } finally {
+      if (unlock) await tx.query(unlock);
+    }
+  }
+
+  /** What is still to be applied. @throws MigrationError when what was applied is not what the files say */
+  private async pending(set: MigrationSet, migrations: readonly Migration[], query: Query): Promise<Migration[]> {
+    const exists = await query(this.statements.findTable);
+    const applied = exists.length === 0 ? [] : await query<AppliedRow>(SELECT_APPLIED, [set.name]);
+    for (const row of applied) this.compare(set, migrations[Number(row.version) - 1], row, migrations.length);
+    return migrations.slice(applied.length);
+  }
+
+  private compare(set: MigrationSet, migration: Migration | undefined, row: AppliedRow, known: number): void {
+    if (!migration) {
+      throw new MigrationError(
+        set.name,
+        `${row.file} was applied to this database, but the installed package has only ${known} files. ` +
+          'The database was migrated by a newer version, or the file is missing.',
+        row.file,
+      );
+    }
+    if (migration.file !== row.file || migration.checksum !== row.checksum) {
+      throw new MigrationError(set.name, `${row.file} was changed after it had been applied.`, row.file);
+    }
+  }
+}
+
+async function apply(tx: SqlTransaction, set: MigrationSet, migration: Migration): Promise<void> {
+  await tx.execute(migration.statements);
+  await tx.execute('INSERT INTO lockstep_migrations (set_name, version, file, checksum) VALUES ($1, $2, $3, $4)', [
+    set.name,
+    migration.version,
+    migration.file,
+    migration.checksum,
+  ]);
+}

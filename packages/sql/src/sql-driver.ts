@@ -1,0 +1,68 @@
+import type { SqlDialect } from './sql-transaction.js';
+
+/** Isolation levels that every supported server has. */
+export type IsolationLevel = 'read committed' | 'repeatable read' | 'serializable';
+
+export interface BeginOptions {
+  /** The server's default where it is undefined. */
+  readonly isolation: IsolationLevel | undefined;
+  /** For a connection, for BEGIN and for ROLLBACK. */
+  readonly commandTimeoutMs: number;
+  /** For each statement inside the transaction. */
+  readonly statementTimeoutMs: number;
+  readonly commitTimeoutMs: number;
+}
+
+/** The statements around a migration that differ between servers. */
+export interface MigrationStatements {
+  /** Gives at least one row when the table `lockstep_migrations` exists. */
+  readonly findTable: string;
+  readonly createTable: string;
+  /** Waits until no other process migrates this database. Held to the end of the transaction, or until `unlock`. */
+  readonly lock: string;
+  /** Where the end of a transaction does not release the lock. */
+  readonly unlock?: string;
+}
+
+/**
+ * Port: a database that can be talked to.
+ *
+ * Contract:
+ * - Nothing connects before the first call, and after an outage the next call finds the server again by itself.
+ * - A connection that cannot be had in time is a `StoreUnavailableError` with outcome `not-applied`. One that arrives
+ *   late is given back.
+ * - A statement outside a transaction that got no answer in time is a `StoreUnavailableError` with outcome `unknown`.
+ * - Every other error of the database passes by identity.
+ * - A server that is older than supported is a `ConfigurationError` at the first connection.
+ * - Failures of idle connections are reported as incidents, never thrown into the air.
+ */
+export interface SqlDriver {
+  readonly dialect: SqlDialect;
+  readonly migrations: MigrationStatements;
+  begin(options: BeginOptions): Promise<SqlSession>;
+  query<Row>(text: string, params: readonly unknown[], timeoutMs: number): Promise<Row[]>;
+  execute(text: string, params: readonly unknown[], timeoutMs: number): Promise<number>;
+  /** Closes what the driver opened itself; connections that were given to it stay their owner's. */
+  close(): Promise<void>;
+}
+
+/**
+ * Port: the connection of one transaction, from BEGIN to its end. Ends exactly once, by `commit` or `rollback`; then
+ * the connection is given back, or destroyed if its state is in doubt.
+ */
+export interface SqlSession {
+  query<Row>(text: string, params: readonly unknown[]): Promise<Row[]>;
+  execute(text: string, params: readonly unknown[]): Promise<number>;
+  /**
+   * `rolled-back`: the server answered COMMIT by rolling back, because an earlier statement had failed.
+   *
+   * @throws CommitOutcomeUnknownError when COMMIT was sent and its answer was lost
+   * @throws StoreUnavailableError when the connection was gone before COMMIT could be sent: nothing was applied
+   * @throws the database's own error when it refused to commit: nothing was applied
+   */
+  commit(): Promise<'committed' | 'rolled-back'>;
+  /** Never rejects: a rollback that cannot be said is done by the server when the connection closes. */
+  rollback(): Promise<void>;
+}
+
+export const SQL_DRIVER = Symbol('@lockstep/sql:SQL_DRIVER');

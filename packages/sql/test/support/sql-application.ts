@@ -1,0 +1,32 @@
+import { CoreModule, Incidents } from '@lockstep/core';
+import { Sql, SqlModule, type SqlModuleOptions } from '@lockstep/sql';
+import { pgDriver } from '@lockstep/sql/postgres';
+import type { ModuleMetadata } from '@nestjs/common';
+import { Test, type TestingModule } from '@nestjs/testing';
+
+export interface SqlApplication {
+  readonly app: TestingModule;
+  readonly sql: Sql;
+  /** Codes of the incidents so far. */
+  readonly incidents: readonly string[];
+}
+
+export interface SqlApplicationOptions extends SqlModuleOptions {
+  readonly url: string;
+  readonly maxConnections?: number;
+  readonly providers?: ModuleMetadata['providers'];
+}
+
+/** A Nest application on the database at `url`. */
+export async function startSql(options: SqlApplicationOptions): Promise<SqlApplication> {
+  const { url, maxConnections = 4, providers = [], ...rest } = options;
+  const app = await Test.createTestingModule({
+    imports: [CoreModule, SqlModule.forRoot({ driver: pgDriver({ url, maxConnections }), ...rest })],
+    providers,
+  }).compile();
+  app.useLogger(false);
+  await app.init();
+  const incidents: string[] = [];
+  app.get(Incidents).subscribe((incident) => incidents.push(incident.code));
+  return { app, sql: app.get(Sql), incidents };
+}
