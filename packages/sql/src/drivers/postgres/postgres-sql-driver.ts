@@ -57,8 +57,9 @@ export class PostgresSqlDriver implements SqlDriver {
   }
 
   async close(): Promise<void> {
+    // An own pool keeps the listener: it has ended before its last connections have.
     if (this.owned) await this.pool.end();
-    this.pool.removeListener('error', this.onPoolError);
+    else this.pool.removeListener('error', this.onPoolError);
   }
 
   private async run(operation: string, text: string, params: readonly unknown[], timeoutMs: number): Promise<PgResult> {
