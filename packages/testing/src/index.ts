@@ -1,4 +1,15 @@
+export {
+  type RedisCommandCounter,
+  type RedisCommandCounterOptions,
+  redisCommandCounter,
+} from './counting/redis-command-counter.js';
+export { type ChildExit, ChildHandle, ChildWaitError } from './crash/child-handle.js';
+export { CHECKPOINT_CHANNEL, type CheckpointHit } from './crash/crash-plan.js';
+export { type SpawnNodeOptions, spawnNode } from './crash/spawn-node.js';
 export { type EventuallyOptions, EventuallyTimeoutError, eventually } from './eventually.js';
+export { explore } from './explorer/explore.js';
+export type { Actor, Exploration, ExplorationReport, Step } from './explorer/explorer.types.js';
+export { InvariantViolation } from './explorer/invariant-violation.js';
 export {
   type LocatedPostgres,
   type LocatedServer,
@@ -7,6 +18,12 @@ export {
   ServerNotAvailableError,
   type ServerSource,
 } from './provision/index.js';
+export type { Target } from './proxy/proxied-connection.js';
+export type { Direction } from './proxy/pump.js';
+export { FaultProxy, type FaultProxyOptions, startFaultProxy } from './proxy/tcp-fault-proxy.js';
+export { type SeededRandom, seed, seededRandom } from './random.js';
+export { FakeRedis, type FakeRedisOptions, startFakeRedis } from './servers/fake-redis.server.js';
+export { freePort } from './servers/free-port.js';
 export { type LocalServerOptions, type RestartOptions, ServerStartError } from './servers/local-server.js';
 export { PostgresServer, type PostgresServerOptions, startPostgres } from './servers/postgres.server.js';
 export { RedisServer, type RedisServerOptions, startRedis } from './servers/redis.server.js';

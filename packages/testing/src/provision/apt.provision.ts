@@ -92,7 +92,7 @@ async function libraryPackages(packages: readonly string[]): Promise<string[]> {
     (match) => match[1] ?? '',
   );
   const libraries = [...new Set(names)].filter((name) => /^(lib|lua)/.test(name) && !NEVER_UNPACKED.test(name));
-  const known = await runTool('dpkg-query', ['-W', '-f', '${Package} ${db:Status-Abbrev}\n', ...libraries]);
+  const known = await runTool('dpkg-query', ['-W', '-f', `\${Package} \${db:Status-Abbrev}\n`, ...libraries]);
   const installed = new Set([...known.stdout.matchAll(/^(\S+) ii/gm)].map((match) => match[1] ?? ''));
   return libraries.filter((name) => !installed.has(name));
 }

@@ -7,9 +7,9 @@ import { join } from 'node:path';
  * `~/.cache/lockstep`, else (a user without a home) one of this user's own below the temporary folder.
  */
 export function cacheFolder(): string {
-  const named = process.env['LOCKSTEP_CACHE'];
+  const named = process.env.LOCKSTEP_CACHE;
   if (named !== undefined && named !== '') return ensured(named);
-  const xdg = process.env['XDG_CACHE_HOME'];
+  const xdg = process.env.XDG_CACHE_HOME;
   const wanted = xdg !== undefined && xdg !== '' ? join(xdg, 'lockstep') : join(homedir(), '.cache', 'lockstep');
   try {
     return ensured(wanted);

@@ -18,12 +18,12 @@ const ADVICE =
  * @throws ServerNotAvailableError listing why each source has none
  */
 export async function locatePostgres(): Promise<LocatedPostgres> {
-  const explicit = process.env['LOCKSTEP_POSTGRES_BIN'];
+  const explicit = process.env.LOCKSTEP_POSTGRES_BIN;
   if (explicit !== undefined && explicit !== '') {
     return firstFound('postgres', [() => inspect('env', explicit)], 'LOCKSTEP_POSTGRES_BIN names this folder.');
   }
   const sources = { path: fromPath, npm: fromNpm, docker: fromDocker };
-  const only = process.env['LOCKSTEP_POSTGRES'];
+  const only = process.env.LOCKSTEP_POSTGRES;
   const chosen = Object.entries(sources).filter(([name]) => only === undefined || only === '' || name === only);
   return firstFound(
     'postgres',

@@ -23,12 +23,12 @@ const APT_VARIANTS = [
  * @throws ServerNotAvailableError listing why each source has none
  */
 export async function locateRedis(): Promise<LocatedServer> {
-  const explicit = process.env['LOCKSTEP_REDIS_SERVER'];
+  const explicit = process.env.LOCKSTEP_REDIS_SERVER;
   if (explicit !== undefined && explicit !== '') {
     return firstFound('redis', [() => inspect('env', explicit, {})], 'LOCKSTEP_REDIS_SERVER names this file.');
   }
   const sources = { path: fromPath, apt: fromApt, docker: () => locateImage('redis:7-alpine', '7') };
-  const only = process.env['LOCKSTEP_REDIS'];
+  const only = process.env.LOCKSTEP_REDIS;
   const chosen = Object.entries(sources).filter(([name]) => only === undefined || only === '' || name === only);
   return firstFound(
     'redis',

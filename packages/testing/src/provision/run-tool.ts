@@ -22,7 +22,7 @@ export function runTool(command: string, args: readonly string[], options: ExecF
 
 /** Absolute path of an executable on PATH. */
 export function onPath(name: string): string | undefined {
-  return (process.env['PATH'] ?? '')
+  return (process.env.PATH ?? '')
     .split(delimiter)
     .filter((folder) => folder !== '')
     .map((folder) => join(folder, name))

@@ -77,6 +77,7 @@ export abstract class LocalServer {
   protected abstract readonly stopSignal: 'SIGTERM' | 'SIGINT';
   protected abstract prepareData(): Promise<void>;
   protected abstract launch(port: number): Omit<Launch, 'folder' | 'isFolderOurs'>;
+  /** Rejects unless the server answers and it is the one that was just started, not a stranger on its port. */
   protected abstract probe(): Promise<void>;
 
   /** Ends the server in its orderly way and removes its data. Safe to call twice. */
@@ -156,7 +157,7 @@ export abstract class LocalServer {
     for (;;) {
       try {
         await this.probe();
-        if (server.isRunning) break; // else a stranger on the same port answered
+        if (server.isRunning) break;
       } catch (cause) {
         if (performance.now() > deadline) throw this.startError(server, 'did not answer in time', cause);
       }

@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { chownSync, existsSync, mkdirSync } from 'node:fs';
+import { chownSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { runStatement } from '../protocol/postgres-wire.js';
@@ -85,8 +85,15 @@ export class PostgresServer extends LocalServer {
     return { command: this.located.binary, args, env: this.located.env, userId: this.userId, container: undefined };
   }
 
-  protected probe(): Promise<void> {
-    return runStatement(this.url, undefined, 1000);
+  protected async probe(): Promise<void> {
+    if (this.located.image === undefined) this.assertOurs();
+    await runStatement(this.url, undefined, 1000);
+  }
+
+  /** The first line of the server's lock file is its pid, the eighth says "ready" once it has its port. */
+  private assertOurs(): void {
+    const lines = readFileSync(join(this.dataFolder, 'postmaster.pid'), 'utf8').split('\n');
+    if (lines[0] !== String(this.pid) || lines[7]?.trim() !== 'ready') throw new Error('The server is still starting');
   }
 
   private get settings(): Record<string, string> {

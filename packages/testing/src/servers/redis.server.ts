@@ -70,7 +70,10 @@ export class RedisServer extends LocalServer {
   protected async probe(): Promise<void> {
     const redis = await RedisSocket.connect(this.url);
     try {
-      await redis.command('PING');
+      const server = String(await redis.command('INFO', 'server'));
+      const isOurs = this.located.image !== undefined || server.includes(`process_id:${this.pid}\r\n`);
+      if (!isOurs) throw new Error(`Another server answers on port ${this.port}`);
+      await redis.command('PING'); // INFO is answered while the data is still being loaded
     } finally {
       redis.close();
     }

@@ -13,13 +13,13 @@ interface Stoppable {
  * Set `LOCKSTEP_TEST_SERVERS=none` to run specs that need no server without one.
  */
 export default async function setup(): Promise<() => Promise<void>> {
-  if (process.env['LOCKSTEP_TEST_SERVERS'] === 'none') return async () => undefined;
+  if (process.env.LOCKSTEP_TEST_SERVERS === 'none') return async () => undefined;
   const started: Stoppable[] = [];
   try {
-    await provide(TEST_REDIS_URL, process.env['REDIS_URL'], startRedis, started);
+    await provide(TEST_REDIS_URL, process.env.REDIS_URL, startRedis, started);
     // Each spec file has its own database and pools: the default of 100 connections is soon gone.
     const generous = { max_connections: '300' };
-    await provide(TEST_POSTGRES_URL, process.env['DATABASE_URL'], () => startPostgres({ settings: generous }), started);
+    await provide(TEST_POSTGRES_URL, process.env.DATABASE_URL, () => startPostgres({ settings: generous }), started);
   } catch (error) {
     await stopAll(started);
     throw error;
