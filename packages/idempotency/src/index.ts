@@ -1,1 +1,48 @@
-export {};
+export { memoryIdempotencyStore } from './drivers/memory/index.js';
+export {
+  MemoryIdempotencyStore,
+  type MemoryIdempotencyStoreOptions,
+} from './drivers/memory/memory-idempotency-store.js';
+export { currentIdempotency, type Execution, type IdempotencyContext } from './execution.js';
+export {
+  IdempotencyKeyInvalidError,
+  IdempotencyKeyMissingError,
+  IdempotencyKeyReusedError,
+  NotApplied,
+  OperationInProgressError,
+  OperationResultUnavailableError,
+  OperationUncertainError,
+  OutcomeUnknown,
+} from './idempotency.errors.js';
+export { IdempotencyModule } from './idempotency.module.js';
+export type { IdempotencyModuleExtras } from './idempotency.module-definition.js';
+export type { ErrorVerdict, IdempotencyModuleOptions, IdempotencyScope } from './idempotency.options.js';
+export {
+  type Begun,
+  type ExecutionEnd,
+  type ExecutionPolicy,
+  IdempotencyService,
+  type Operation,
+  type OperatorVerdict,
+} from './idempotency.service.js';
+export {
+  type BeginOutcome,
+  type BeginRequest,
+  type Claim,
+  IDEMPOTENCY_STORE,
+  type IdempotencyStore,
+  type LeaseExpiryPolicy,
+  type Renewal,
+  type RenewalOutcome,
+  type Resolution,
+  type Settlement,
+  type UncertainOperation,
+} from './idempotency-store.js';
+export {
+  Idempotent,
+  type IdempotentDecorator,
+  type IdempotentHandler,
+  type IdempotentOptions,
+} from './idempotent.decorator.js';
+export { type OperationKey, operationId } from './operation-id.js';
+export { principalScope } from './principal-scope.js';

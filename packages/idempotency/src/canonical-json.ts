@@ -1,0 +1,72 @@
+/** Text that goes out as it is. */
+class Raw {
+  constructor(readonly text: string) {}
+}
+
+/** Leaves an object again: it is no ancestor of what follows. */
+class Leave {
+  constructor(readonly object: object) {}
+}
+
+/**
+ * JSON with sorted keys and no spaces, so that equal payloads give equal text whatever the order in which a client
+ * wrote them (numbers and strings as in RFC 8785). Bytes become base64. Not recursive: a request may be nested deeper
+ * than the stack is.
+ *
+ * @throws TypeError on a value that contains itself
+ */
+export function canonicalJson(value: unknown): string {
+  let text = '';
+  const ancestors = new Set<object>();
+  const stack: unknown[] = [value];
+  while (stack.length > 0) {
+    const item = stack.pop();
+    if (item instanceof Raw) text += item.text;
+    else if (item instanceof Leave) ancestors.delete(item.object);
+    else if (typeof item !== 'object' || item === null) text += primitive(item);
+    else if (item instanceof Uint8Array) text += JSON.stringify(Buffer.from(item).toString('base64'));
+    else open(item, ancestors, stack);
+  }
+  return text;
+}
+
+function primitive(value: unknown): string {
+  if (typeof value === 'bigint') return String(value);
+  return JSON.stringify(value) ?? 'null';
+}
+
+function open(value: object, ancestors: Set<object>, stack: unknown[]): void {
+  if (ancestors.has(value)) throw new TypeError('The payload contains itself');
+  const json = 'toJSON' in value && typeof value.toJSON === 'function' ? (value.toJSON() as unknown) : value;
+  if (json !== value) {
+    stack.push(json);
+    return;
+  }
+  ancestors.add(value);
+  stack.push(new Leave(value));
+  const parts = Array.isArray(value) ? arrayParts(value) : objectParts(value);
+  for (let i = parts.length - 1; i >= 0; i -= 1) stack.push(parts[i]);
+}
+
+function arrayParts(array: readonly unknown[]): unknown[] {
+  const parts: unknown[] = [new Raw('[')];
+  for (const [index, item] of array.entries()) {
+    if (index > 0) parts.push(new Raw(','));
+    parts.push(item);
+  }
+  parts.push(new Raw(']'));
+  return parts;
+}
+
+function objectParts(object: object): unknown[] {
+  const parts: unknown[] = [];
+  const entries = object as Record<string, unknown>;
+  for (const key of Object.keys(object).sort()) {
+    const value = entries[key];
+    if (value === undefined || typeof value === 'function' || typeof value === 'symbol') continue;
+    parts.push(new Raw(`${parts.length === 0 ? '{' : ','}${JSON.stringify(key)}:`), value);
+  }
+  if (parts.length === 0) parts.push(new Raw('{'));
+  parts.push(new Raw('}'));
+  return parts;
+}

@@ -1,0 +1,4 @@
+export {
+  describeIdempotencyStoreContract,
+  type IdempotencyStoreHarness,
+} from './idempotency-store.contract.js';

@@ -1,0 +1,151 @@
+import type { ScriptDefinition } from '@lockstep/redis';
+import type { BeginOutcome, BeginRequest, Claim, Renewal, Resolution, Settlement } from '../../idempotency-store.js';
+import { type IdempotencyKeys, indexMember } from './idempotency-keys.js';
+
+/** What lies in an index. */
+export interface IndexEntry {
+  readonly member: string;
+  readonly score: number;
+}
+
+export interface IndexRead {
+  readonly index: string;
+  readonly limit: number;
+  readonly which: 'due' | 'all';
+}
+
+const source = (name: string): URL => new URL(`./scripts/${name}.lua`, import.meta.url);
+const ALWAYS = Number.MAX_SAFE_INTEGER;
+
+export function beginScript(
+  keys: IdempotencyKeys,
+  serverTime: { readonly nowMs: () => number; readonly boundMs: () => number },
+): ScriptDefinition<BeginRequest, BeginOutcome> {
+  const notAfter = (withinMs: number): number => {
+    const latest = Math.ceil(serverTime.nowMs() + serverTime.boundMs() + withinMs);
+    // Before the first answer nothing is known of the server's clock.
+    return Number.isFinite(latest) ? latest : ALWAYS;
+  };
+  return {
+    name: 'idempotency.begin',
+    source: source('begin-operation'),
+    keyCount: 3,
+    argCount: 7,
+    keys: ({ id }) => keys.all(id),
+    args: (request) => [
+      request.fingerprint,
+      request.owner,
+      request.leaseMs,
+      request.retentionMs,
+      request.onLeaseExpiry === 'uncertain' ? 'U' : 'R',
+      indexMember(request.id, request.operation),
+      notAfter(request.applyWithinMs),
+    ],
+    read: readBegin,
+  };
+}
+
+export function renewScript(keys: IdempotencyKeys): ScriptDefinition<Renewal, boolean> {
+  return {
+    name: 'idempotency.renew',
+    source: source('renew-operation'),
+    keyCount: 3,
+    argCount: 3,
+    keys: ({ id }) => keys.all(id),
+    args: ({ owner, leaseMs, retentionMs }) => [owner, leaseMs, retentionMs],
+    read: readYesNo,
+  };
+}
+
+export function settleScript(
+  keys: IdempotencyKeys,
+): ScriptDefinition<{ readonly claim: Claim; readonly settlement: Settlement }, boolean> {
+  return {
+    name: 'idempotency.settle',
+    source: source('settle-operation'),
+    keyCount: 3,
+    argCount: 4,
+    keys: ({ claim }) => keys.all(claim.id),
+    args: ({ claim, settlement }) => [claim.owner, ...settlementArgs(settlement)],
+    read: readYesNo,
+  };
+}
+
+export function resolveScript(
+  keys: IdempotencyKeys,
+): ScriptDefinition<{ readonly id: string; readonly resolution: Resolution }, boolean> {
+  return {
+    name: 'idempotency.resolve',
+    source: source('resolve-operation'),
+    keyCount: 2,
+    argCount: 3,
+    keys: ({ id }) => {
+      const [record, , uncertain] = keys.all(id);
+      return [record, uncertain];
+    },
+    args: ({ resolution: end }) =>
+      end.to === 'completed' ? ['C', end.response, end.retentionMs] : ['R', '', end.retentionMs],
+    read: readYesNo,
+  };
+}
+
+export function markUncertainScript(
+  keys: IdempotencyKeys,
+): ScriptDefinition<{ readonly id: string; readonly member: string }, boolean> {
+  return {
+    name: 'idempotency.mark-uncertain',
+    source: source('mark-uncertain'),
+    keyCount: 3,
+    argCount: 1,
+    keys: ({ id }) => keys.all(id),
+    args: ({ member }) => [member],
+    read: readYesNo,
+  };
+}
+
+export function readIndexScript(): ScriptDefinition<IndexRead, readonly IndexEntry[]> {
+  return {
+    name: 'idempotency.read-index',
+    source: source('read-index'),
+    keyCount: 1,
+    argCount: 2,
+    keys: ({ index }) => [index],
+    args: ({ limit, which }) => [limit, which],
+    read: readEntries,
+  };
+}
+
+function settlementArgs(end: Settlement): readonly (string | number)[] {
+  if (end.to === 'completed') return ['C', end.response, end.retentionMs];
+  if (end.to === 'released') return [end.notApplied ? 'N' : 'R', '', end.retentionMs];
+  return ['U', '', 0];
+}
+
+function readBegin(reply: unknown): BeginOutcome {
+  const [outcome, first, second] = Array.isArray(reply) ? reply : [];
+  switch (outcome) {
+    case 'acquired':
+      return { outcome, fence: BigInt(first), recovered: second === 1 };
+    case 'completed':
+      return { outcome, response: String(first) };
+    case 'busy':
+      return { outcome, retryAfterMs: Number(first) };
+    case 'mismatch':
+    case 'uncertain':
+    case 'late':
+      return { outcome };
+    default:
+      throw new TypeError(`idempotency.begin answered ${JSON.stringify(reply)}`);
+  }
+}
+
+function readYesNo(reply: unknown): boolean {
+  return reply === 1;
+}
+
+function readEntries(reply: unknown): readonly IndexEntry[] {
+  const flat: readonly unknown[] = Array.isArray(reply) ? reply : [];
+  const entries: IndexEntry[] = [];
+  for (let i = 0; i + 1 < flat.length; i += 2) entries.push({ member: String(flat[i]), score: Number(flat[i + 1]) });
+  return entries;
+}

@@ -1,0 +1,25 @@
+-- Purpose: ends a claim on behalf of its owner, from running or uncertain. Repeated, it answers as the first time.
+-- KEYS: record (hash) · running (zset: operations of policy U by end of lease, ms) · uncertain (zset: since, ms)
+-- ARGV: owner · target 'C' completed | 'R' released | 'N' released as not applied | 'U' uncertain ·
+--       response (target C) · retention (ms; not for target U)
+-- Returns: 1 settled as asked · 0 somebody else has the say, nothing was changed
+local function one(record, running, uncertain, owner, target, response, retention)
+  local state = target == 'N' and 'R' or target
+  local v = redis.call('HMGET', record, 'st', 'ow', 'mb')
+  if v[2] ~= owner then return 0 end
+  if v[1] == state then return 1 end
+  if v[1] ~= 'P' and v[1] ~= 'U' then return 0 end
+  redis.call('HSET', record, 'st', state)
+  redis.call('ZREM', running, v[3])
+  if state == 'U' then
+    redis.call('PERSIST', record)
+    redis.call('ZADD', uncertain, now_ms, v[3])
+    return 1
+  end
+  redis.call('ZREM', uncertain, v[3])
+  -- The owner stays, so that a resent command is known; so does the fence, so that the next one is higher.
+  if state == 'C' then redis.call('HSET', record, 'rs', response) end
+  if target == 'N' then redis.call('HDEL', record, 'fp') end
+  redis.call('PEXPIRE', record, retention)
+  return 1
+end

@@ -1,0 +1,99 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import type { Claim, LeaseExpiryPolicy } from './idempotency-store.js';
+
+/** What a handler may know of the operation it is running. */
+export interface IdempotencyContext {
+  /** Identity of the operation in the store. */
+  readonly id: string;
+  /** Rises with every new owner. A resource that refuses lower numbers than it has seen is safe from a late owner. */
+  readonly fence: bigint;
+  /** An earlier owner began this operation and vanished: look whether its effects are there. */
+  readonly recovered: boolean;
+  /** Aborts when the claim is lost: somebody else may be at it by now. */
+  readonly signal: AbortSignal;
+}
+
+export interface ExecutionInit extends Claim {
+  readonly operation: string;
+  readonly fence: bigint;
+  readonly recovered: boolean;
+  readonly onLeaseExpiry: LeaseExpiryPolicy;
+  readonly retentionMs: number;
+  /** Monotonic milliseconds. */
+  readonly leaseEndsAt: number;
+  /** Monotonic milliseconds from which the lease is not renewed any more. */
+  readonly renewUntil: number;
+}
+
+const running = new AsyncLocalStorage<Execution>();
+
+/** The operation that the calling code is part of; undefined outside of an idempotent one. */
+export function currentIdempotency(): IdempotencyContext | undefined {
+  return running.getStore();
+}
+
+/**
+ * One claim that this process holds.
+ *
+ * ```
+ * held --settled by us--> settled
+ * held --the store says that somebody else has it | lease over by our clock--> lost (the signal aborts)
+ * ```
+ * A lost execution may still try to settle: the store decides by the owner's token.
+ */
+export class Execution implements IdempotencyContext, Claim {
+  readonly id: string;
+  readonly owner: string;
+  readonly operation: string;
+  readonly fence: bigint;
+  readonly recovered: boolean;
+  readonly onLeaseExpiry: LeaseExpiryPolicy;
+  readonly retentionMs: number;
+  readonly renewUntil: number;
+  /** Monotonic milliseconds from which the store may give the operation to somebody else. */
+  leaseEndsAt: number;
+  private readonly controller = new AbortController();
+  private isEntered = false;
+
+  constructor(init: ExecutionInit) {
+    this.id = init.id;
+    this.owner = init.owner;
+    this.operation = init.operation;
+    this.fence = init.fence;
+    this.recovered = init.recovered;
+    this.onLeaseExpiry = init.onLeaseExpiry;
+    this.retentionMs = init.retentionMs;
+    this.leaseEndsAt = init.leaseEndsAt;
+    this.renewUntil = init.renewUntil;
+  }
+
+  static current(): Execution | undefined {
+    return running.getStore();
+  }
+
+  get signal(): AbortSignal {
+    return this.controller.signal;
+  }
+
+  get isLost(): boolean {
+    return this.controller.signal.aborted;
+  }
+
+  /** Whether the method that does the work was called: before that, nothing can have happened. */
+  get wasEntered(): boolean {
+    return this.isEntered;
+  }
+
+  enter(): void {
+    this.isEntered = true;
+  }
+
+  lose(): void {
+    this.controller.abort();
+  }
+
+  /** Runs `fn`, and all that it starts, as part of this execution. */
+  run<T>(fn: () => T): T {
+    return running.run(this, fn);
+  }
+}

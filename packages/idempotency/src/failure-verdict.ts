@@ -1,0 +1,36 @@
+import { isLockstepError, type LockstepError, StoreUnavailableError } from '@lockstep/core';
+import { NotApplied, OutcomeUnknown } from './idempotency.errors.js';
+import type { ErrorVerdict } from './idempotency.options.js';
+import type { LeaseExpiryPolicy } from './idempotency-store.js';
+
+/**
+ * What an error says about the effect of an operation: none at all, repeating is safe, or nobody knows.
+ */
+export type FailureVerdict = 'not-applied' | 'released' | 'uncertain';
+
+/** Judges an error that came out of a handler after it was entered. */
+export function failureVerdict(error: unknown, policy: LeaseExpiryPolicy, onError: ErrorVerdict): FailureVerdict {
+  if (error instanceof NotApplied) return 'not-applied';
+  if (error instanceof OutcomeUnknown) return 'uncertain';
+  const decided = onError(error);
+  if (decided) return decided === 'release' ? 'released' : 'uncertain';
+  if (isLockstepError(error)) return verdictOfKind(error, policy);
+  return byPolicy(policy);
+}
+
+/** Nothing is known: where money is at stake nobody may try again, elsewhere trying again is what was chosen. */
+export function byPolicy(policy: LeaseExpiryPolicy): FailureVerdict {
+  return policy === 'uncertain' ? 'uncertain' : 'released';
+}
+
+/** All kinds but `unknown` mean that the refused step did not happen; a store's silence does not. */
+function verdictOfKind(error: LockstepError, policy: LeaseExpiryPolicy): FailureVerdict {
+  if (error.kind === 'unknown') return 'uncertain';
+  return error instanceof StoreUnavailableError && error.outcome === 'unknown' ? byPolicy(policy) : 'released';
+}
+
+/** The error that the caller shall see: what a verdict of the handler was wrapped around. */
+export function unwrapVerdict(error: unknown): unknown {
+  const isVerdict = error instanceof NotApplied || error instanceof OutcomeUnknown;
+  return isVerdict ? (error.cause ?? error) : error;
+}

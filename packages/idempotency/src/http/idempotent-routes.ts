@@ -1,0 +1,90 @@
+import { ConfigurationError } from '@lockstep/core';
+import { Inject, Injectable } from '@nestjs/common';
+import { DiscoveryService } from '@nestjs/core';
+import { type IdempotentRoute, idempotentRouteOf } from '../idempotent.decorator.js';
+
+/** Metadata of Nest's router, the same in 11 and 12; the module that names them is not public in 11. */
+const PATH = 'path';
+const ROUTE_ARGS = '__routeArguments__';
+const PASSTHROUGH = '__responsePassthrough__';
+const SSE = '__sse__';
+const RESPONSE_PARAM = '1';
+const NEXT_PARAM = '2';
+
+type Class = abstract new (...args: never[]) => unknown;
+
+/**
+ * Knows which handlers are idempotent. At boot it refuses what could not be kept: a method that is no HTTP route, and
+ * answers that do not come back through the interceptor.
+ */
+@Injectable()
+export class IdempotentRoutes {
+  private readonly known = new WeakMap<object, IdempotentRoute | 'none'>();
+
+  constructor(@Inject(DiscoveryService) private readonly discovery: DiscoveryService) {}
+
+  of(handler: object): IdempotentRoute | undefined {
+    let route = this.known.get(handler);
+    if (route === undefined) {
+      route = idempotentRouteOf(handler) ?? 'none';
+      this.known.set(handler, route);
+    }
+    return route === 'none' ? undefined : route;
+  }
+
+  /** @throws ConfigurationError naming the method and what is wrong with it */
+  check(): void {
+    for (const { metatype } of this.discovery.getProviders()) {
+      for (const { name } of idempotentMethods(metatype)) throw refused(name, 'is no route of a controller');
+    }
+    for (const { metatype } of this.discovery.getControllers()) {
+      for (const method of idempotentMethods(metatype)) checkRoute(method);
+    }
+  }
+}
+
+interface IdempotentMethod {
+  readonly name: string;
+  readonly type: Class;
+  readonly property: string | symbol;
+  readonly handler: object;
+}
+
+function checkRoute({ name, type, property, handler }: IdempotentMethod): void {
+  if (!Reflect.hasMetadata(PATH, handler)) throw refused(name, 'is no HTTP route');
+  if (Reflect.getMetadata(SSE, handler) === true) {
+    throw refused(name, 'sends events, which cannot be told again');
+  }
+  const args = (Reflect.getMetadata(ROUTE_ARGS, type, property) ?? {}) as Readonly<Record<string, unknown>>;
+  const takesResponse = Object.keys(args).some((arg) => [RESPONSE_PARAM, NEXT_PARAM].includes(arg.split(':')[0] ?? ''));
+  if (takesResponse && Reflect.getMetadata(PASSTHROUGH, type, property) !== true) {
+    throw refused(name, 'answers by @Res() or @Next() itself; use @Res({ passthrough: true }) and return the answer');
+  }
+}
+
+function refused(name: string, reason: string): ConfigurationError {
+  return new ConfigurationError(`${name} is decorated with @Idempotent, but it ${reason}.`);
+}
+
+/** Own and inherited ones, the nearest of each name. */
+function idempotentMethods(metatype: unknown): IdempotentMethod[] {
+  if (typeof metatype !== 'function' || typeof metatype.prototype !== 'object') return [];
+  const type = metatype as Class;
+  const found = new Map<string | symbol, IdempotentMethod | undefined>();
+  for (
+    let at: object | null = type.prototype as object;
+    at && at !== Object.prototype;
+    at = Object.getPrototypeOf(at)
+  ) {
+    for (const property of Reflect.ownKeys(at)) {
+      const handler: unknown = Object.getOwnPropertyDescriptor(at, property)?.value;
+      if (found.has(property) || typeof handler !== 'function') continue;
+      const isIdempotent = property !== 'constructor' && idempotentRouteOf(handler) !== undefined;
+      found.set(
+        property,
+        isIdempotent ? { name: `${type.name}.${String(property)}`, type, property, handler } : undefined,
+      );
+    }
+  }
+  return [...found.values()].filter((method) => method !== undefined);
+}

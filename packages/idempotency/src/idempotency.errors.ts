@@ -1,0 +1,101 @@
+import { LockstepError } from '@lockstep/core';
+
+/** The route requires an `Idempotency-Key` and the request has none. */
+export class IdempotencyKeyMissingError extends LockstepError {
+  constructor(header: string) {
+    super({
+      code: 'IDEMPOTENCY_KEY_MISSING',
+      kind: 'conflict',
+      httpStatus: 400,
+      message: `The header ${header} is required.`,
+      fields: { operationState: 'not-started', safeNewKey: true },
+    });
+  }
+}
+
+/** The `Idempotency-Key` is malformed, too short or too long. */
+export class IdempotencyKeyInvalidError extends LockstepError {
+  constructor(header: string, reason: string) {
+    super({
+      code: 'IDEMPOTENCY_KEY_INVALID',
+      kind: 'conflict',
+      httpStatus: 400,
+      message: `The header ${header} ${reason}.`,
+      fields: { operationState: 'not-started', safeNewKey: true },
+    });
+  }
+}
+
+/** The key was used before, for another payload. */
+export class IdempotencyKeyReusedError extends LockstepError {
+  constructor() {
+    super({
+      code: 'IDEMPOTENCY_KEY_REUSED',
+      kind: 'conflict',
+      httpStatus: 422,
+      message: 'This idempotency key was already used with another payload. Use a new key for a new operation.',
+      fields: { operationState: 'not-started', safeNewKey: true },
+    });
+  }
+}
+
+/** The first request with this key is still running; repeating it with the same key later gives its answer. */
+export class OperationInProgressError extends LockstepError {
+  constructor(retryAfterMs: number) {
+    super({
+      code: 'OPERATION_IN_PROGRESS',
+      kind: 'busy',
+      httpStatus: 409,
+      message: 'The first request with this idempotency key is still running. Repeat it later with the same key.',
+      retryAfterMs,
+      fields: { operationState: 'running', safeNewKey: false },
+    });
+  }
+}
+
+/** The first request with this key may or may not have taken effect. A new key could do it twice. */
+export class OperationUncertainError extends LockstepError {
+  constructor() {
+    super({
+      code: 'OPERATION_UNCERTAIN',
+      kind: 'unknown',
+      httpStatus: 409,
+      message: 'The first request with this idempotency key broke off; whether it took effect is being clarified.',
+      fields: { operationState: 'uncertain', safeNewKey: false },
+    });
+  }
+}
+
+/** The operation took effect, but its answer was not stored: a stream, or larger than `maxResponseBytes`. */
+export class OperationResultUnavailableError extends LockstepError {
+  constructor() {
+    super({
+      code: 'OPERATION_RESULT_UNAVAILABLE',
+      kind: 'conflict',
+      httpStatus: 409,
+      message: 'The first request with this idempotency key took effect, but its answer cannot be repeated.',
+      fields: { operationState: 'completed', safeNewKey: false },
+    });
+  }
+}
+
+/**
+ * For handlers: nothing happened, so that the same key may be used again, even for another payload. The caller gets
+ * `cause`.
+ */
+export class NotApplied extends Error {
+  override readonly name = 'NotApplied';
+
+  constructor(override readonly cause: unknown) {
+    super('The operation was not applied', { cause });
+  }
+}
+
+/** For handlers: it may have happened, so nobody may try again before an operator looked. The caller gets `cause`. */
+export class OutcomeUnknown extends Error {
+  override readonly name = 'OutcomeUnknown';
+
+  constructor(override readonly cause: unknown) {
+    super('The outcome of the operation is unknown', { cause });
+  }
+}

@@ -1,0 +1,43 @@
+import { CoreModule } from '@lockstep/core';
+import { Inject, Module, type NestModule, type OnApplicationBootstrap } from '@nestjs/common';
+import { APP_INTERCEPTOR, ApplicationConfig, DiscoveryModule, HttpAdapterHost } from '@nestjs/core';
+import { IdempotencyInterceptor } from './http/idempotency.interceptor.js';
+import { IdempotentRoutes } from './http/idempotent-routes.js';
+import { assertOutermost, makeOutermost } from './http/outermost.js';
+import { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } from './idempotency.module-definition.js';
+import { IDEMPOTENCY_OPTIONS, resolveIdempotencyOptions } from './idempotency.options.js';
+import { IdempotencyService } from './idempotency.service.js';
+import { IDEMPOTENCY_STORE } from './idempotency-store.js';
+
+/** `@Idempotent` and {@link IdempotencyService}. Import it once, in the root module. */
+@Module({
+  imports: [CoreModule, DiscoveryModule],
+  providers: [
+    { provide: IDEMPOTENCY_OPTIONS, inject: [MODULE_OPTIONS_TOKEN], useFactory: resolveIdempotencyOptions },
+    IdempotencyService,
+    IdempotentRoutes,
+    IdempotencyInterceptor,
+    { provide: APP_INTERCEPTOR, useExisting: IdempotencyInterceptor },
+  ],
+  exports: [IdempotencyService, IDEMPOTENCY_STORE],
+})
+export class IdempotencyModule extends ConfigurableModuleClass implements NestModule, OnApplicationBootstrap {
+  constructor(
+    @Inject(ApplicationConfig) private readonly config: ApplicationConfig,
+    @Inject(IdempotencyInterceptor) private readonly interceptor: IdempotencyInterceptor,
+    @Inject(IdempotentRoutes) private readonly routes: IdempotentRoutes,
+    @Inject(HttpAdapterHost) private readonly adapterHost: HttpAdapterHost,
+  ) {
+    super();
+  }
+
+  /** The last moment before Nest makes the routes. There is no middleware to configure. */
+  configure(): void {
+    this.routes.check();
+    makeOutermost(this.config, this.interceptor);
+  }
+
+  onApplicationBootstrap(): void {
+    if (this.adapterHost.httpAdapter) assertOutermost(this.config, this.interceptor);
+  }
+}

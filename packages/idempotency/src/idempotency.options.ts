@@ -1,0 +1,147 @@
+import { ConfigurationError, type Duration, durationMs } from '@lockstep/core';
+import type { ExecutionContext } from '@nestjs/common';
+import type { LeaseExpiryPolicy } from './idempotency-store.js';
+
+/**
+ * Whose key it is: tenant and principal of the request, from what authentication has proven. `'global'` shares keys
+ * between all callers: who guesses a key is answered with somebody else's response.
+ */
+export type IdempotencyScope = ((context: ExecutionContext) => string | Promise<string>) | 'global';
+
+export type ErrorVerdict = (error: unknown) => 'release' | 'uncertain' | undefined;
+
+export interface IdempotencyModuleOptions {
+  /** No default: a forgotten scope would leak answers between users. */
+  readonly scope: IdempotencyScope;
+  /** Key of the HMAC that fingerprints payloads, at least 16 bytes. A change makes stored keys answer 422. */
+  readonly secret: string;
+  /** Name of the request header. @default 'Idempotency-Key' */
+  readonly header?: string;
+  /** Allowed length of a key, in characters. @default { min: 16, max: 255 } */
+  readonly key?: { readonly min?: number; readonly max?: number };
+  /**
+   * How long a claim outlives its owner; renewed at a third while the handler runs. From 100 ms to 1 h.
+   * @default '30s'
+   */
+  readonly lease?: Duration;
+  /** How long an answer is kept for repetitions. At least as long as `lease`. @default '24h' */
+  readonly retention?: Duration;
+  /**
+   * After so long the lease of a running handler is no longer renewed. At least `lease`.
+   * @default '15m'
+   */
+  readonly maxExecution?: Duration;
+  /**
+   * When an owner vanished: `'uncertain'` answers 409 until an operator has looked, `'retry'` lets the next request
+   * run the handler again, which may do it twice.
+   * @default 'uncertain'
+   */
+  readonly onLeaseExpiry?: LeaseExpiryPolicy;
+  /**
+   * Decides about an error of a handler that is no `HttpException`, e.g. one that an exception filter turns into a
+   * refusal: `'release'` when nothing happened or repeating is safe, `'uncertain'` when it may have happened, undefined
+   * for the rule of `onLeaseExpiry`. Must not throw.
+   */
+  readonly onError?: ErrorVerdict;
+  /** Larger answers are sent but not stored: their repetition is answered 409. In bytes. @default 262144 */
+  readonly maxResponseBytes?: number;
+  /** Response headers that are stored and repeated; `Set-Cookie` and its like never are. @default a short list */
+  readonly replayHeaders?: readonly string[];
+  /** Pause between two sweeps for owners that vanished. At least 100 ms. @default '10s' */
+  readonly sweepEvery?: Duration;
+}
+
+export interface ResolvedIdempotencyOptions {
+  readonly scope: IdempotencyScope;
+  readonly secret: string;
+  readonly header: string;
+  readonly key: { readonly min: number; readonly max: number };
+  readonly leaseMs: number;
+  readonly retentionMs: number;
+  readonly maxExecutionMs: number;
+  readonly onLeaseExpiry: LeaseExpiryPolicy;
+  readonly onError: ErrorVerdict;
+  readonly maxResponseBytes: number;
+  readonly replayHeaders: readonly string[];
+  readonly sweepEveryMs: number;
+}
+
+export const IDEMPOTENCY_OPTIONS = Symbol('@lockstep/idempotency:OPTIONS');
+
+const HOUR_MS = 3_600_000;
+const YEAR_MS = 365 * 24 * HOUR_MS;
+const MAX_KEY_CHARS = 1_024;
+const MIN_SECRET_BYTES = 16;
+const REPLAY_HEADERS = [
+  'content-type',
+  'content-language',
+  'content-encoding',
+  'content-disposition',
+  'location',
+  'content-location',
+  'etag',
+  'last-modified',
+  'link',
+];
+/** They belong to one request, one connection or one user. */
+const NEVER_REPLAYED =
+  /^(?:set-cookie2?|.*authenticate|.*authorization|date|connection|keep-alive|transfer-encoding|content-length|trailer|upgrade|.*ratelimit.*|traceparent|tracestate|server-timing)$/;
+const HEADER_NAME = /^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$/;
+
+/** @throws ConfigurationError naming the option and its value */
+export function resolveIdempotencyOptions(options: IdempotencyModuleOptions): ResolvedIdempotencyOptions {
+  const leaseMs = durationMs(options.lease ?? '30s', 'lease', { minMs: 100, maxMs: HOUR_MS });
+  return Object.freeze({
+    scope: checkedScope(options.scope),
+    secret: checkedSecret(options.secret),
+    header: checkedHeader('header', options.header ?? 'Idempotency-Key'),
+    key: keyBounds(options.key ?? {}),
+    leaseMs,
+    retentionMs: durationMs(options.retention ?? '24h', 'retention', { minMs: leaseMs, maxMs: YEAR_MS }),
+    maxExecutionMs: durationMs(options.maxExecution ?? '15m', 'maxExecution', { minMs: leaseMs }),
+    onLeaseExpiry: checkedPolicy(options.onLeaseExpiry ?? 'uncertain'),
+    onError: options.onError ?? (() => undefined),
+    maxResponseBytes: wholeNumber('maxResponseBytes', options.maxResponseBytes ?? 262_144, 1, 16 * 1_048_576),
+    replayHeaders: (options.replayHeaders ?? REPLAY_HEADERS).map(replayedHeader),
+    sweepEveryMs: durationMs(options.sweepEvery ?? '10s', 'sweepEvery', { minMs: 100, maxMs: HOUR_MS }),
+  });
+}
+
+/** @throws ConfigurationError */
+export function checkedPolicy(policy: LeaseExpiryPolicy): LeaseExpiryPolicy {
+  if (policy === 'uncertain' || policy === 'retry') return policy;
+  throw ConfigurationError.option('onLeaseExpiry', policy, "'uncertain' or 'retry'");
+}
+
+function checkedScope(scope: IdempotencyScope | undefined): IdempotencyScope {
+  if (scope === 'global' || typeof scope === 'function') return scope;
+  throw ConfigurationError.option('scope', scope, "a function of the ExecutionContext, or 'global' on purpose");
+}
+
+/** The value is a secret and stays out of the message. */
+function checkedSecret(secret: string | undefined): string {
+  const bytes = typeof secret === 'string' ? Buffer.byteLength(secret) : 0;
+  if (bytes >= MIN_SECRET_BYTES && secret !== undefined) return secret;
+  throw new ConfigurationError(`Option 'secret' has ${bytes} bytes; at least ${MIN_SECRET_BYTES} are needed.`);
+}
+
+function keyBounds(key: { readonly min?: number; readonly max?: number }): { min: number; max: number } {
+  const max = wholeNumber('key.max', key.max ?? 255, 1, MAX_KEY_CHARS);
+  return Object.freeze({ min: wholeNumber('key.min', key.min ?? 16, 1, max), max });
+}
+
+function replayedHeader(name: string): string {
+  const lower = checkedHeader('replayHeaders', name).toLowerCase();
+  if (!NEVER_REPLAYED.test(lower)) return lower;
+  throw ConfigurationError.option('replayHeaders', name, 'no header that belongs to one user, request or connection');
+}
+
+function checkedHeader(option: string, name: string): string {
+  if (typeof name === 'string' && HEADER_NAME.test(name)) return name;
+  throw ConfigurationError.option(option, name, 'the name of a header');
+}
+
+function wholeNumber(option: string, value: number, min: number, max: number): number {
+  if (Number.isInteger(value) && value >= min && value <= max) return value;
+  throw ConfigurationError.option(option, value, `a whole number from ${min} to ${max}`);
+}

@@ -1,0 +1,127 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Incidents, monotonicMs, StoreUnavailableError } from '@lockstep/core';
+import type { Execution } from './execution.js';
+import type { Heartbeat } from './heartbeat.js';
+import type { Claim, IdempotencyStore, Settlement } from './idempotency-store.js';
+
+const SOURCE = 'idempotency.settle';
+const FIRST_PAUSE_MS = 50;
+const LONGEST_PAUSE_MS = 1_000;
+
+/**
+ * Ends claims, and does not give up at the first refusal of the store.
+ *
+ * ```
+ * running --settle--> settled
+ * settle fails --> pending (the lease is still renewed) --store answers--> settled | not ours any more
+ *                  pending --lease over--> given up, reported: the policy of the operation decides
+ * ```
+ */
+export class Settler {
+  private readonly pending = new Set<Promise<void>>();
+  private readonly closing = new AbortController();
+
+  constructor(
+    private readonly store: IdempotencyStore,
+    private readonly heartbeat: Heartbeat,
+    private readonly incidents: Incidents,
+  ) {}
+
+  /** Resolves after the first try; never rejects, because the caller's answer does not depend on it. */
+  async settle(execution: Execution, settlement: Settlement): Promise<void> {
+    try {
+      await this.trySettle(execution, settlement);
+    } catch (cause) {
+      const message = `${execution.operation} is not yet stored as ${settlement.to}; trying again`;
+      this.incidents.report({ code: 'SETTLEMENT_DELAYED', source: SOURCE, message, cause });
+      this.keep(this.settleLater(execution, settlement));
+    }
+  }
+
+  /**
+   * Takes back a begin whose answer was lost: it may have been applied, or may still be within `withinMs`, for a handler
+   * that never runs.
+   */
+  takeBack(claim: Claim, operation: string, withinMs: number, retentionMs: number): void {
+    this.keep(this.takeBackLater(claim, operation, withinMs, retentionMs));
+  }
+
+  /** Waits for what is pending, at most until the signal aborts. */
+  async drain(signal: AbortSignal): Promise<void> {
+    const stop = (): void => this.closing.abort();
+    signal.addEventListener('abort', stop);
+    await Promise.all(this.pending);
+    signal.removeEventListener('abort', stop);
+    this.closing.abort();
+  }
+
+  private async trySettle(execution: Execution, settlement: Settlement): Promise<void> {
+    const isSettled = await this.store.settle(execution, settlement);
+    this.heartbeat.remove(execution);
+    if (isSettled) return;
+    const message = `${execution.operation} ended as ${settlement.to}, but somebody else has it; the store keeps theirs`;
+    this.incidents.report({ code: 'SETTLEMENT_REFUSED', source: SOURCE, message });
+  }
+
+  private async settleLater(execution: Execution, settlement: Settlement): Promise<void> {
+    let last: unknown;
+    for (const pause = new Pause(); await this.rest(pause, execution.leaseEndsAt); ) {
+      try {
+        return await this.trySettle(execution, settlement);
+      } catch (error) {
+        last = error;
+      }
+    }
+    this.heartbeat.remove(execution);
+    const message = `${execution.operation} could not be stored as ${settlement.to} within its lease`;
+    this.incidents.report({ code: 'SETTLEMENT_LOST', source: SOURCE, message, cause: last });
+  }
+
+  private async takeBackLater(claim: Claim, operation: string, withinMs: number, retentionMs: number): Promise<void> {
+    const settlement: Settlement = { to: 'released', notApplied: true, retentionMs };
+    const appliesUntil = monotonicMs() + withinMs;
+    let last: unknown;
+    for (const pause = new Pause(); await this.rest(pause, appliesUntil + withinMs); ) {
+      const sentAt = monotonicMs();
+      try {
+        if ((await this.store.settle(claim, settlement)) || sentAt > appliesUntil) return;
+      } catch (error) {
+        last = error;
+      }
+    }
+    const message = `a begin of ${operation} without an answer could not be taken back`;
+    this.incidents.report({ code: 'CLAIM_LEFT_BEHIND', source: SOURCE, message, cause: last });
+  }
+
+  /** False when the time is over or the process ends. */
+  private async rest(pause: Pause, until: number): Promise<boolean> {
+    const leftMs = until - monotonicMs();
+    if (leftMs <= 0) return false;
+    try {
+      await sleep(Math.min(pause.next(), leftMs), undefined, { signal: this.closing.signal, ref: false });
+      return true;
+    } catch (error) {
+      if (!this.closing.signal.aborted) throw error;
+      return false;
+    }
+  }
+
+  private keep(work: Promise<void>): void {
+    this.pending.add(work);
+    void work.finally(() => this.pending.delete(work));
+  }
+}
+
+class Pause {
+  private ms = FIRST_PAUSE_MS / 2;
+
+  next(): number {
+    this.ms = Math.min(this.ms * 2, LONGEST_PAUSE_MS);
+    return this.ms;
+  }
+}
+
+/** Whether a failed begin may have been applied. */
+export function mayHaveBegun(error: unknown): boolean {
+  return !(error instanceof StoreUnavailableError) || error.outcome === 'unknown';
+}
