@@ -93,6 +93,16 @@ describe('startFaultProxy()', () => {
     await eventually(async () => expect(await direct((redis) => redis.exists(`${prefix}:late`))).toBe(1));
   });
 
+  it('a blackhole also holds what is already on its way', async () => {
+    proxy.delay(100);
+    const answer = client.ping();
+    const late = expect(answer).rejects.toThrow('Command timed out');
+    // On its way to the server by now: the proxy has read it, and its delay is not over.
+    await direct((redis) => redis.ping());
+    proxy.blackhole();
+    await late;
+  });
+
   it('a blackhole holds for connections that come later', async () => {
     proxy.blackhole();
     const late = new Redis(proxy.urlFor(url), { lazyConnect: true, commandTimeout: 200, retryStrategy: () => null });

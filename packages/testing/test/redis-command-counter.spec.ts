@@ -33,11 +33,13 @@ describe('redisCommandCounter()', () => {
     expect(await counter.counts()).toEqual({ SET: 1, GET: 1, MULTI: 1, INCR: 2, EXEC: 1 });
   });
 
-  it('sees each answered command at once, without waiting', async () => {
-    for (let round = 0; round < 50; round += 1) {
+  it('has seen every command that was answered before it was asked, however many', async () => {
+    for (let round = 0; round < 5; round += 1) {
       await counter.reset();
-      await client.incr('b');
-      expect(await counter.commands()).toEqual(['INCR']);
+      const pipeline = client.pipeline();
+      for (let index = 0; index < 4000; index += 1) pipeline.incr('b');
+      await pipeline.exec();
+      expect(await counter.counts()).toEqual({ INCR: 4000 });
     }
   });
 
