@@ -1,4 +1,7 @@
+export { Inbox } from './inbox/inbox.service.js';
 export type { MigrationSet } from './migrations/migration-set.js';
+export { RowLease } from './row-lease/row-lease.js';
+export { RowLeases } from './row-lease/row-leases.service.js';
 export {
   CommitOutcomeUnknownError,
   MessageIdInvalidError,

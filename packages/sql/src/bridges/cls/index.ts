@@ -1,1 +1,1 @@
-export {};
+export { type ClsTransactionBridgeOptions, clsTransactionBridge } from './cls-transaction-bridge.js';

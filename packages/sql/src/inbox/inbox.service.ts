@@ -1,0 +1,99 @@
+import { ConfigurationError, DrainService, durationMs, Incidents, PeriodicTask } from '@lockstep/core';
+import { Inject, Injectable } from '@nestjs/common';
+import { type ResolvedSqlOptions, SQL_OPTIONS } from '../sql.options.js';
+import { Sql } from '../sql.service.js';
+import type { SqlTransaction } from '../sql-transaction.js';
+import { messageDay } from './message-day.js';
+
+const RECEIVE = `INSERT INTO lockstep_inbox (day, consumer, message_id) VALUES ($1::date, $2, $3::uuid)
+  ON CONFLICT DO NOTHING`;
+
+// Instances purge side by side: each passes over the rows that another has in hand.
+const PURGE = `DELETE FROM lockstep_inbox WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM lockstep_inbox
+    WHERE day <= ((clock_timestamp() - $1 * interval '1 millisecond') AT TIME ZONE 'UTC')::date
+      AND received_at < clock_timestamp() - $1 * interval '1 millisecond'
+    ORDER BY day LIMIT $2 FOR UPDATE SKIP LOCKED
+  ))`;
+
+const CONSUMER = /^[A-Za-z0-9_.:/-]{1,200}$/;
+const PURGE_BATCH = 1_000;
+
+/**
+ * Remembers which messages took effect, so that a copy of one does nothing. The memory is part of the transaction of the
+ * effect: both are there or neither is.
+ */
+@Injectable()
+export class Inbox {
+  private readonly reaper: PeriodicTask;
+
+  constructor(
+    @Inject(Sql) private readonly sql: Sql,
+    @Inject(SQL_OPTIONS) options: ResolvedSqlOptions,
+    @Inject(Incidents) incidents: Incidents,
+    @Inject(DrainService) drains: DrainService,
+  ) {
+    this.reaper = new PeriodicTask({
+      name: 'inbox purge',
+      everyMs: options.inboxPurgeEveryMs,
+      run: async () => ((await this.purgeBatch(options.inboxRetentionMs)) === PURGE_BATCH ? 'again' : undefined),
+      onError: (cause) =>
+        incidents.report({
+          code: 'INBOX_PURGE_FAILED',
+          source: 'sql.inbox',
+          message: 'The inbox grows until a later purge succeeds',
+          cause,
+        }),
+    });
+    drains.register({ name: 'inbox purge', phase: 'work', drain: () => this.reaper.stop() });
+  }
+
+  /**
+   * True for the first copy of a message that reaches a consumer in a transaction that commits; false for every other.
+   * While another transaction handles a copy, waits for its end: true if that one rolls back.
+   *
+   * A message is remembered for `inboxRetention` from when it was received; a copy that comes later takes effect again.
+   *
+   * @param tx the transaction of the effect
+   * @param consumer name of whoever handles the message: letters, digits and `_ . : / -`, at most 200
+   * @param messageId a UUID of version 7, made by the sender
+   * @throws MessageIdInvalidError when the id is no such UUID
+   * @throws StoreUnavailableError when the tables were still to be made, which needs a second connection
+   */
+  async once(tx: SqlTransaction, consumer: string, messageId: string): Promise<boolean> {
+    assertConsumer(consumer);
+    const day = messageDay(messageId);
+    await this.prepare();
+    return (await tx.execute(RECEIVE, [day, consumer, messageId])) === 1;
+  }
+
+  /** Forgets what was received longer ago, in small transactions. Returns how many messages were forgotten. */
+  async purge(olderThanMs: number): Promise<number> {
+    durationMs(olderThanMs, 'olderThanMs');
+    await this.prepare();
+    let total = 0;
+    for (;;) {
+      const purged = await this.purgeBatch(olderThanMs);
+      total += purged;
+      if (purged < PURGE_BATCH) return total;
+    }
+  }
+
+  /** Sees to it that the table is there, and purges it from then on; see {@link Sql.ensureMigrated}. */
+  async prepare(): Promise<void> {
+    await this.sql.ensureMigrated({
+      name: 'inbox',
+      directory: new URL(`./migrations/${this.sql.dialect}/`, import.meta.url),
+    });
+    this.reaper.start();
+  }
+
+  private purgeBatch(olderThanMs: number): Promise<number> {
+    return this.sql.execute(PURGE, [olderThanMs, PURGE_BATCH]);
+  }
+}
+
+function assertConsumer(consumer: string): void {
+  if (typeof consumer === 'string' && CONSUMER.test(consumer)) return;
+  throw ConfigurationError.option('consumer', consumer, 'letters, digits and _ . : / -, at most 200');
+}

@@ -1,0 +1,79 @@
+import { monotonicMs } from '@lockstep/core';
+import type { Sql } from '../sql.service.js';
+
+const RENEW = `UPDATE lockstep_lease SET lease_until = clock_timestamp() + $4 * interval '1 millisecond'
+  WHERE name = $1 AND owner = $2::uuid AND epoch = $3::bigint AND lease_until > clock_timestamp()`;
+
+const RELEASE = `UPDATE lockstep_lease SET lease_until = '-infinity'
+  WHERE name = $1 AND owner = $2::uuid AND epoch = $3::bigint`;
+
+export interface RowLeaseInit {
+  readonly name: string;
+  readonly owner: string;
+  readonly epoch: bigint;
+  readonly ttlMs: number;
+  /** Monotonic milliseconds, from before the statement was sent. */
+  readonly deadline: number;
+}
+
+/**
+ * Ownership of a name for a time.
+ *
+ * ```
+ * held --deadline passes unrenewed--> expired --renewed before the server's own deadline--> held
+ * held | expired --renewal refused--> lost
+ * any --release--> released
+ * ```
+ * The server's deadline is never earlier than the local one, so nobody else owns the name while `isHeld()` is true. What
+ * the lease cannot stop is a step that was begun while it was held: whatever it guards must compare the epoch.
+ */
+export class RowLease {
+  readonly name: string;
+  /** Token of this ownership, new with each acquisition. */
+  readonly owner: string;
+  /** Rises with every change of owner, and never falls: an older owner can be told by it. */
+  readonly epoch: bigint;
+  private readonly ttlMs: number;
+  private deadline: number;
+  private over = false;
+
+  constructor(
+    private readonly sql: Sql,
+    init: RowLeaseInit,
+  ) {
+    this.name = init.name;
+    this.owner = init.owner;
+    this.epoch = init.epoch;
+    this.ttlMs = init.ttlMs;
+    this.deadline = init.deadline;
+  }
+
+  /** Whether the name is certainly still this owner's, by the local monotonic clock. */
+  isHeld(): boolean {
+    return !this.over && monotonicMs() < this.deadline;
+  }
+
+  /**
+   * Begins the time anew. False when it was too late: the lease had expired or somebody else has it; it stays lost.
+   *
+   * @throws StoreUnavailableError when there is no answer; the lease then holds until its deadline
+   */
+  async renew(): Promise<boolean> {
+    if (this.over) return false;
+    const deadline = monotonicMs() + this.ttlMs;
+    const renewed = await this.sql.execute(RENEW, [this.name, this.owner, this.epoch.toString(), this.ttlMs]);
+    if (renewed === 0) this.over = true;
+    else this.deadline = Math.max(this.deadline, deadline);
+    return renewed > 0 && !this.over;
+  }
+
+  /**
+   * Lets others have the name at once. Does nothing to the lease of another owner.
+   *
+   * @throws StoreUnavailableError when there is no answer; the name is then free when the time has passed
+   */
+  async release(): Promise<void> {
+    this.over = true;
+    await this.sql.execute(RELEASE, [this.name, this.owner, this.epoch.toString()]);
+  }
+}

@@ -1,0 +1,139 @@
+import 'reflect-metadata';
+import { ConfigurationError } from '@lockstep/core';
+import { Inbox, type Sql, type SqlTransaction } from '@lockstep/sql';
+import { eventually } from '@lockstep/testing';
+import { usePostgres } from '@lockstep/testing/vitest';
+import { v7 } from 'uuid';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { type SqlApplication, startSql } from './support/sql-application.js';
+
+const MIDNIGHT = Date.UTC(2026, 5, 2);
+
+describe('Inbox', () => {
+  const postgres = usePostgres();
+  let application: SqlApplication;
+  let sql: Sql;
+  let inbox: Inbox;
+
+  beforeAll(async () => {
+    application = await startSql({ url: postgres.url, maxConnections: 8 });
+    ({ sql } = application);
+    inbox = application.app.get(Inbox);
+    await inbox.prepare();
+    await sql.execute('CREATE TABLE effect (message_id uuid)');
+  });
+  afterAll(() => application.app.close());
+  beforeEach(async () => {
+    await sql.execute('TRUNCATE effect, lockstep_inbox');
+  });
+
+  const take = async (tx: SqlTransaction, messageId: string, consumer = 'points') => {
+    const isFirst = await inbox.once(tx, consumer, messageId);
+    if (isFirst) await tx.execute('INSERT INTO effect VALUES ($1)', [messageId]);
+    return isFirst;
+  };
+  const receive = (messageId: string, consumer?: string) => sql.transaction((tx) => take(tx, messageId, consumer));
+  const effects = async () => (await sql.query('SELECT message_id FROM effect')).length;
+
+  it('lets the first copy of a message take effect, and no other', async () => {
+    const id = v7();
+    expect([await receive(id), await receive(id), await receive(id.toUpperCase())]).toEqual([true, false, false]);
+    expect(await effects()).toBe(1);
+  });
+
+  it('lets each consumer have its own first copy', async () => {
+    const id = v7();
+    expect([await receive(id, 'points'), await receive(id, 'mail')]).toEqual([true, true]);
+  });
+
+  it('forgets a copy whose transaction rolled back', async () => {
+    const id = v7();
+    const failing = sql.transaction(async (tx) => {
+      expect(await take(tx, id)).toBe(true);
+      throw new Error('no');
+    });
+    await expect(failing).rejects.toThrow('no');
+    expect(await receive(id)).toBe(true);
+    expect(await effects()).toBe(1);
+  });
+
+  it('gives copies that run at the same time one effect', async () => {
+    const id = v7();
+    const answers = await Promise.all(Array.from({ length: 8 }, () => receive(id)));
+    expect(answers.filter((first) => first)).toHaveLength(1);
+    expect(await effects()).toBe(1);
+  });
+
+  it.each([
+    ['made just before midnight', MIDNIGHT - 1],
+    ['made just after midnight', MIDNIGHT],
+    ['made at this moment', Date.now()],
+  ])('gives two copies that are open at the same time one effect, %s', async (_, madeAt) => {
+    const id = v7({ msecs: madeAt });
+    let commitFirst: () => void = () => undefined;
+    const held = new Promise<void>((resolve) => {
+      commitFirst = resolve;
+    });
+    const entered = { first: false };
+    const first = sql.transaction(async (tx) => {
+      const answer = await take(tx, id);
+      entered.first = true;
+      await held;
+      return answer;
+    });
+    await eventually(() => expect(entered.first).toBe(true));
+    const second = receive(id);
+    await eventually(async () => {
+      const waiting = await sql.query(`SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'
+        AND datname = current_database()`);
+      expect(waiting).toHaveLength(1);
+    });
+    commitFirst();
+    expect([await first, await second]).toEqual([true, false]);
+    expect(await effects()).toBe(1);
+  });
+
+  it('files a message under its own day, whenever it arrives', async () => {
+    await receive(v7({ msecs: MIDNIGHT - 1 }));
+    await receive(v7({ msecs: MIDNIGHT }));
+    const days = await sql.query('SELECT day::text FROM lockstep_inbox ORDER BY day');
+    expect(days).toEqual([{ day: '2026-06-01' }, { day: '2026-06-02' }]);
+  });
+
+  it('purges what was received longer ago, in batches, and nothing else', async () => {
+    await sql.execute(`INSERT INTO lockstep_inbox (day, consumer, message_id, received_at)
+      SELECT current_date - 20, 'points', gen_random_uuid(), clock_timestamp() - interval '20 days'
+      FROM generate_series(1, 2500)`);
+    const recent = v7();
+    const late = v7({ msecs: Date.now() - 20 * 86_400_000 });
+    await receive(recent);
+    await receive(late);
+    expect(await inbox.purge(14 * 86_400_000)).toBe(2_500);
+    expect([await receive(recent), await receive(late)]).toEqual([false, false]);
+  });
+
+  it('is purged by the application itself, side by side with others', async () => {
+    await sql.execute(`INSERT INTO lockstep_inbox (day, consumer, message_id, received_at)
+      SELECT current_date - 3, 'points', gen_random_uuid(), clock_timestamp() - interval '3 days'
+      FROM generate_series(1, 1500)`);
+    const reapers = await Promise.all([1, 2].map(() => startSql({ url: postgres.url, inboxRetention: '2d' })));
+    await Promise.all(reapers.map(({ app }) => app.get(Inbox).prepare()));
+    await eventually(async () => expect(await sql.query('SELECT 1 FROM lockstep_inbox')).toEqual([]));
+    await Promise.all(reapers.map(({ app }) => app.close()));
+  });
+
+  it('refuses ids that are no UUID of version 7, and names that are out of bounds', async () => {
+    const day = '018f0000-0000-7000-8000-000000000000';
+    for (const id of [
+      '',
+      'x',
+      '6f0e9b1c-9c5e-4b5e-8a53-2f0f3f9f7c10',
+      `${day} `,
+      'ffffffff-ffff-7fff-bfff-ffffffffffff',
+    ]) {
+      await expect(receive(id)).rejects.toMatchObject({ code: 'MESSAGE_ID_INVALID', kind: 'conflict' });
+    }
+    await expect(receive(day, 'a b')).rejects.toBeInstanceOf(ConfigurationError);
+    await expect(receive(day, 'x'.repeat(201))).rejects.toBeInstanceOf(ConfigurationError);
+  });
+});

@@ -1,0 +1,246 @@
+import 'reflect-metadata';
+import { StoreUnavailableError } from '@lockstep/core';
+import { CommitOutcomeUnknownError, Sql, SqlModule, TransactionEndedError } from '@lockstep/sql';
+import { pgDriver } from '@lockstep/sql/postgres';
+import { eventually, type FaultProxy, freePort, startFaultProxy, startPostgres } from '@lockstep/testing';
+import { usePostgres } from '@lockstep/testing/vitest';
+import { Test } from '@nestjs/testing';
+import pg from 'pg';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { type SqlApplication, startSql } from './support/sql-application.js';
+
+const unavailable = (outcome: 'not-applied' | 'unknown') => ({
+  code: 'STORE_UNAVAILABLE',
+  kind: 'unavailable',
+  outcome,
+});
+
+describe('a database behind a bad network', () => {
+  const postgres = usePostgres();
+  let direct: pg.Client;
+  let proxy: FaultProxy;
+  let application: SqlApplication;
+  let sql: Sql;
+
+  beforeAll(async () => {
+    direct = new pg.Client(postgres.url);
+    await direct.connect();
+    await direct.query('CREATE TABLE entry (name text PRIMARY KEY)');
+  });
+  afterAll(() => direct.end());
+  beforeEach(async () => {
+    await direct.query('TRUNCATE entry');
+    proxy = await startFaultProxy({ target: postgres.url });
+    application = await startSql({
+      url: proxy.urlFor(postgres.url),
+      maxConnections: 2,
+      commandTimeout: '400ms',
+      statementTimeout: '600ms',
+      commitTimeout: '400ms',
+    });
+    sql = application.sql;
+  });
+  afterEach(async () => {
+    await proxy.stop();
+    await application.app.close();
+  });
+
+  const names = async () => (await direct.query('SELECT name FROM entry ORDER BY name')).rows.map((row) => row.name);
+
+  it('a COMMIT whose answer is cut off has an unknown outcome, and its connection is never used again', async () => {
+    const hooks: string[] = [];
+    const backends: unknown[] = [];
+    const work = sql.transaction(async (tx) => {
+      backends.push(await tx.query('SELECT pg_backend_pid() AS pid'));
+      await tx.execute("INSERT INTO entry VALUES ('a')");
+      tx.afterCommit?.(() => hooks.push('after'));
+      tx.beforeCommit?.(async () => proxy.dropAfter(0, 'toClient'));
+    });
+    await expect(work).rejects.toBeInstanceOf(CommitOutcomeUnknownError);
+    await expect(work).rejects.toMatchObject({ code: 'COMMIT_OUTCOME_UNKNOWN', kind: 'unknown', retryable: false });
+    expect(hooks).toEqual([]);
+    // It did happen, in fact.
+    await eventually(async () => expect(await names()).toEqual(['a']));
+    await proxy.heal();
+    const next = await sql.query('SELECT pg_backend_pid() AS pid');
+    expect(backends).not.toContainEqual(next);
+  });
+
+  it('a COMMIT that never arrives has an unknown outcome too, after the commit timeout', async () => {
+    const work = sql.transaction(async (tx) => {
+      await tx.execute("INSERT INTO entry VALUES ('a')");
+      tx.beforeCommit?.(async () => proxy.blackhole());
+    });
+    await expect(work).rejects.toBeInstanceOf(CommitOutcomeUnknownError);
+    proxy.cut();
+    await eventually(async () => expect(await names()).toEqual([]));
+  });
+
+  it('a handle says that the outcome of its transaction is unknown', async () => {
+    const kept = { tx: sql.current() };
+    const work = sql.transaction(async (tx) => {
+      kept.tx = tx;
+      tx.beforeCommit?.(async () => proxy.dropAfter(0, 'toClient'));
+    });
+    await expect(work).rejects.toThrow(CommitOutcomeUnknownError);
+    await expect(kept.tx?.query('SELECT 1')).rejects.toMatchObject({ fields: { state: 'unknown' } });
+    await expect(kept.tx?.query('SELECT 1')).rejects.toBeInstanceOf(TransactionEndedError);
+  });
+
+  it('a connection that is lost before COMMIT means that nothing was applied, even if the loss was caught', async () => {
+    const work = sql.transaction(async (tx) => {
+      await tx.execute("INSERT INTO entry VALUES ('a')");
+      proxy.cut();
+      const error = await tx.query('SELECT 1').catch((reason: unknown) => reason);
+      expect(error).toMatchObject({ ...unavailable('not-applied'), cause: expect.any(Error) });
+      await expect(tx.query('SELECT 2')).rejects.toMatchObject(unavailable('not-applied'));
+    });
+    await expect(work).rejects.toBeInstanceOf(StoreUnavailableError);
+    await expect(work).rejects.toMatchObject(unavailable('not-applied'));
+    expect(await names()).toEqual([]);
+  });
+
+  it('a session that the server ends while nothing runs in it does not crash the process, and applies nothing', async () => {
+    const work = sql.transaction(async (tx) => {
+      const [row] = await tx.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
+      await tx.execute("INSERT INTO entry VALUES ('a')");
+      await direct.query('SELECT pg_terminate_backend($1)', [row?.pid]);
+      await eventually(async () => {
+        const { rows } = await direct.query('SELECT 1 FROM pg_stat_activity WHERE pid = $1', [row?.pid]);
+        expect(rows).toEqual([]);
+      });
+      await expect(tx.query('SELECT 1')).rejects.toMatchObject(unavailable('not-applied'));
+    });
+    await expect(work).rejects.toMatchObject(unavailable('not-applied'));
+    expect(await names()).toEqual([]);
+  });
+
+  it('a statement of a transaction is given up after the statement timeout, and its connection with it', async () => {
+    const backends: unknown[] = [];
+    const work = sql.transaction(async (tx) => {
+      backends.push(await tx.query('SELECT pg_backend_pid() AS pid'));
+      await tx.query('SELECT pg_sleep(2)');
+    });
+    await expect(work).rejects.toMatchObject(unavailable('not-applied'));
+    const [one, two] = await Promise.all([1, 2].map(() => sql.query('SELECT pg_backend_pid() AS pid, pg_sleep(0.05)')));
+    expect([one?.[0]?.pid, two?.[0]?.pid]).not.toContain((backends[0] as { pid: number }[])[0]?.pid);
+  });
+
+  it('a statement outside a transaction is given up after the command timeout with an unknown outcome', async () => {
+    await expect(sql.execute('SELECT pg_sleep(2)')).rejects.toMatchObject(unavailable('unknown'));
+    expect(await sql.query('SELECT 1 AS one')).toEqual([{ one: 1 }]);
+  });
+
+  it('a connection that cannot be had in time was never used: nothing was applied', async () => {
+    proxy.refuse();
+    await expect(sql.query('SELECT 1')).rejects.toMatchObject(unavailable('not-applied'));
+    await expect(sql.transaction(async () => 1)).rejects.toMatchObject(unavailable('not-applied'));
+    await proxy.heal();
+    expect(await sql.transaction(async () => 1)).toBe(1);
+  });
+
+  it('a host that swallows packets is given up in time and found again', async () => {
+    proxy.blackhole();
+    const startedAt = performance.now();
+    await expect(sql.transaction(async () => 1)).rejects.toMatchObject(unavailable('not-applied'));
+    expect(performance.now() - startedAt).toBeLessThan(1_500);
+    await proxy.heal();
+    await eventually(async () => expect(await sql.query('SELECT 1 AS one')).toEqual([{ one: 1 }]));
+  });
+
+  it('an exhausted pool is answered in time, and the connection that comes late is given back', async () => {
+    let release: () => void = () => undefined;
+    const held = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    const holders = [1, 2].map(() => sql.transaction(() => held));
+    await eventually(() => expect(proxy.connections).toBe(2));
+    const refused = await Promise.allSettled([1, 2, 3].map(() => sql.query('SELECT 1')));
+    for (const each of refused) expect(each).toMatchObject({ reason: unavailable('not-applied') });
+    release();
+    await Promise.all(holders);
+    // Twice as many as the pool holds: none of its places was lost.
+    expect(await Promise.all([1, 2, 3, 4].map(() => sql.transaction(async () => 'ok')))).toHaveLength(4);
+  });
+
+  it('an idle connection that is lost is an incident, not a crash', async () => {
+    await sql.query('SELECT 1');
+    proxy.cut();
+    await eventually(() => expect(application.incidents).toContain('SQL_CONNECTION_LOST'));
+    expect(await sql.query('SELECT 1 AS one')).toEqual([{ one: 1 }]);
+  });
+
+  it('a ROLLBACK that gets no answer does not hide why the work failed', async () => {
+    const reason = new Error('business');
+    const work = sql.transaction(async (tx) => {
+      await tx.execute("INSERT INTO entry VALUES ('a')");
+      proxy.blackhole();
+      throw reason;
+    });
+    await expect(work).rejects.toBe(reason);
+    expect(application.incidents).toContain('SQL_ROLLBACK_FAILED');
+  });
+
+  it('a rollback does not wait for a statement that nobody awaits any more', async () => {
+    const reason = new Error('business');
+    const startedAt = performance.now();
+    const work = sql.transaction(async (tx) => {
+      tx.query('SELECT pg_sleep(2)').catch(() => undefined);
+      await tx.query('SELECT pg_sleep(0)').catch(() => undefined);
+      throw reason;
+    });
+    await expect(work).rejects.toBe(reason);
+    expect(performance.now() - startedAt).toBeLessThan(1_900);
+  });
+
+  it('every other error of the database passes by as it is', async () => {
+    await expect(sql.query('SELECT nonsense')).rejects.toMatchObject({ code: '42703', severity: 'ERROR' });
+    await expect(sql.query('SELECT $1::int', ['x'])).rejects.toMatchObject({ code: '22P02' });
+  });
+});
+
+describe('a pool of the application', () => {
+  const postgres = usePostgres();
+
+  it('with every place taken gives back a connection that arrives late', async () => {
+    const pool = new pg.Pool({ connectionString: postgres.url, max: 1 });
+    const app = await Test.createTestingModule({
+      imports: [SqlModule.forRoot({ driver: pgDriver({ pool }), commandTimeout: '100ms' })],
+    }).compile();
+    await app.init();
+    const sql = app.get(Sql);
+    const client = await pool.connect();
+    await expect(sql.query('SELECT 1')).rejects.toMatchObject(unavailable('not-applied'));
+    client.release();
+    await eventually(() => expect(pool.idleCount).toBe(1));
+    expect(await sql.query('SELECT 1 AS one')).toEqual([{ one: 1 }]);
+    await app.close();
+    // It is not ours to end.
+    expect((await pool.query('SELECT 1 AS one')).rows).toEqual([{ one: 1 }]);
+    await pool.end();
+  });
+});
+
+describe('a database that is down when the application starts', () => {
+  it('lets it start, answers that it is unavailable, and is found as soon as it is up', async () => {
+    const port = await freePort();
+    const application = await startSql({
+      url: `postgres://postgres@127.0.0.1:${port}/postgres`,
+      commandTimeout: '500ms',
+    });
+    await expect(application.sql.query('SELECT 1')).rejects.toMatchObject(unavailable('not-applied'));
+    await expect(application.sql.transaction(async () => 1)).rejects.toMatchObject({
+      ...unavailable('not-applied'),
+      retryAfterMs: 1_000,
+    });
+    const server = await startPostgres({ port });
+    try {
+      await eventually(async () => expect(await application.sql.transaction(async () => 1)).toBe(1));
+      await server.restart();
+      await eventually(async () => expect(await application.sql.transaction(async () => 2)).toBe(2));
+    } finally {
+      await application.app.close();
+      await server.stop();
+    }
+  });
+});

@@ -1,0 +1,17 @@
+// A holder of a lease that can be stopped: takes it, and on each message says whether it believes to hold it and renews.
+import 'reflect-metadata';
+import { RowLeases, SqlModule } from '@lockstep/sql';
+import { pgDriver } from '@lockstep/sql/postgres';
+import { NestFactory } from '@nestjs/core';
+
+const [url, name, ttlMs] = process.argv.slice(2);
+const app = await NestFactory.createApplicationContext(SqlModule.forRoot({ driver: pgDriver({ url }) }), {
+  logger: false,
+});
+const lease = await app.get(RowLeases).tryAcquire(name, Number(ttlMs));
+process.send({ epoch: String(lease.epoch) });
+process.on('message', async () => {
+  const held = lease.isHeld();
+  const renewed = await lease.renew();
+  process.send({ held, renewed, heldAfterwards: lease.isHeld() });
+});

@@ -1,0 +1,16 @@
+// One of many processes that start together: waits for the word, then brings the tables of the given folder up to date.
+import 'reflect-metadata';
+import { Sql, SqlModule } from '@lockstep/sql';
+import { pgDriver } from '@lockstep/sql/postgres';
+import { NestFactory } from '@nestjs/core';
+
+const [url, directory] = process.argv.slice(2);
+const app = await NestFactory.createApplicationContext(SqlModule.forRoot({ driver: pgDriver({ url }) }), {
+  logger: false,
+});
+process.send('ready');
+await new Promise((resolve) => process.once('message', resolve));
+await app.get(Sql).ensureMigrated({ name: 'race', directory: new URL(directory) });
+process.send('migrated');
+await app.close();
+process.disconnect();
