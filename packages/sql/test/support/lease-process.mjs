@@ -1,4 +1,4 @@
-// A holder of a lease that can be stopped: takes it, and on each message says whether it believes to hold it and renews.
+// A holder of a lease that can be stopped: takes it, and when asked says whether it believes to hold it, and renews.
 import 'reflect-metadata';
 import { RowLeases, SqlModule } from '@lockstep/sql';
 import { pgDriver } from '@lockstep/sql/postgres';
@@ -10,8 +10,11 @@ const app = await NestFactory.createApplicationContext(SqlModule.forRoot({ drive
 });
 const lease = await app.get(RowLeases).tryAcquire(name, Number(ttlMs));
 process.send({ epoch: String(lease.epoch) });
-process.on('message', async () => {
+process.once('message', () => {
   const held = lease.isHeld();
-  const renewed = await lease.renew();
-  process.send({ held, renewed, heldAfterwards: lease.isHeld() });
+  lease.renew().then((renewed) => process.send({ held, renewed, heldAfterwards: lease.isHeld() }), fail);
 });
+
+function fail(error) {
+  throw error;
+}

@@ -15,7 +15,7 @@ export interface ClsTransactionBridgeOptions<Tx> {
    * Makes a handle on the adapter's transaction. Called once per transaction.
    * @default pgTransaction, for adapters whose `tx` is a client of `pg`
    */
-  toTransaction?(tx: Tx): SqlTransaction;
+  readonly toTransaction?: (tx: Tx) => SqlTransaction;
   /** As given to `ClsPluginTransactional`. */
   readonly connectionName?: string;
 }
