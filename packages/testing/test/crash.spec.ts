@@ -1,5 +1,6 @@
 import { type ChildHandle, ChildWaitError, eventually, type SpawnNodeOptions, spawnNode } from '@lockstep/testing';
 import { afterEach, describe, expect, it } from 'vitest';
+import { isAlive } from './processes.js';
 
 const fixture = new URL('./fixtures/checkpoints.mjs', import.meta.url);
 const children: ChildHandle[] = [];
@@ -71,5 +72,13 @@ describe('spawnNode()', () => {
   it('a wait ends with the child and quotes what it said', async () => {
     const child = start({ killAt: { name: 'work', hit: 2 } });
     await expect(child.waitForLine(/never/)).rejects.toThrow(/ended \(SIGKILL\).*after 1/s);
+  });
+
+  it('a child does not outlive a test run that was killed', async () => {
+    const run = spawnNode(new URL('./fixtures/start-child.mjs', import.meta.url));
+    const pid = Number((await run.waitForLine(/^child \d+$/)).split(' ')[1]);
+    expect(isAlive(pid)).toBe(true);
+    await run.sigkill();
+    await eventually(() => expect(isAlive(pid)).toBe(false));
   });
 });

@@ -94,12 +94,10 @@ describe('startFaultProxy()', () => {
   });
 
   it('a blackhole also holds what is already on its way', async () => {
-    proxy.delay(100);
-    const answer = client.ping();
-    const late = expect(answer).rejects.toThrow('Command timed out');
-    // On its way to the server by now: the proxy has read it, and its delay is not over.
-    await direct((redis) => redis.ping());
-    proxy.blackhole();
+    proxy.delay(150, 'toClient');
+    const late = expect(client.set(`${prefix}:held`, '1', 'EX', 10)).rejects.toThrow('Command timed out');
+    await eventually(async () => expect(await direct((redis) => redis.exists(`${prefix}:held`))).toBe(1));
+    proxy.blackhole(); // the answer waits in the proxy for its delay to be over
     await late;
   });
 
