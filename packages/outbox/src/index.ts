@@ -1,4 +1,10 @@
+export { OnMessage } from './consumer/on-message.decorator.js';
+export type { OnMessageOptions } from './consumer/on-message.options.js';
+export { DeadLetters } from './dead-letters.service.js';
+export { MemoryMessageTransport, memoryMessageTransport } from './drivers/memory/memory-message-transport.js';
+export { MemoryOutboxStore, memoryOutboxStore } from './drivers/memory/memory-outbox-store.js';
 export type { Message, MessageEnvelope, OutgoingMessage } from './message.js';
+export type { Durability } from './message-headers.js';
 export {
   type BatchHandler,
   type ConsumeOptions,
@@ -10,3 +16,32 @@ export {
   type PublishOutcome,
   type TransportSubscription,
 } from './message-transport.js';
+export { Outbox, type OutboxDecoratorOptions } from './outbox.decorator.js';
+export { MessageInvalidError, MessageRefusedError } from './outbox.errors.js';
+export { OutboxModule } from './outbox.module.js';
+export type { OutboxModuleExtras } from './outbox.module-definition.js';
+export type { OutboxModuleOptions, TopicOptions } from './outbox.options.js';
+export { OutboxService, type PublishManyOptions, type PublishOptions } from './outbox.service.js';
+export { OutboxHealth } from './outbox-health.service.js';
+export {
+  type ClaimedMessages,
+  type ClaimRequest,
+  type DeadLetter,
+  type DeadLetterId,
+  type DeadLetterQuery,
+  NO_CONSUMER,
+  OUTBOX_STORE,
+  type OutboxDelivery,
+  type OutboxFacts,
+  type OutboxOperations,
+  type OutboxPlace,
+  type OutboxRecord,
+  type OutboxStore,
+  type OverdueRequest,
+  type Settlement,
+  type ShardLease,
+} from './outbox-store.js';
+export { DeliveryPublisher, type PublishReport } from './relay/delivery-publisher.js';
+export { RedeliveryPass } from './relay/redelivery-pass.js';
+export { RelayPass, type RelayRange } from './relay/relay-pass.js';
+export { SlowStart } from './relay/slow-start.js';

@@ -1,0 +1,74 @@
+import type { Incidents } from '@lockstep/core';
+import type { AckSender } from '../ack/ack-sender.js';
+import type { Acknowledgement } from '../ack/acknowledgement.js';
+import { DURABILITY_HEADER, ORIGIN_HEADER } from '../message-headers.js';
+import type { Delivery, DeliveryOutcome } from '../message-transport.js';
+
+const RETRY_MS = 1_000;
+
+/**
+ * Tells the origins of a batch what has ended, one message an origin. Where that fails, `done` stays done, since the
+ * re-delivery is recognised and acknowledged again; `dead` becomes `postpone`, since nobody else knows of it.
+ *
+ * @returns what to answer to the transport
+ */
+export async function acknowledge(
+  batch: readonly Delivery[],
+  outcomes: readonly DeliveryOutcome[],
+  consumer: string,
+  acks: AckSender,
+  incidents: Incidents,
+): Promise<readonly DeliveryOutcome[]> {
+  const failed = new Map<string, unknown>();
+  for (const [origin, list] of byOrigin(batch, outcomes, consumer)) {
+    try {
+      await acks.send(origin, list);
+    } catch (cause) {
+      failed.set(origin, cause);
+      incidents.report({
+        code: 'OUTBOX_ACK_FAILED',
+        source: 'outbox.consumer',
+        message: 'acknowledgements did not arrive; the messages are delivered again and acknowledged then',
+        cause,
+        fields: { acknowledgements: list.length },
+      });
+    }
+  }
+  return batch.map(({ message }, index) => {
+    const outcome = outcomes[index] ?? { outcome: 'done' };
+    const error = failed.get(message.headers[ORIGIN_HEADER] ?? '');
+    return error !== undefined && outcome.outcome === 'dead'
+      ? { outcome: 'postpone', delayMs: RETRY_MS, error }
+      : outcome;
+  });
+}
+
+function byOrigin(
+  batch: readonly Delivery[],
+  outcomes: readonly DeliveryOutcome[],
+  consumer: string,
+): ReadonlyMap<string, Acknowledgement[]> {
+  const groups = new Map<string, Acknowledgement[]>();
+  for (const [index, delivery] of batch.entries()) {
+    const origin = delivery.message.headers[ORIGIN_HEADER];
+    const ack = acknowledgementOf(delivery, outcomes[index], consumer);
+    if (origin === undefined || !ack) continue;
+    groups.set(origin, [...(groups.get(origin) ?? []), ack]);
+  }
+  return groups;
+}
+
+/** Of a message that awaits no acknowledgement, the origin hears only when it died; it has no row left to move. */
+function acknowledgementOf(
+  { message }: Delivery,
+  outcome: DeliveryOutcome | undefined,
+  consumer: string,
+): Acknowledgement | undefined {
+  const awaited = message.headers[DURABILITY_HEADER] !== 'on-accept';
+  const messageId = message.id;
+  if (outcome?.outcome === 'done') return awaited ? { outcome: 'acknowledged', consumer, messageId } : undefined;
+  if (outcome?.outcome !== 'dead') return undefined;
+  const error =
+    outcome.error instanceof Error ? `${outcome.error.name}: ${outcome.error.message}` : String(outcome.error);
+  return { outcome: 'dead', consumer, messageId, error, ...(awaited ? {} : { message }) };
+}

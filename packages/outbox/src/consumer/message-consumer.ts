@@ -1,0 +1,133 @@
+import {
+  ContextCarriers,
+  checkpoint,
+  count,
+  Incidents,
+  isLockstepError,
+  RequestContext,
+  withSpan,
+} from '@lockstep/core';
+import { CommitOutcomeUnknownError, Inbox, Sql } from '@lockstep/sql';
+import { Inject, Injectable } from '@nestjs/common';
+import type { AckSender } from '../ack/ack-sender.js';
+import type { Message } from '../message.js';
+import { decodeMessage } from '../message-codec.js';
+import type { Delivery, DeliveryOutcome } from '../message-transport.js';
+import { MessageRefusedError } from '../outbox.errors.js';
+import { acknowledge } from './acknowledge.js';
+import type { MessageHandler } from './message-handler.js';
+import { RetryPauses } from './retry-pauses.js';
+
+/** What the consumers of an application share. */
+@Injectable()
+export class ConsumerServices {
+  constructor(
+    @Inject(Sql) readonly sql: Sql,
+    @Inject(Inbox) readonly inbox: Inbox,
+    @Inject(ContextCarriers) readonly carriers: ContextCarriers,
+    @Inject(Incidents) readonly incidents: Incidents,
+  ) {}
+}
+
+/**
+ * One consumer of one topic. A delivery goes
+ *
+ * ```
+ * delivered --inbox row is there already--> done (again acknowledged)
+ *           --handler resolved, committed--> done
+ *           --busy | unavailable | commit unknown--> postpone, not counted
+ *           --rejected--> retry, or dead after the last attempt
+ *           --refused | unreadable | handed out too often without an answer--> dead
+ * ```
+ * `done` and `dead` are acknowledged. A lost acknowledgement of `done` is harmless, for the re-delivery finds the inbox
+ * row; one of `dead` is not, so the delivery stays with the transport until it has arrived.
+ */
+export class MessageConsumer {
+  private readonly pauses: RetryPauses;
+
+  constructor(
+    private readonly handler: MessageHandler,
+    private readonly services: ConsumerServices,
+    private readonly acks: AckSender,
+  ) {
+    this.pauses = new RetryPauses(handler.options);
+  }
+
+  async handle(batch: readonly Delivery[]): Promise<readonly DeliveryOutcome[]> {
+    const outcomes: DeliveryOutcome[] = [];
+    for (const delivery of batch) outcomes.push(await this.process(delivery));
+    return acknowledge(batch, outcomes, this.handler.route.consumer, this.acks, this.services.incidents);
+  }
+
+  private async process(delivery: Delivery): Promise<DeliveryOutcome> {
+    const outcome = await this.attempt(delivery);
+    const { topic, consumer } = this.handler.route;
+    count('lockstep.outbox.consumed', { topic, consumer, outcome: outcome.outcome });
+    if (outcome.outcome === 'done') this.pauses.answered();
+    else this.report(delivery, outcome);
+    return outcome;
+  }
+
+  private async attempt({ message: envelope, attempt }: Delivery): Promise<DeliveryOutcome> {
+    const { attempts } = this.handler.options;
+    if (attempt > attempts) {
+      return { outcome: 'dead', error: new Error(`handed out ${attempt} times, and the process never answered`) };
+    }
+    let message: Message;
+    try {
+      message = decodeMessage(envelope);
+    } catch (error) {
+      return { outcome: 'dead', error };
+    }
+    try {
+      await this.inContext(message, () => this.once(message));
+      return { outcome: 'done' };
+    } catch (error) {
+      return this.judge(await this.handler.filter(message, error), attempt);
+    }
+  }
+
+  private inContext<T>(message: Message, fn: () => Promise<T>): Promise<T> {
+    const { route, name } = this.handler;
+    const attributes = { 'messaging.destination.name': route.topic, 'messaging.message.id': message.id };
+    return RequestContext.run(new RequestContext(message.id), () =>
+      this.services.carriers.run(message.headers, () => withSpan(`lockstep.outbox.consume ${name}`, attributes, fn)),
+    );
+  }
+
+  private async once(message: Message): Promise<void> {
+    await this.services.sql.transaction(
+      async (tx) => {
+        if (!(await this.services.inbox.once(tx, this.handler.route.consumer, message.id))) return;
+        await this.handler.invoke(message);
+        checkpoint('outbox.consumer.handled', { id: message.id });
+      },
+      { propagation: 'requires-new' },
+    );
+    checkpoint('outbox.consumer.committed', { id: message.id });
+  }
+
+  private judge(error: unknown, attempt: number): DeliveryOutcome {
+    if (error instanceof MessageRefusedError) return { outcome: 'dead', error };
+    if (isNoFaultOfTheMessage(error)) return { outcome: 'postpone', delayMs: this.pauses.afterOutage(), error };
+    if (attempt >= this.handler.options.attempts) return { outcome: 'dead', error };
+    return { outcome: 'retry', delayMs: this.pauses.afterAttempt(attempt), error };
+  }
+
+  private report({ message, attempt }: Delivery, outcome: Exclude<DeliveryOutcome, { outcome: 'done' }>): void {
+    const dead = outcome.outcome === 'dead';
+    this.services.incidents.report({
+      code: dead ? 'OUTBOX_MESSAGE_DEAD' : 'OUTBOX_MESSAGE_RETRIED',
+      source: 'outbox.consumer',
+      message: `${this.handler.name} ${dead ? 'gave a message up' : 'could not handle a message yet'}`,
+      cause: outcome.error,
+      fields: { ...this.handler.route, id: message.id, attempt },
+    });
+  }
+}
+
+/** Somebody else was at it, or a server was away, or nobody knows: the inbox will tell. None of it is poison. */
+function isNoFaultOfTheMessage(error: unknown): boolean {
+  if (error instanceof CommitOutcomeUnknownError) return true;
+  return isLockstepError(error) && (error.kind === 'busy' || error.kind === 'unavailable');
+}

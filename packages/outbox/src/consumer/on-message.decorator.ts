@@ -1,0 +1,53 @@
+import { ConfigurationError } from '@lockstep/core';
+import type { Message } from '../message.js';
+import { checkedTopic } from '../message-names.js';
+import { BODY_PARAM, MESSAGE_ARGS, MESSAGE_PARAM } from './message-params.js';
+import { type OnMessageOptions, type ResolvedOnMessageOptions, resolveOnMessageOptions } from './on-message.options.js';
+
+/** What {@link OnMessage} notes on a method. */
+export interface HandlerMark {
+  readonly topic: string;
+  readonly options: ResolvedOnMessageOptions;
+}
+
+const MARKS = 'lockstep:on-message';
+
+// The body's type is the handler's claim; a pipe that validates it is the handler's choice.
+type HandlerMethod<Body> = (body: Body, message: Message) => Promise<unknown>;
+
+/**
+ * Handles the messages of a topic: the method runs with `(body, message)` in a transaction of its own, which also holds
+ * the inbox row of the message, so that what it does in that transaction takes effect exactly once however often the
+ * message is delivered. It runs with the guards, pipes, interceptors and filters of Nest (context type
+ * `lockstep-message`); a filter sees the error and may throw another, but what it returns does not make the message done.
+ *
+ * A rejection rolls back and brings the message back later, at most `attempts` times; `MessageRefusedError` gives it up
+ * at once. Errors that say that a server was down, or somebody else busy, do not count as attempts.
+ *
+ * Breaks for effects outside of the transaction (an e-mail, a call to a partner): they may be repeated.
+ *
+ * @throws ConfigurationError on a wrong option, here; at boot when another handler has the same topic and consumer
+ */
+export function OnMessage(topic: string, options: OnMessageOptions) {
+  const mark: HandlerMark = {
+    topic: checkedTopic(topic, '@OnMessage topic'),
+    options: resolveOnMessageOptions(options),
+  };
+  return <Body>(target: object, property: string, descriptor: TypedPropertyDescriptor<HandlerMethod<Body>>): void => {
+    const method = descriptor.value;
+    if (typeof method !== 'function') {
+      throw new ConfigurationError(`@OnMessage belongs on a method; ${property} is none.`);
+    }
+    Reflect.defineMetadata(MARKS, [...handlerMarksOf(method), mark], method);
+    Reflect.defineMetadata(
+      MESSAGE_ARGS,
+      { [`${BODY_PARAM}:0`]: { index: 0, pipes: [] }, [`${MESSAGE_PARAM}:1`]: { index: 1, pipes: [] } },
+      target.constructor,
+      property,
+    );
+  };
+}
+
+export function handlerMarksOf(method: object): readonly HandlerMark[] {
+  return (Reflect.getOwnMetadata(MARKS, method) as HandlerMark[] | undefined) ?? [];
+}

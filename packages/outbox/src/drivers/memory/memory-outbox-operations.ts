@@ -1,0 +1,82 @@
+import type { MessageRoute } from '../../message-transport.js';
+import {
+  type DeadLetter,
+  type DeadLetterId,
+  type DeadLetterQuery,
+  NO_CONSUMER,
+  type OutboxFacts,
+  type OutboxOperations,
+} from '../../outbox-store.js';
+import { flightKey, type MemoryOutboxTables } from './memory-outbox-tables.js';
+
+const COUNT_LIMIT = 10_000;
+const BATCH = 1_000;
+
+export class MemoryOutboxOperations implements OutboxOperations {
+  constructor(private readonly tables: MemoryOutboxTables) {}
+
+  async facts(): Promise<OutboxFacts> {
+    const pending = [...this.tables.pending.values()].map(({ message }) => message);
+    const flying = [...this.tables.inFlight.values()];
+    const ageOf = (messages: readonly { readonly publishedAt: number }[]): number =>
+      messages.reduce((oldest, { publishedAt }) => Math.max(oldest, Date.now() - publishedAt), 0);
+    const messagesOf = (parked: boolean) =>
+      flying.filter(({ consumer }) => (consumer === NO_CONSUMER) === parked).map(({ message }) => message);
+    return {
+      oldestPendingMs: ageOf(pending),
+      oldestInFlightMs: ageOf(messagesOf(false)),
+      oldestParkedMs: ageOf(messagesOf(true)),
+      pending: Math.min(pending.length, COUNT_LIMIT),
+      inFlight: Math.min(flying.length, COUNT_LIMIT),
+      dead: Math.min(this.tables.dead.size, COUNT_LIMIT),
+    };
+  }
+
+  async deadLetters({ consumer, after, limit }: DeadLetterQuery): Promise<readonly DeadLetter[]> {
+    const letters = [...this.tables.dead.entries()].sort(([a], [b]) => (a < b ? -1 : 1));
+    return letters
+      .filter(([key, letter]) => (!after || key > flightKey(after)) && (!consumer || letter.consumer === consumer))
+      .slice(0, limit)
+      .map(([, letter]) => letter);
+  }
+
+  async replay(ids: readonly DeadLetterId[]): Promise<number> {
+    return this.take(ids, ({ message, consumer }) =>
+      this.tables.fly({ message, consumer, awaitsAck: true, deliveries: 0, dueAt: 0 }),
+    );
+  }
+
+  async discard(ids: readonly DeadLetterId[]): Promise<number> {
+    return this.take(ids, () => undefined);
+  }
+
+  async purge(olderThanMs: number): Promise<number> {
+    const before = Date.now() - olderThanMs;
+    const old = [...this.tables.dead.values()].filter(({ failedAt }) => failedAt < before);
+    return this.discard(old.slice(0, BATCH));
+  }
+
+  async retire(route: MessageRoute): Promise<number> {
+    this.tables.unsubscribe(route);
+    const rows = [...this.tables.inFlight.values()]
+      .filter(({ consumer, message }) => consumer === route.consumer && message.topic === route.topic)
+      .slice(0, BATCH);
+    for (const { message, consumer } of rows) {
+      const error = 'the subscription was retired';
+      this.tables.bury({ outcome: 'dead', messageId: message.id, consumer, error }, Date.now());
+    }
+    return rows.length;
+  }
+
+  private take(ids: readonly DeadLetterId[], use: (letter: DeadLetter) => void): number {
+    let taken = 0;
+    for (const id of ids) {
+      const letter = this.tables.dead.get(flightKey(id));
+      if (!letter) continue;
+      this.tables.dead.delete(flightKey(id));
+      use(letter);
+      taken += 1;
+    }
+    return taken;
+  }
+}

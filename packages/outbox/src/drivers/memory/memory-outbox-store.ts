@@ -1,0 +1,126 @@
+import { ConfigurationError, type DriverProvider, monotonicMs } from '@lockstep/core';
+import type { SqlTransaction } from '@lockstep/sql';
+import { Logger } from '@nestjs/common';
+import type { MessageRoute } from '../../message-transport.js';
+import {
+  type ClaimedMessages,
+  type ClaimRequest,
+  NO_CONSUMER,
+  type OutboxDelivery,
+  type OutboxRecord,
+  type OutboxStore,
+  type OverdueRequest,
+  type Settlement,
+  type ShardLease,
+} from '../../outbox-store.js';
+import { MemoryOutboxOperations } from './memory-outbox-operations.js';
+import { flightKey, type InFlight, MemoryOutboxTables } from './memory-outbox-tables.js';
+
+/**
+ * {@link OutboxStore} in the memory of this process: right for one process that may forget its messages when it ends.
+ * It hears of a commit by `afterCommit`, so it can join only a transaction that has it.
+ */
+export class MemoryOutboxStore implements OutboxStore {
+  private readonly tables = new MemoryOutboxTables();
+  private readonly leases = new Map<string, { readonly owner: object; readonly untilMs: number }>();
+  readonly operations = new MemoryOutboxOperations(this.tables);
+
+  /** @throws ConfigurationError when the transaction cannot be observed: the message might outlive a rollback */
+  async append(transaction: SqlTransaction, records: readonly OutboxRecord[]): Promise<void> {
+    if (!transaction.afterCommit) {
+      throw new ConfigurationError(
+        'The memory driver of the outbox needs a transaction with afterCommit: begin it by sql.transaction(…).',
+      );
+    }
+    transaction.afterCommit(() => {
+      const publishedAt = Date.now();
+      for (const record of records) this.tables.append({ ...record.message, publishedAt }, record);
+    });
+  }
+
+  async lease(name: string, ttlMs: number): Promise<ShardLease | undefined> {
+    const owner = {};
+    const held = (): boolean => {
+      const lease = this.leases.get(name);
+      return lease !== undefined && lease.owner === owner && lease.untilMs > monotonicMs();
+    };
+    const take = (): void => void this.leases.set(name, { owner, untilMs: monotonicMs() + ttlMs });
+    const other = this.leases.get(name);
+    if (other && other.untilMs > monotonicMs()) return undefined;
+    take();
+    return {
+      isHeld: held,
+      renew: async () => {
+        const still = held();
+        if (still) take();
+        return still;
+      },
+      release: async () => {
+        if (held()) this.leases.delete(name);
+      },
+    };
+  }
+
+  async claim({ fromShard, toShard, limit, redeliverAfterMs }: ClaimRequest): Promise<ClaimedMessages> {
+    const rows = this.tables.pendingOf(fromShard, toShard).slice(0, limit);
+    const deliveries: OutboxDelivery[] = [];
+    for (const { shard, position, message, awaitsAck } of rows) {
+      const consumers = this.tables.consumersOf(message.topic);
+      const moved = awaitsAck || consumers.length === 0;
+      if (moved) this.tables.remove({ shard, position });
+      for (const consumer of consumers.length === 0 ? [NO_CONSUMER] : consumers) {
+        const dueAt = Date.now() + redeliverAfterMs;
+        if (moved) this.tables.fly({ message, consumer, awaitsAck, deliveries: 1, dueAt });
+        deliveries.push({
+          message,
+          consumer,
+          awaitsAck,
+          deliveries: 1,
+          place: moved ? undefined : { shard, position },
+        });
+      }
+    }
+    return { deliveries, messages: rows.length };
+  }
+
+  async overdue({ limit, redeliverAfterMs, redeliverAtMostMs }: OverdueRequest): Promise<readonly OutboxDelivery[]> {
+    const now = Date.now();
+    for (const row of this.tables.due(now, limit)) if (row.consumer === NO_CONSUMER) this.route(row, now);
+    return this.tables.due(now, limit).map((row) => {
+      const pauseMs = Math.min(redeliverAfterMs * 2 ** row.deliveries, redeliverAtMostMs);
+      row.deliveries += 1;
+      row.dueAt = now + pauseMs;
+      const { message, consumer, awaitsAck, deliveries } = row;
+      return { message, consumer, awaitsAck, deliveries, place: undefined };
+    });
+  }
+
+  async settle(settlements: readonly Settlement[]): Promise<void> {
+    for (const settlement of settlements) {
+      if (settlement.outcome === 'accepted') this.tables.remove(settlement);
+      else if (settlement.outcome === 'acknowledged') this.tables.inFlight.delete(flightKey(settlement));
+      else this.tables.bury(settlement, Date.now());
+    }
+  }
+
+  async subscribe(routes: readonly MessageRoute[]): Promise<void> {
+    for (const route of routes) this.tables.subscribe(route);
+  }
+
+  private route(row: InFlight, now: number): void {
+    const consumers = this.tables.consumersOf(row.message.topic);
+    if (consumers.length === 0) return;
+    this.tables.inFlight.delete(flightKey({ consumer: NO_CONSUMER, messageId: row.message.id }));
+    for (const consumer of consumers) this.tables.fly({ ...row, consumer, deliveries: 0, dueAt: now });
+  }
+}
+
+/** Keeps messages in this process only: they are gone when it ends, and no other process sees them. */
+export function memoryOutboxStore(): DriverProvider<OutboxStore> {
+  return {
+    useFactory: () => {
+      new Logger('Lockstep').log('The outbox keeps its messages in memory: for one process that may forget them.');
+      return new MemoryOutboxStore();
+    },
+  };
+}

@@ -1,0 +1,1 @@
+export { PostgresOutboxStore, postgresOutboxStore } from './postgres-outbox-store.js';

@@ -1,0 +1,179 @@
+// Lists travel as one JSON text each: every client library can bind a text, few agree on arrays. Statements that end by
+// themselves use now(): it stays what it is within the statement, so that an index can be searched by it.
+
+const MESSAGE_FIELDS = 'message_id uuid, topic text, key text, payload text, headers text';
+const MESSAGE = 'message_id, topic, key, payload, headers';
+const SELECTED = `message_id::text AS "id", topic, key, payload, headers,
+  floor(extract(epoch FROM published_at) * 1000)::text AS "publishedAt"`;
+
+/** $1 records. The position is drawn in the order of the list. */
+export const APPEND = `
+INSERT INTO lockstep_outbox (shard, awaits_ack, ${MESSAGE})
+SELECT shard, awaits_ack, ${MESSAGE}
+FROM ROWS FROM (json_to_recordset($1::json) AS (shard smallint, awaits_ack boolean, ${MESSAGE_FIELDS}))
+  WITH ORDINALITY AS record (shard, awaits_ack, ${MESSAGE}, place)
+ORDER BY place`;
+
+/** $1 first shard, $2 last shard, $3 limit, $4 ms until overdue. What another claim moved meanwhile is left out. */
+export const CLAIM = `
+WITH head AS MATERIALIZED (
+  SELECT * FROM lockstep_outbox WHERE shard BETWEEN $1 AND $2 ORDER BY shard, id LIMIT $3
+), routed AS MATERIALIZED (
+  SELECT head.*, coalesce(subscription.consumer, '') AS consumer,
+    head.awaits_ack OR subscription.consumer IS NULL AS moves
+  FROM head LEFT JOIN lockstep_outbox_subscription subscription ON subscription.topic = head.topic
+), moved AS (
+  DELETE FROM lockstep_outbox gone USING (SELECT DISTINCT shard, id FROM routed WHERE moves) leaving
+  WHERE gone.shard = leaving.shard AND gone.id = leaving.id
+  RETURNING gone.shard, gone.id
+), flying AS (
+  INSERT INTO lockstep_outbox_inflight (consumer, ${MESSAGE}, awaits_ack, published_at, deliveries, redeliver_at)
+  SELECT consumer, ${MESSAGE}, awaits_ack, published_at, 1, now() + $4 * interval '1 millisecond'
+  FROM routed JOIN moved USING (shard, id)
+  ON CONFLICT (consumer, message_id) DO NOTHING
+)
+SELECT ${SELECTED}, consumer, awaits_ack AS "awaitsAck", 1 AS deliveries,
+  shard, routed.id::text AS position, moves
+FROM routed
+WHERE NOT moves OR EXISTS (SELECT 1 FROM moved WHERE moved.shard = routed.shard AND moved.id = routed.id)
+ORDER BY shard, routed.id, consumer`;
+
+/** $1 limit. Parked messages whose topic has consumers by now are in flight for each of them, due at once. */
+export const ROUTE_PARKED = `
+WITH due AS MATERIALIZED (
+  SELECT message_id FROM lockstep_outbox_inflight parked
+  WHERE redeliver_at <= now() AND consumer = ''
+    AND EXISTS (SELECT 1 FROM lockstep_outbox_subscription subscription WHERE subscription.topic = parked.topic)
+  ORDER BY redeliver_at LIMIT $1 FOR UPDATE SKIP LOCKED
+), gone AS (
+  DELETE FROM lockstep_outbox_inflight parked USING due
+  WHERE parked.consumer = '' AND parked.message_id = due.message_id
+  RETURNING parked.*
+)
+INSERT INTO lockstep_outbox_inflight (consumer, ${MESSAGE}, awaits_ack, published_at, deliveries, redeliver_at)
+SELECT subscription.consumer, ${MESSAGE.replace('topic', 'gone.topic')}, awaits_ack, published_at, 0, now()
+FROM gone JOIN lockstep_outbox_subscription subscription ON subscription.topic = gone.topic
+ON CONFLICT (consumer, message_id) DO NOTHING`;
+
+/** $1 limit, $2 first pause in ms, $3 longest pause in ms. */
+export const OVERDUE = `
+WITH due AS MATERIALIZED (
+  SELECT consumer, message_id FROM lockstep_outbox_inflight
+  WHERE redeliver_at <= now() ORDER BY redeliver_at LIMIT $1 FOR UPDATE SKIP LOCKED
+)
+UPDATE lockstep_outbox_inflight again
+SET deliveries = deliveries + 1,
+  redeliver_at = now() + least($2 * power(2, least(deliveries, 30)), $3) * interval '1 millisecond'
+FROM due WHERE again.consumer = due.consumer AND again.message_id = due.message_id
+RETURNING ${SELECTED.replace('message_id', 'again.message_id')}, again.consumer, awaits_ack AS "awaitsAck", deliveries`;
+
+/** $1 places. */
+export const ACCEPTED = `
+DELETE FROM lockstep_outbox accepted
+USING json_to_recordset($1::json) AS place (shard smallint, position bigint)
+WHERE accepted.shard = place.shard AND accepted.id = place.position`;
+
+/** $1 acknowledgements. */
+export const ACKNOWLEDGED = `
+DELETE FROM lockstep_outbox_inflight acknowledged
+USING json_to_recordset($1::json) AS ack (consumer text, message_id uuid)
+WHERE acknowledged.consumer = ack.consumer AND acknowledged.message_id = ack.message_id`;
+
+/** $1 consumer, $2 message id, $3 error, $4 the message where nothing may be in flight, or null. */
+export const BURY = `
+WITH gone AS (
+  DELETE FROM lockstep_outbox_inflight WHERE consumer = $1 AND message_id = $2::uuid
+  RETURNING ${MESSAGE}, published_at
+), given AS (
+  SELECT ${MESSAGE}, to_timestamp(published_at / 1000) AS published_at
+  FROM json_to_recordset($4::json) AS message (${MESSAGE_FIELDS}, published_at float8)
+  WHERE NOT EXISTS (SELECT 1 FROM gone)
+)
+INSERT INTO lockstep_outbox_dead (consumer, error, ${MESSAGE}, published_at)
+SELECT $1, $3, ${MESSAGE}, published_at FROM (SELECT * FROM gone UNION ALL SELECT * FROM given) buried
+ON CONFLICT (message_id, consumer) DO NOTHING`;
+
+/** $1 routes. What was parked for a topic that has a new consumer is due at once. */
+export const SUBSCRIBE = `
+WITH added AS (
+  INSERT INTO lockstep_outbox_subscription (topic, consumer)
+  SELECT topic, consumer FROM json_to_recordset($1::json) AS route (topic text, consumer text)
+  ORDER BY topic, consumer
+  ON CONFLICT (topic, consumer) DO NOTHING
+  RETURNING topic
+)
+UPDATE lockstep_outbox_inflight SET redeliver_at = now()
+WHERE consumer = '' AND topic IN (SELECT topic FROM added)`;
+
+/** $1 shards. The head of each index range is its oldest: nothing is read but heads. */
+export const FACTS = `
+WITH capped (pending, in_flight, dead) AS (
+  SELECT (SELECT count(*) FROM (SELECT 1 FROM lockstep_outbox LIMIT 10000) rows),
+    (SELECT count(*) FROM (SELECT 1 FROM lockstep_outbox_inflight LIMIT 10000) rows),
+    (SELECT count(*) FROM (SELECT 1 FROM lockstep_outbox_dead LIMIT 10000) rows)
+), heads (kind, published_at) AS (
+  SELECT 'pending', head.published_at FROM generate_series(0, $1 - 1) one (shard) CROSS JOIN LATERAL (
+    SELECT published_at FROM lockstep_outbox row WHERE row.shard = one.shard ORDER BY id LIMIT 1) head
+  UNION ALL
+  SELECT CASE one.consumer WHEN '' THEN 'parked' ELSE 'flying' END, head.published_at
+  FROM (SELECT DISTINCT consumer FROM lockstep_outbox_subscription UNION ALL SELECT '') one CROSS JOIN LATERAL (
+    SELECT published_at FROM lockstep_outbox_inflight row
+    WHERE row.consumer = one.consumer ORDER BY message_id LIMIT 1) head
+), ages AS (
+  SELECT kind, floor(max(extract(epoch FROM clock_timestamp() - published_at)) * 1000) AS ms FROM heads GROUP BY kind
+)
+SELECT coalesce((SELECT ms FROM ages WHERE kind = 'pending'), 0)::text AS "oldestPendingMs",
+  coalesce((SELECT ms FROM ages WHERE kind = 'flying'), 0)::text AS "oldestInFlightMs",
+  coalesce((SELECT ms FROM ages WHERE kind = 'parked'), 0)::text AS "oldestParkedMs",
+  pending::text, in_flight::text AS "inFlight", dead::text
+FROM capped`;
+
+/** $1 consumer or null, $2 and $3 id and consumer of the last one seen or null, $4 limit. */
+export const DEAD_LETTERS = `
+SELECT ${SELECTED}, consumer, error, floor(extract(epoch FROM failed_at) * 1000)::text AS "failedAt"
+FROM lockstep_outbox_dead
+WHERE ($1::text IS NULL OR consumer = $1)
+  AND ($2::uuid IS NULL OR (message_id, consumer) > ($2::uuid, $3::text))
+ORDER BY message_id, consumer LIMIT $4`;
+
+/** $1 ids. */
+export const REPLAY = `
+WITH gone AS (
+  DELETE FROM lockstep_outbox_dead dead USING json_to_recordset($1::json) AS one (consumer text, message_id uuid)
+  WHERE dead.message_id = one.message_id AND dead.consumer = one.consumer
+  RETURNING dead.*
+), flying AS (
+  INSERT INTO lockstep_outbox_inflight (consumer, ${MESSAGE}, awaits_ack, published_at, deliveries, redeliver_at)
+  SELECT consumer, ${MESSAGE}, true, published_at, 0, now() FROM gone
+  ON CONFLICT (consumer, message_id) DO NOTHING
+)
+SELECT count(*)::int AS replayed FROM gone`;
+
+/** $1 ids. */
+export const DISCARD = `
+DELETE FROM lockstep_outbox_dead dead USING json_to_recordset($1::json) AS one (consumer text, message_id uuid)
+WHERE dead.message_id = one.message_id AND dead.consumer = one.consumer`;
+
+/** $1 age in ms, $2 the smallest UUIDv7 of that time: a message dies after it was made, so the key bounds the search. */
+export const PURGE = `
+DELETE FROM lockstep_outbox_dead dead USING (
+  SELECT message_id, consumer FROM lockstep_outbox_dead
+  WHERE message_id < $2::uuid AND failed_at < now() - $1 * interval '1 millisecond' LIMIT 1000
+) old
+WHERE dead.message_id = old.message_id AND dead.consumer = old.consumer`;
+
+/** $1 topic, $2 consumer. */
+export const UNSUBSCRIBE = 'DELETE FROM lockstep_outbox_subscription WHERE topic = $1 AND consumer = $2';
+
+/** $1 topic, $2 consumer. */
+export const RETIRE = `
+WITH gone AS (
+  DELETE FROM lockstep_outbox_inflight row USING (
+    SELECT message_id FROM lockstep_outbox_inflight WHERE consumer = $2 AND topic = $1 ORDER BY message_id LIMIT 1000
+  ) old
+  WHERE row.consumer = $2 AND row.message_id = old.message_id
+  RETURNING row.*
+)
+INSERT INTO lockstep_outbox_dead (consumer, error, ${MESSAGE}, published_at)
+SELECT consumer, 'the subscription was retired', ${MESSAGE}, published_at FROM gone
+ON CONFLICT (message_id, consumer) DO NOTHING`;

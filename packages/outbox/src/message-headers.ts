@@ -1,0 +1,24 @@
+/** Names the application that the message comes from, whose store waits for the acknowledgement. */
+export const ORIGIN_HEADER = 'Lockstep-Origin';
+/** `until-ack` or `on-accept`. */
+export const DURABILITY_HEADER = 'Lockstep-Durability';
+
+/**
+ * How long a message is kept by its producer. `until-ack`: until the consumer has acknowledged its committed effect, so
+ * that a transport that loses everything delays it and does not lose it. `on-accept`: until the transport has accepted
+ * it; cheaper, and from then on as durable as the transport is.
+ */
+export type Durability = 'until-ack' | 'on-accept';
+
+const RESERVED = /^lockstep-/i;
+const HEADER_NAME = /^[A-Za-z0-9._-]{1,64}$/;
+
+/** Why a user's headers are not allowed; undefined when they are. */
+export function headersFault(headers: Readonly<Record<string, unknown>>): string | undefined {
+  for (const [name, value] of Object.entries(headers)) {
+    if (!HEADER_NAME.test(name)) return `header '${name}' is no name of 1 to 64 letters, digits, dots, _ and -`;
+    if (RESERVED.test(name)) return `header '${name}' begins with Lockstep-, which is reserved`;
+    if (typeof value !== 'string') return `header '${name}' is no string`;
+  }
+  return undefined;
+}

@@ -1,0 +1,177 @@
+import type { SqlTransaction } from '@lockstep/sql';
+import type { MessageEnvelope } from './message.js';
+import type { MessageRoute } from './message-transport.js';
+
+/** A message to be written; the store sets the time. */
+export interface OutboxRecord {
+  readonly message: Omit<MessageEnvelope, 'publishedAt'>;
+  /** 0 to 32767; messages of one topic and key share one. */
+  readonly shard: number;
+  /** Whether the row lives until the consumer's acknowledgement, or only until the transport accepted the message. */
+  readonly awaitsAck: boolean;
+}
+
+/** Where a message stands that was not moved when it was claimed. */
+export interface OutboxPlace {
+  readonly shard: number;
+  /** Whole number, as text. */
+  readonly position: string;
+}
+
+/** One message for one consumer, to be published now. */
+export interface OutboxDelivery {
+  readonly message: MessageEnvelope;
+  /** {@link NO_CONSUMER} when nobody has subscribed to the topic yet: there is nothing to publish. */
+  readonly consumer: string;
+  readonly awaitsAck: boolean;
+  /** The how-manieth time that the store gives it out, from 1. */
+  readonly deliveries: number;
+  /** Set where the row still stands in the outbox and is to be removed by an `accepted` settlement. */
+  readonly place: OutboxPlace | undefined;
+}
+
+/** Consumer of what is parked because its topic has no consumer. */
+export const NO_CONSUMER = '';
+
+export interface ClaimRequest {
+  /** Both ends belong to the range. */
+  readonly fromShard: number;
+  readonly toShard: number;
+  /** Messages at most. */
+  readonly limit: number;
+  /** When an unacknowledged message is overdue, from now on. */
+  readonly redeliverAfterMs: number;
+}
+
+export interface ClaimedMessages {
+  /** In the order of the outbox, once for each consumer. */
+  readonly deliveries: readonly OutboxDelivery[];
+  /** How many messages were claimed; as many as the limit means that there may be more. */
+  readonly messages: number;
+}
+
+export interface OverdueRequest {
+  readonly limit: number;
+  /** The pause doubles from here with every delivery … */
+  readonly redeliverAfterMs: number;
+  /** … up to here. */
+  readonly redeliverAtMostMs: number;
+}
+
+/**
+ * The end of one delivery. `accepted`: the transport has it, and that was all that was asked for. `acknowledged`: the
+ * consumer has committed its effect. `dead`: it was given up; where nothing stands in flight any more, `message` is
+ * what becomes the dead letter, and without it nothing does.
+ */
+export type Settlement =
+  | ({ readonly outcome: 'accepted' } & OutboxPlace)
+  | { readonly outcome: 'acknowledged'; readonly consumer: string; readonly messageId: string }
+  | {
+      readonly outcome: 'dead';
+      readonly consumer: string;
+      readonly messageId: string;
+      readonly error: string;
+      readonly message?: MessageEnvelope;
+    };
+
+/** Ownership of a shard for a time; a `RowLease` of `@lockstep/sql` is one. */
+export interface ShardLease {
+  /** Judged by the local monotonic clock, on the safe side. */
+  isHeld(): boolean;
+  renew(): Promise<boolean>;
+  release(): Promise<void>;
+}
+
+/**
+ * Port: where messages stand until they have taken effect.
+ *
+ * ```
+ * outbox --claim--> in flight, one row a consumer --acknowledged--> (gone)
+ *   |                 |  ^  |                     --dead--> dead letters --replay--> in flight
+ *   |                 |  |  '--overdue--> given out again, later and later
+ *   |                 '--'    parked (no consumer) --overdue, once there is one--> in flight
+ *   '--claim, then accepted (a message that awaits no acknowledgement)--> (gone)
+ * ```
+ *
+ * Contract:
+ * - `append` is part of `transaction`: what it writes exists exactly when the transaction commits, truncated with the
+ *   savepoint it was written in. Records of one call keep their order.
+ * - `lease` gives a shard to one owner at a time on the store's clock; undefined while another one has it.
+ * - `claim` is one atomic step: a message that awaits its acknowledgement, or has no consumer, is *moved* in flight, so
+ *   what nobody acknowledges never blocks what comes after it. It is in flight before anybody can publish it. Two
+ *   claims at the same time never both return the same moved message. What awaits nothing stays until it is `accepted`,
+ *   and is returned by every claim until then.
+ * - `overdue` gives out again what is in flight and overdue on the store's clock, and sets when it is overdue next. Two
+ *   calls at the same time never return the same delivery. What was parked is in flight for every consumer once the
+ *   topic has some; as long as it has none, it is returned now and then with {@link NO_CONSUMER}.
+ * - `settle` may be repeated and may come for what is already gone: then it does nothing.
+ * - `subscribe` makes every message claimed from then on reach the route, also after a restart. It may be repeated.
+ * - Everything but `append` rejects with `StoreUnavailableError` while the server cannot be reached. `append` passes
+ *   the database's own errors.
+ */
+export interface OutboxStore {
+  append(transaction: SqlTransaction, records: readonly OutboxRecord[]): Promise<void>;
+  lease(name: string, ttlMs: number): Promise<ShardLease | undefined>;
+  claim(request: ClaimRequest): Promise<ClaimedMessages>;
+  overdue(request: OverdueRequest): Promise<readonly OutboxDelivery[]>;
+  settle(settlements: readonly Settlement[]): Promise<void>;
+  subscribe(routes: readonly MessageRoute[]): Promise<void>;
+  /** What people and alarms ask of the store. */
+  readonly operations: OutboxOperations;
+}
+
+/** Ages are whole milliseconds on the store's clock; 0 where there is nothing. */
+export interface OutboxFacts {
+  /** Of the oldest committed message that no relay has taken. */
+  readonly oldestPendingMs: number;
+  /** Of the oldest message that was relayed and not acknowledged. */
+  readonly oldestInFlightMs: number;
+  /** Of the oldest message whose topic has no consumer. */
+  readonly oldestParkedMs: number;
+  /** Counted up to 10 000: a health check must not read a backlog of millions. */
+  readonly pending: number;
+  /** Parked ones included; counted up to 10 000. */
+  readonly inFlight: number;
+  /** Counted up to 10 000. */
+  readonly dead: number;
+}
+
+export interface DeadLetterId {
+  readonly messageId: string;
+  readonly consumer: string;
+}
+
+export interface DeadLetter extends DeadLetterId {
+  readonly message: MessageEnvelope;
+  /** Why it was given up, at most 2 000 characters. */
+  readonly error: string;
+  /** Epoch milliseconds on the store's clock. */
+  readonly failedAt: number;
+}
+
+export interface DeadLetterQuery {
+  /** Only those of this consumer. */
+  readonly consumer?: string;
+  /** Only those behind this one. */
+  readonly after?: DeadLetterId;
+  readonly limit: number;
+}
+
+/**
+ * Port: looks at what stands in an {@link OutboxStore} and deals with what was given up. Of one page of dead letters to
+ * the next, nothing is left out or returned twice; the order is that of the message ids.
+ */
+export interface OutboxOperations {
+  /** @param shards how many shards are in use */
+  facts(shards: number): Promise<OutboxFacts>;
+  deadLetters(query: DeadLetterQuery): Promise<readonly DeadLetter[]>;
+  /** Puts dead letters in flight again, due at once, until acknowledged. Returns how many there were. */
+  replay(ids: readonly DeadLetterId[]): Promise<number>;
+  discard(ids: readonly DeadLetterId[]): Promise<number>;
+  /** Discards at most 1 000 dead letters that were given up longer ago. Returns how many. */
+  purge(olderThanMs: number): Promise<number>;
+  /** Ends a subscription; what it has in flight becomes dead letters, at most 1 000 a call. Returns how many. */
+  retire(route: MessageRoute): Promise<number>;
+}
+
+export const OUTBOX_STORE = Symbol('@lockstep/outbox:OUTBOX_STORE');

@@ -1,0 +1,42 @@
+import { CoreModule } from '@lockstep/core';
+import { Module } from '@nestjs/common';
+import { DiscoveryModule } from '@nestjs/core';
+import { AckReceiver } from './ack/ack-receiver.js';
+import { AckSender } from './ack/ack-sender.js';
+import { ConsumerServices } from './consumer/message-consumer.js';
+import { MessageExplorer } from './consumer/message-explorer.js';
+import { MessageHandlerFactory } from './consumer/message-handler.js';
+import { DeadLetters } from './dead-letters.service.js';
+import { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } from './outbox.module-definition.js';
+import { OUTBOX_OPTIONS, resolveOutboxOptions } from './outbox.options.js';
+import { OutboxService } from './outbox.service.js';
+import { OutboxHealth } from './outbox-health.service.js';
+import { OutboxLifecycle } from './outbox-lifecycle.js';
+import { DeliveryPublisher } from './relay/delivery-publisher.js';
+import { OutboxRelay } from './relay/outbox-relay.js';
+import { RelayWakeUp } from './relay/relay-wake-up.js';
+
+/**
+ * Messages that exist exactly when their transaction committed and take effect once:
+ * `OutboxModule.forRoot({ origin, store, transport })`. Global; needs `SqlModule`.
+ */
+@Module({
+  imports: [CoreModule, DiscoveryModule],
+  providers: [
+    { provide: OUTBOX_OPTIONS, inject: [MODULE_OPTIONS_TOKEN], useFactory: resolveOutboxOptions },
+    AckReceiver,
+    AckSender,
+    ConsumerServices,
+    DeadLetters,
+    DeliveryPublisher,
+    MessageExplorer,
+    MessageHandlerFactory,
+    OutboxHealth,
+    OutboxLifecycle,
+    OutboxRelay,
+    OutboxService,
+    RelayWakeUp,
+  ],
+  exports: [OutboxService, DeadLetters, OutboxHealth],
+})
+export class OutboxModule extends ConfigurableModuleClass {}

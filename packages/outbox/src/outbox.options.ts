@@ -1,0 +1,129 @@
+import { ConfigurationError, type Duration, durationMs } from '@lockstep/core';
+import type { Durability } from './message-headers.js';
+import { checkedName, checkedTopic } from './message-names.js';
+import type { MessageRoute } from './message-transport.js';
+
+export interface TopicOptions {
+  /** @default the module's */
+  readonly durability?: Durability;
+  /**
+   * Consumers in applications that do not share this one's database, and so cannot subscribe in it by themselves.
+   * @default []
+   */
+  readonly consumers?: readonly string[];
+}
+
+export interface OutboxModuleOptions {
+  /**
+   * Name of the application whose store holds the messages: acknowledgements are addressed to it. The same in all its
+   * processes. Lower-case letters, digits, `.`, `_` and `-`.
+   */
+  readonly origin: string;
+  /** @default 'until-ack' */
+  readonly durability?: Durability;
+  /** What holds for single topics. @default {} */
+  readonly topics?: Readonly<Record<string, TopicOptions>>;
+  /** Which parts run in this process. */
+  readonly run?: {
+    /** Publishing from the outbox, re-delivery, and receiving acknowledgements. @default true */
+    readonly relay?: boolean;
+    /** The methods with `@OnMessage`. @default true */
+    readonly consumers?: boolean;
+  };
+  /**
+   * How many relays can work at a time; 1 to 64. Messages of one key keep their order within a shard, so changing the
+   * number while messages are pending may reorder them; none is forgotten.
+   * @default 4
+   */
+  readonly shards?: number;
+  /** Payload and headers of one message, in bytes. @default 65536 */
+  readonly maxMessageBytes?: number;
+  /** When a message that was relayed and not acknowledged is published again, the first time. @default '30s' */
+  readonly redeliverAfter?: Duration;
+  /** The pause before a re-delivery doubles each time, up to this. @default '10m' */
+  readonly redeliverAtMost?: Duration;
+  /** Pause between two looks at the outbox where nobody wakes the relay. @default '1s' */
+  readonly sweepEvery?: Duration;
+  /** For how long a relay owns a shard without renewing; at least three times `sweepEvery`. @default '10s' */
+  readonly leaseTtl?: Duration;
+  /** Messages of one claim; 1 to 5000. @default 500 */
+  readonly batchSize?: number;
+  /** How long dead letters are kept. @default '90d' */
+  readonly deadLetterRetention?: Duration;
+}
+
+export interface ResolvedOutboxOptions {
+  readonly origin: string;
+  readonly durability: Durability;
+  readonly topicDurability: ReadonlyMap<string, Durability>;
+  /** The consumers that were named in the options. */
+  readonly routes: readonly MessageRoute[];
+  readonly runRelay: boolean;
+  readonly runConsumers: boolean;
+  readonly shards: number;
+  readonly maxMessageBytes: number;
+  readonly redeliverAfterMs: number;
+  readonly redeliverAtMostMs: number;
+  readonly sweepEveryMs: number;
+  readonly leaseTtlMs: number;
+  readonly batchSize: number;
+  readonly deadLetterRetentionMs: number;
+}
+
+export const OUTBOX_OPTIONS = Symbol('@lockstep/outbox:OUTBOX_OPTIONS');
+
+const DAY_MS = 86_400_000;
+
+/** @throws ConfigurationError naming the option and its value */
+export function resolveOutboxOptions(options: OutboxModuleOptions): ResolvedOutboxOptions {
+  const sweepEveryMs = durationMs(options.sweepEvery ?? '1s', 'sweepEvery', { minMs: 10, maxMs: 60_000 });
+  const redeliverAfterMs = durationMs(options.redeliverAfter ?? '30s', 'redeliverAfter', { minMs: 100, maxMs: DAY_MS });
+  return Object.freeze({
+    origin: checkedName(options.origin, 'origin'),
+    durability: checkedDurability(options.durability ?? 'until-ack', 'durability'),
+    ...resolveTopics(options.topics ?? {}),
+    runRelay: options.run?.relay ?? true,
+    runConsumers: options.run?.consumers ?? true,
+    shards: wholeNumber(options.shards ?? 4, 'shards', 1, 64),
+    maxMessageBytes: wholeNumber(options.maxMessageBytes ?? 65_536, 'maxMessageBytes', 1_024, 16_777_216),
+    redeliverAfterMs,
+    redeliverAtMostMs: durationMs(options.redeliverAtMost ?? Math.max(600_000, redeliverAfterMs), 'redeliverAtMost', {
+      minMs: redeliverAfterMs,
+    }),
+    sweepEveryMs,
+    leaseTtlMs: durationMs(options.leaseTtl ?? Math.max(10_000, 3 * sweepEveryMs), 'leaseTtl', {
+      minMs: 3 * sweepEveryMs,
+      maxMs: 600_000,
+    }),
+    batchSize: wholeNumber(options.batchSize ?? 500, 'batchSize', 1, 5_000),
+    deadLetterRetentionMs: durationMs(options.deadLetterRetention ?? '90d', 'deadLetterRetention', { minMs: 1_000 }),
+  });
+}
+
+function resolveTopics(
+  topics: Readonly<Record<string, TopicOptions>>,
+): Pick<ResolvedOutboxOptions, 'topicDurability' | 'routes'> {
+  const topicDurability = new Map<string, Durability>();
+  const routes: MessageRoute[] = [];
+  for (const [name, { durability, consumers = [] }] of Object.entries(topics)) {
+    const topic = checkedTopic(name, 'topics');
+    if (durability !== undefined) {
+      topicDurability.set(topic, checkedDurability(durability, `topics.${topic}.durability`));
+    }
+    for (const consumer of consumers) {
+      routes.push({ topic, consumer: checkedName(consumer, `topics.${topic}.consumers`) });
+    }
+  }
+  return { topicDurability, routes };
+}
+
+function checkedDurability(value: Durability, option: string): Durability {
+  if (value === 'until-ack' || value === 'on-accept') return value;
+  throw ConfigurationError.option(option, value, "'until-ack' or 'on-accept'");
+}
+
+/** @throws ConfigurationError naming the option and its value */
+export function wholeNumber(value: number, option: string, min: number, max: number): number {
+  if (Number.isInteger(value) && value >= min && value <= max) return value;
+  throw ConfigurationError.option(option, value, `a whole number from ${min} to ${max}`);
+}

@@ -1,0 +1,115 @@
+import { ContextCarriers, checkpoint, count } from '@lockstep/core';
+import { Sql, type SqlTransaction } from '@lockstep/sql';
+import { Inject, Injectable } from '@nestjs/common';
+import type { OutgoingMessage } from './message.js';
+import { encodeMessage } from './message-codec.js';
+import { DURABILITY_HEADER, ORIGIN_HEADER } from './message-headers.js';
+import { OUTBOX_OPTIONS, type ResolvedOutboxOptions } from './outbox.options.js';
+import { OUTBOX_STORE, type OutboxRecord, type OutboxStore } from './outbox-store.js';
+import { RelayWakeUp } from './relay/relay-wake-up.js';
+import { ShardPicker } from './shard-picker.js';
+
+export interface PublishManyOptions {
+  /** The transaction to join. @default the current one */
+  readonly tx?: SqlTransaction;
+}
+
+export interface PublishOptions extends PublishManyOptions, Pick<OutgoingMessage, 'key' | 'headers'> {}
+
+/**
+ * Publishes messages as part of a transaction: a message exists exactly when the transaction commits, and is gone with
+ * the savepoint it was published in.
+ *
+ * Where the transaction lets itself be observed, its messages go out as one insert right before the commit:
+ *
+ * ```
+ * published --before commit--> collected --after the last hook--> inserted --commit--> relayed
+ *     '-- savepoint rolled back --> forgotten
+ * ```
+ * In any other transaction each call inserts at once.
+ */
+@Injectable()
+export class OutboxService {
+  private readonly collected = new WeakMap<SqlTransaction, OutboxRecord[]>();
+  private readonly shards: ShardPicker;
+
+  constructor(
+    @Inject(Sql) private readonly sql: Sql,
+    @Inject(ContextCarriers) private readonly carriers: ContextCarriers,
+    @Inject(OUTBOX_STORE) private readonly store: OutboxStore,
+    @Inject(OUTBOX_OPTIONS) private readonly options: ResolvedOutboxOptions,
+    @Inject(RelayWakeUp) private readonly wakeUp: RelayWakeUp,
+  ) {
+    this.shards = new ShardPicker(options.shards);
+  }
+
+  /**
+   * Publishes one message in `options.tx`, else in the current transaction.
+   *
+   * @returns the id by which every consumer knows the message
+   * @throws TransactionRequiredError when there is no transaction: it never publishes without one
+   * @throws MessageInvalidError when topic, key or headers are not allowed, the body is no JSON or the size is too much
+   */
+  async publish(topic: string, body: unknown, options: PublishOptions = {}): Promise<string> {
+    const { tx, ...rest } = options;
+    const [id] = await this.publishMany([{ topic, body, ...rest }], tx ? { tx } : {});
+    return id as string;
+  }
+
+  /**
+   * Like {@link publish} for several messages, in this order: all or none.
+   *
+   * @returns the ids, in the order given
+   * @throws TransactionRequiredError, MessageInvalidError
+   */
+  async publishMany(messages: readonly OutgoingMessage[], options: PublishManyOptions = {}): Promise<string[]> {
+    const tx = options.tx ?? this.requireTransaction('outbox.publish');
+    const carried = this.carriers.inject();
+    const records = messages.map((message) => this.record(message, carried));
+    if (records.length > 0) await this.append(tx, records);
+    return records.map(({ message }) => message.id);
+  }
+
+  /** @throws TransactionRequiredError */
+  requireTransaction(purpose: string): SqlTransaction {
+    return this.sql.requireCurrent(purpose);
+  }
+
+  private record(message: OutgoingMessage, carried: Readonly<Record<string, string>>): OutboxRecord {
+    const durability = this.options.topicDurability.get(message.topic) ?? this.options.durability;
+    const own = { ...carried, [ORIGIN_HEADER]: this.options.origin, [DURABILITY_HEADER]: durability };
+    const envelope = encodeMessage(message, own, this.options.maxMessageBytes);
+    return { message: envelope, shard: this.shards.pick(envelope), awaitsAck: durability === 'until-ack' };
+  }
+
+  private async append(tx: SqlTransaction, records: readonly OutboxRecord[]): Promise<void> {
+    if (!tx.beforeCommit) {
+      await this.insert(tx, records);
+      return;
+    }
+    // A hook for each call, because a savepoint forgets exactly the hooks that were registered in it.
+    tx.beforeCommit(async () => this.collect(tx, records));
+  }
+
+  /** The first hook to run puts the insert behind all the others. */
+  private collect(tx: SqlTransaction, records: readonly OutboxRecord[]): void {
+    const batch = this.collected.get(tx);
+    if (batch) {
+      batch.push(...records);
+      return;
+    }
+    this.collected.set(tx, [...records]);
+    tx.beforeCommit?.(async () => {
+      const all = this.collected.get(tx) ?? [];
+      this.collected.delete(tx);
+      await this.insert(tx, all);
+    });
+  }
+
+  private async insert(tx: SqlTransaction, records: readonly OutboxRecord[]): Promise<void> {
+    await this.store.append(tx, records);
+    checkpoint('outbox.appended', { messages: records.length });
+    count('lockstep.outbox.published', {}, records.length);
+    tx.afterCommit?.(() => this.wakeUp.wake(new Set(records.map(({ shard }) => shard))));
+  }
+}

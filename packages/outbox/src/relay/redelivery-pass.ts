@@ -1,0 +1,45 @@
+import { checkpoint, count, Incidents } from '@lockstep/core';
+import { NO_CONSUMER, type OutboxDelivery, type OutboxStore, type OverdueRequest } from '../outbox-store.js';
+import type { DeliveryPublisher } from './delivery-publisher.js';
+import type { SlowStart } from './slow-start.js';
+
+/** From this delivery on, a message that nobody acknowledges is worth an incident. */
+const SUSPICIOUS_DELIVERIES = 5;
+
+/** Publishes again what is in flight and was not acknowledged in time. Any number may run at a time, anywhere. */
+export class RedeliveryPass {
+  constructor(
+    private readonly pauses: Pick<OverdueRequest, 'redeliverAfterMs' | 'redeliverAtMostMs'>,
+    private readonly store: OutboxStore,
+    private readonly publisher: DeliveryPublisher,
+    private readonly pace: SlowStart,
+    private readonly incidents: Incidents,
+  ) {}
+
+  /** @returns whether there may be more to do at once @throws when store or transport did not answer */
+  async run(): Promise<boolean> {
+    const limit = this.pace.limit;
+    const overdue = await this.store.overdue({ ...this.pauses, limit });
+    if (overdue.length === 0) return false;
+    checkpoint('outbox.overdue', { messages: overdue.length });
+    count('lockstep.outbox.redelivered', {}, overdue.length);
+    this.reportSuspicious(overdue);
+    const { unknown, cause } = await this.publisher.publish(overdue);
+    if (unknown.length > 0) throw cause;
+    return overdue.length >= limit;
+  }
+
+  private reportSuspicious(overdue: readonly OutboxDelivery[]): void {
+    const suspicious = overdue.filter(
+      ({ consumer, deliveries }) => consumer !== NO_CONSUMER && deliveries >= SUSPICIOUS_DELIVERIES,
+    );
+    const [first] = suspicious;
+    if (!first) return;
+    this.incidents.report({
+      code: 'OUTBOX_UNACKNOWLEDGED',
+      source: 'outbox.redelivery',
+      message: 'messages are delivered again and again, and their consumer does not acknowledge them',
+      fields: { topic: first.message.topic, consumer: first.consumer, messages: suspicious.length },
+    });
+  }
+}

@@ -1,0 +1,66 @@
+import { checkpoint, Incidents } from '@lockstep/core';
+import type { OutboxDelivery, OutboxStore, ShardLease } from '../outbox-store.js';
+import type { DeliveryPublisher } from './delivery-publisher.js';
+import type { SlowStart } from './slow-start.js';
+
+export interface RelayRange {
+  readonly fromShard: number;
+  readonly toShard: number;
+  readonly redeliverAfterMs: number;
+}
+
+/**
+ * One shard, one pass at a time. Claims what is next and publishes it; no transaction is open while the transport
+ * works. A crash between any two steps is a re-delivery: claimed messages are in flight before they are published.
+ *
+ * ```
+ * idle --claimed--> holding --published--> idle
+ *                   holding --the transport did not answer--> holding those, published first by the next pass
+ *                   holding --the lease ended, or is another one--> idle: what is in flight is re-delivered
+ * ```
+ */
+export class RelayPass {
+  private held: { readonly lease: ShardLease; readonly deliveries: readonly OutboxDelivery[] } | undefined;
+
+  constructor(
+    private readonly range: RelayRange,
+    private readonly store: OutboxStore,
+    private readonly publisher: DeliveryPublisher,
+    private readonly pace: SlowStart,
+    private readonly incidents: Incidents,
+  ) {}
+
+  /** @returns whether there may be more to do at once @throws when store or transport did not answer */
+  async run(lease: ShardLease): Promise<boolean> {
+    if (this.held?.lease !== lease) this.held = undefined;
+    let more = true;
+    if (!this.held) {
+      const limit = this.pace.limit;
+      const claimed = await this.store.claim({ ...this.range, limit });
+      if (claimed.messages === 0) return false;
+      checkpoint('outbox.claimed', { shard: this.range.fromShard, messages: claimed.messages });
+      this.held = { lease, deliveries: claimed.deliveries };
+      more = claimed.messages >= limit;
+    }
+    // Publishing cannot be fenced. A relay that was paused here would overtake its successor, so it looks once more.
+    if (!lease.isHeld()) {
+      this.drop();
+      return false;
+    }
+    const { unknown, cause } = await this.publisher.publish(this.held.deliveries);
+    this.held = unknown.length > 0 ? { lease, deliveries: unknown } : undefined;
+    if (this.held) throw cause;
+    return more;
+  }
+
+  private drop(): void {
+    const messages = this.held?.deliveries.length ?? 0;
+    this.held = undefined;
+    this.incidents.report({
+      code: 'OUTBOX_LEASE_LOST_BEFORE_PUBLISH',
+      source: 'outbox.relay',
+      message: 'the lease ended between claim and publish; the messages are re-delivered',
+      fields: { shard: this.range.fromShard, messages },
+    });
+  }
+}
