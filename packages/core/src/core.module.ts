@@ -7,10 +7,10 @@ import {
   Optional,
   RequestMethod,
 } from '@nestjs/common';
-import { APP_FILTER, DiscoveryModule } from '@nestjs/core';
+import { APP_FILTER, DiscoveryModule, HttpAdapterHost } from '@nestjs/core';
 import { ContextCarriers } from './context/context-carriers.js';
 import { PrincipalCarrier } from './context/principal.carrier.js';
-import { RequestContextMiddleware } from './context/request-context.middleware.js';
+import { RequestContextMiddleware, resumeContextAfterBody } from './context/request-context.middleware.js';
 import { TraceCarrier } from './context/trace.carrier.js';
 import { CORE_OPTIONS, type ResolvedCoreOptions } from './core.options.js';
 import { DrainService } from './drain/drain.service.js';
@@ -37,13 +37,17 @@ import { Incidents } from './telemetry/incidents.js';
 export class CoreModule implements NestModule {
   constructor(
     @Inject(ContextCarriers) carriers: ContextCarriers,
+    @Inject(Incidents) incidents: Incidents,
+    @Inject(HttpAdapterHost) private readonly adapterHost: HttpAdapterHost,
     @Optional() @Inject(CORE_OPTIONS) options?: ResolvedCoreOptions,
   ) {
     carriers.register(new TraceCarrier());
-    if (options?.keyring) carriers.register(new PrincipalCarrier(options.keyring));
+    if (options?.keyring) carriers.register(new PrincipalCarrier(options.keyring, incidents));
   }
 
   configure(consumer: MiddlewareConsumer): void {
     consumer.apply(RequestContextMiddleware).forRoutes({ path: '{*path}', method: RequestMethod.ALL });
+    const { httpAdapter } = this.adapterHost;
+    if (httpAdapter.getType() === 'fastify') resumeContextAfterBody(httpAdapter.getInstance());
   }
 }

@@ -9,7 +9,7 @@ type DurationUnit = 'ms' | 's' | 'm' | 'h' | 'd';
 export interface DurationBounds {
   /** @default 0 */
   readonly minMs?: number;
-  /** @default Infinity */
+  /** @default no upper end, though always finite */
   readonly maxMs?: number;
 }
 
@@ -17,7 +17,7 @@ const UNIT_MS: Record<DurationUnit, number> = { ms: 1, s: 1_000, m: 60_000, h: 3
 const PATTERN = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/;
 
 /**
- * Milliseconds of `value`, rounded to whole ones.
+ * Milliseconds of `value`, rounded to whole ones. A duration is finite: nothing here waits for ever.
  *
  * @param option name of the option, for the message
  * @throws ConfigurationError naming the option and the value when it is no duration or lies outside the bounds
@@ -25,11 +25,12 @@ const PATTERN = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/;
 export function durationMs(value: Duration, option: string, bounds: DurationBounds = {}): number {
   const { minMs = 0, maxMs = Number.POSITIVE_INFINITY } = bounds;
   const ms = typeof value === 'number' ? value : parse(value);
-  if (ms === undefined || Number.isNaN(ms)) {
+  if (ms === undefined || !Number.isFinite(ms)) {
     throw ConfigurationError.option(option, value, "a duration such as '30s' or a number of milliseconds");
   }
   if (ms < minMs || ms > maxMs) {
-    throw ConfigurationError.option(option, value, `a duration from ${minMs} ms to ${maxMs} ms`);
+    const range = Number.isFinite(maxMs) ? `from ${minMs} ms to ${maxMs} ms` : `of at least ${minMs} ms`;
+    throw ConfigurationError.option(option, value, `a duration ${range}`);
   }
   return Math.round(ms);
 }

@@ -27,3 +27,4 @@ export { freePort } from './servers/free-port.js';
 export { type LocalServerOptions, type RestartOptions, ServerStartError } from './servers/local-server.js';
 export { PostgresServer, type PostgresServerOptions, startPostgres } from './servers/postgres.server.js';
 export { RedisServer, type RedisServerOptions, startRedis } from './servers/redis.server.js';
+export { withoutGuarantees } from './unit/without-guarantees.js';

@@ -12,39 +12,49 @@ const MIN_SECRET_BYTES = 16;
 
 /**
  * Signs what passes through other hands. A signature is `<key id>.<HMAC-SHA256, base64url>` over purpose and payload,
- * so that what was signed for one purpose proves nothing for another.
+ * so that what was signed for one purpose proves nothing for another. It proves who signed, not when nor for whom: a
+ * payload that must not be repeated elsewhere has to say so itself.
+ *
+ * Rotation: add the new key everywhere, then make it `current`, and take the old one out once nothing that it signed
+ * is under way.
  */
 export class Keyring {
-  private readonly keys: ReadonlyMap<string, Buffer>;
-  private readonly current: Buffer;
-  private readonly currentId: string;
+  // Private to the language, so that no log of an object that holds a keyring shows the secrets.
+  readonly #keys: ReadonlyMap<string, Buffer>;
+  readonly #current: Buffer;
+  readonly #currentId: string;
 
-  /** @throws ConfigurationError on an unknown current key, an id with a dot, or a short secret */
+  /** @throws ConfigurationError on an unknown current key, an id that is none, or a missing or short secret */
   constructor(options: KeyringOptions) {
-    this.keys = new Map(Object.entries(options.keys).map(([id, secret]) => [checkedId(id), secretBytes(id, secret)]));
-    const current = this.keys.get(options.current);
+    const secrets = Object.entries(options.keys ?? {});
+    this.#keys = new Map(secrets.map(([id, secret]) => [checkedId(id), secretBytes(id, secret)]));
+    const current = this.#keys.get(options.current);
     if (!current) throw ConfigurationError.option('keyring.current', options.current, 'the id of one of keyring.keys');
-    this.current = current;
-    this.currentId = options.current;
+    this.#current = current;
+    this.#currentId = options.current;
   }
 
   sign(purpose: string, payload: string): string {
-    return `${this.currentId}.${mac(this.current, purpose, payload).toString('base64url')}`;
+    return `${this.#currentId}.${mac(this.#current, purpose, payload)}`;
   }
 
-  /** Whether `signature` was made by one of the keys; false for anything malformed. Takes constant time per key. */
+  /**
+   * Whether `signature` was made by one of the keys; false for anything malformed. The comparison takes the same time
+   * wherever the first difference is.
+   */
   verify(purpose: string, payload: string, signature: string): boolean {
     const dot = signature.indexOf('.');
-    const secret = this.keys.get(signature.slice(0, Math.max(dot, 0)));
+    const secret = this.#keys.get(signature.slice(0, Math.max(dot, 0)));
     if (!secret) return false;
-    const given = Buffer.from(signature.slice(dot + 1), 'base64url');
-    const expected = mac(secret, purpose, payload);
+    // The text is compared, not what it decodes to: base64 has several spellings of the same bytes.
+    const given = Buffer.from(signature.slice(dot + 1));
+    const expected = Buffer.from(mac(secret, purpose, payload));
     return given.length === expected.length && timingSafeEqual(given, expected);
   }
 }
 
-function mac(secret: Buffer, purpose: string, payload: string): Buffer {
-  return createHmac('sha256', secret).update(`${purpose.length}:${purpose}`).update(payload).digest();
+function mac(secret: Buffer, purpose: string, payload: string): string {
+  return createHmac('sha256', secret).update(`${purpose.length}:${purpose}`).update(payload).digest('base64url');
 }
 
 function checkedId(id: string): string {
@@ -54,10 +64,16 @@ function checkedId(id: string): string {
   return id;
 }
 
-function secretBytes(id: string, secret: string | Uint8Array): Buffer {
-  const bytes = Buffer.from(secret as Uint8Array);
+/** The messages tell the length at most: a secret that is nearly right must not end up in a log. */
+function secretBytes(id: string, secret: unknown): Buffer {
+  if (typeof secret !== 'string' && !(secret instanceof Uint8Array)) {
+    throw new ConfigurationError(`Option 'keyring.keys.${id}' is ${typeof secret}; expected a string or bytes.`);
+  }
+  const bytes = typeof secret === 'string' ? Buffer.from(secret) : Buffer.from(secret);
   if (bytes.length < MIN_SECRET_BYTES) {
-    throw new ConfigurationError(`Option 'keyring.keys.${id}' has ${bytes.length} bytes; at least 16 are needed.`);
+    throw new ConfigurationError(
+      `Option 'keyring.keys.${id}' has ${bytes.length} bytes; expected at least ${MIN_SECRET_BYTES}.`,
+    );
   }
   return bytes;
 }

@@ -1,1 +1,5 @@
-export {};
+export {
+  describeRetrySchedulerContract,
+  type RetrySchedulerContract,
+  type SchedulerEnds,
+} from './retry-scheduler.contract.js';

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import {
   type BeforeApplicationShutdown,
   Inject,
@@ -21,14 +22,17 @@ export interface Drainable {
   drain(signal: AbortSignal): Promise<void>;
 }
 
+const LATE = Symbol('late');
+
 /**
- * Graceful shutdown: stop taking work, finish what runs, release leases, close connections. Each phase is bounded by
- * `drainTimeout`; whoever has not finished by then is reported and left behind. Runs on `app.close()`, and on SIGTERM
- * where the application called `enableShutdownHooks()`.
+ * Graceful shutdown: stop taking work, finish what runs, release leases, close connections. The members of a phase are
+ * drained side by side; each phase is bounded by `drainTimeout`, and whoever has not finished by then is reported and
+ * left behind. Runs once, on `app.close()`, and on SIGTERM where the application called `enableShutdownHooks()`.
  */
 @Injectable()
 export class DrainService implements BeforeApplicationShutdown, OnApplicationShutdown {
   private readonly members = new Set<Drainable>();
+  private readonly phases = new Map<DrainPhase, Promise<void>>();
   private readonly timeoutMs: number;
 
   constructor(
@@ -45,27 +49,46 @@ export class DrainService implements BeforeApplicationShutdown, OnApplicationShu
   }
 
   async beforeApplicationShutdown(): Promise<void> {
-    await this.drain('intake');
-    await this.drain('work');
+    await this.once('intake');
+    await this.once('work');
   }
 
   async onApplicationShutdown(): Promise<void> {
-    await this.drain('leases');
-    await this.drain('connections');
+    await this.once('leases');
+    await this.once('connections');
+  }
+
+  /** A signal may arrive while `app.close()` runs; the second caller waits for the same drain. */
+  private once(phase: DrainPhase): Promise<void> {
+    const drained = this.phases.get(phase) ?? this.drain(phase);
+    this.phases.set(phase, drained);
+    return drained;
   }
 
   private async drain(phase: DrainPhase): Promise<void> {
-    const signal = AbortSignal.timeout(this.timeoutMs);
     const members = [...this.members].filter((member) => member.phase === phase);
-    await Promise.all(members.map((member) => this.drainOne(member, signal)));
-  }
-
-  private async drainOne(member: Drainable, signal: AbortSignal): Promise<void> {
-    const late = new Promise<never>((_, reject) => {
-      signal.addEventListener('abort', () => reject(new Error(`not drained after ${this.timeoutMs} ms`)));
+    const controller = new AbortController();
+    // Every member may listen, and a warning for the eleventh would say nothing.
+    setMaxListeners(0, controller.signal);
+    let timer: NodeJS.Timeout | undefined;
+    // Keeps the process alive, so that a member that hangs is reported and the later phases still run.
+    const late = new Promise<typeof LATE>((resolve) => {
+      timer = setTimeout(() => {
+        controller.abort(new Error(`not drained after ${this.timeoutMs} ms`));
+        resolve(LATE);
+      }, this.timeoutMs);
     });
     try {
-      await Promise.race([member.drain(signal), late]);
+      await Promise.all(members.map((member) => this.drainOne(member, controller.signal, late)));
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  private async drainOne(member: Drainable, signal: AbortSignal, late: Promise<typeof LATE>): Promise<void> {
+    try {
+      const result = await Promise.race([member.drain(signal), late]);
+      if (result === LATE) throw signal.reason;
     } catch (cause) {
       this.incidents.report({
         code: 'DRAIN_INCOMPLETE',

@@ -1,7 +1,7 @@
 /**
  * What a caller can conclude from an error:
  * - `busy`: it did not happen, somebody else is at it; the same call may succeed later.
- * - `unavailable`: it did not happen because a server could not be reached.
+ * - `unavailable`: a server could not be reached. It did not happen, unless the error carries `outcome: 'unknown'`.
  * - `conflict`: it did not happen and the same call will not succeed either.
  * - `unknown`: it may or may not have happened.
  * - `misuse`: the program or its configuration is wrong.
@@ -55,7 +55,8 @@ export class LockstepError extends Error {
 
   /** What GraphQL servers copy into the `extensions` of an error. */
   get extensions(): Readonly<Record<string, ErrorField>> {
-    return { ...this.fields, code: this.code, kind: this.kind, retryable: this.retryable };
+    const { fields, code, kind, retryable, retryAfterMs } = this;
+    return { ...fields, ...(retryAfterMs === undefined ? {} : { retryAfterMs }), code, kind, retryable };
   }
 }
 

@@ -1,48 +1,106 @@
+import type { ServerResponse } from 'node:http';
+import { inspect } from 'node:util';
 import { type ArgumentsHost, Catch, type ExceptionFilter, Inject, Injectable, Logger } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
 import { throwError } from 'rxjs';
+import { Incidents } from '../telemetry/incidents.js';
 import { LockstepError } from './lockstep-error.js';
-import { httpStatusOf, problemDetailsOf, retryAfterSeconds } from './problem-details.js';
+import { httpStatusOf, isInternal, problemDetailsOf, remoteErrorOf, retryAfterSeconds } from './problem-details.js';
 
 /**
  * Turns the errors of Lockstep into answers: RFC 9457 problem documents with `Retry-After` over HTTP, an error object
- * with `code`, `kind` and `retryable` over RPC, `extensions` over GraphQL. Every other error passes by.
+ * with `code`, `kind` and `retryable` over RPC and WebSockets, `extensions` over GraphQL. In every other context the
+ * error is thrown on, so that a handler of messages is known to have failed. Every other error passes by.
  */
 @Injectable()
 @Catch(LockstepError)
 export class LockstepExceptionFilter implements ExceptionFilter<LockstepError> {
   private readonly logger = new Logger('Lockstep');
 
-  constructor(@Inject(HttpAdapterHost) private readonly adapterHost: HttpAdapterHost) {}
+  constructor(
+    @Inject(HttpAdapterHost) private readonly adapterHost: HttpAdapterHost,
+    @Inject(Incidents) private readonly incidents: Incidents,
+  ) {}
 
   catch(error: LockstepError, host: ArgumentsHost): unknown {
-    this.log(error);
+    this.tellOperator(error);
     switch (host.getType<string>()) {
       case 'http':
         return this.answerHttp(error, host.switchToHttp().getResponse());
       case 'rpc':
-        return throwError(() => ({ status: 'error', message: error.message, ...error.extensions }));
+        return throwError(() => remoteErrorOf(error));
+      case 'ws':
+        return host
+          .switchToWs()
+          .getClient<{ emit(event: string, data: unknown): void }>()
+          .emit('exception', remoteErrorOf(error));
+      case 'graphql':
+        throw isInternal(error) ? withoutInside(error) : error;
       default:
-        return error;
+        throw error;
     }
   }
 
   private answerHttp(error: LockstepError, response: unknown): void {
     const { httpAdapter } = this.adapterHost;
-    if (httpAdapter.isHeadersSent(response)) {
-      httpAdapter.end(response);
+    const node = nodeResponse(response);
+    if (node ? node.headersSent : httpAdapter.isHeadersSent(response)) {
+      this.breakOff(error, node ?? (response as { raw: ServerResponse }).raw);
       return;
     }
-    const retryAfter = retryAfterSeconds(error);
-    if (retryAfter !== undefined) httpAdapter.setHeader(response, 'Retry-After', String(retryAfter));
-    httpAdapter.setHeader(response, 'Cache-Control', 'no-store');
-    httpAdapter.setHeader(response, 'Content-Type', 'application/problem+json; charset=utf-8');
-    // A string, because Express and Fastify each have their own idea of the content type of an object.
-    httpAdapter.reply(response, JSON.stringify(problemDetailsOf(error)), httpStatusOf(error));
+    const body = Buffer.from(JSON.stringify(problemDetailsOf(error)));
+    const headers = Object.entries(headersOf(error));
+    if (node) {
+      node.statusCode = httpStatusOf(error);
+      for (const [name, value] of headers) node.setHeader(name, value);
+      node.end(body);
+    } else {
+      for (const [name, value] of headers) httpAdapter.setHeader(response, name, value);
+      httpAdapter.reply(response, body, httpStatusOf(error));
+    }
+  }
+
+  /** An answer that ended in good order would look whole to the client, so its connection is cut. */
+  private breakOff(error: LockstepError, response: ServerResponse): void {
+    const answered = response.writableEnded;
+    this.incidents.report({
+      code: 'ERROR_AFTER_ANSWER',
+      source: 'core.filter',
+      message: `${error.code} was raised after the ${answered ? 'answer was complete' : 'answer had begun; it was cut'}`,
+      cause: error,
+    });
+    if (!answered) response.destroy();
   }
 
   /** What the client cannot mend is for the operator; a busy or refused request is everyday life. */
-  private log(error: LockstepError): void {
-    if (error.kind === 'unknown' || error.kind === 'misuse') this.logger.error(error.message, error.stack);
+  private tellOperator(error: LockstepError): void {
+    if (error.kind === 'unknown' || error.kind === 'misuse') this.logger.error(error.message, inspect(error));
+    if (error.kind === 'unavailable') {
+      const { code, message, cause } = error;
+      this.incidents.report({ code, source: 'core.filter', message, cause });
+    }
   }
+}
+
+function headersOf(error: LockstepError): Record<string, string> {
+  const retryAfter = retryAfterSeconds(error);
+  return {
+    'Content-Type': 'application/problem+json',
+    'Cache-Control': 'no-store',
+    ...(retryAfter === undefined ? {} : { 'Retry-After': String(retryAfter) }),
+  };
+}
+
+/**
+ * Node's own response: what Express hands out, and Fastify to middleware. It is written to directly, because Express
+ * would append a charset to the content type, which the media type does not have.
+ */
+function nodeResponse(response: unknown): ServerResponse | undefined {
+  const { setHeader, end } = response as Partial<ServerResponse>;
+  return typeof setHeader === 'function' && typeof end === 'function' ? (response as ServerResponse) : undefined;
+}
+
+function withoutInside(error: LockstepError): Error {
+  const { message, code, kind, retryable } = remoteErrorOf(error);
+  return Object.assign(new Error(message), { extensions: { code, kind, retryable } });
 }

@@ -1,4 +1,4 @@
-import type { ErrorKind, LockstepError } from './lockstep-error.js';
+import type { ErrorField, ErrorKind, LockstepError } from './lockstep-error.js';
 
 /** RFC 9457 problem document of a {@link LockstepError}. `code` and `kind` are for machines, `detail` is for people. */
 export interface ProblemDetails {
@@ -29,21 +29,51 @@ export function httpStatusOf(error: LockstepError): number {
 
 /** Seconds for the `Retry-After` header, rounded up, at least 1; undefined where the error does not say. */
 export function retryAfterSeconds(error: LockstepError): number | undefined {
-  return error.retryAfterMs === undefined ? undefined : Math.max(1, Math.ceil(error.retryAfterMs / 1_000));
+  if (error.retryAfterMs === undefined || !Number.isFinite(error.retryAfterMs)) return undefined;
+  return Math.max(1, Math.ceil(error.retryAfterMs / 1_000));
 }
 
 /** The problem document. A server's misuse says nothing of its inside: the message stays in the log. */
 export function problemDetailsOf(error: LockstepError): ProblemDetails {
-  const status = httpStatusOf(error);
-  const internal = error.kind === 'misuse' && status >= 500;
   return {
-    ...(internal ? {} : error.fields),
+    ...(isInternal(error) ? {} : error.fields),
     type: 'about:blank',
     title: TITLE[error.kind],
-    status,
-    detail: internal ? TITLE.misuse : error.message,
+    status: httpStatusOf(error),
+    detail: detailOf(error),
     code: error.code,
     kind: error.kind,
     retryable: error.retryable,
   };
+}
+
+/** What a caller without HTTP gets: the error object of an RPC or WebSocket answer. Hides what the document hides. */
+export interface RemoteError {
+  readonly status: 'error';
+  readonly message: string;
+  readonly code: string;
+  readonly kind: ErrorKind;
+  readonly retryable: boolean;
+  readonly [field: string]: ErrorField;
+}
+
+export function remoteErrorOf(error: LockstepError): RemoteError {
+  return {
+    ...(isInternal(error) ? {} : error.fields),
+    ...(error.retryAfterMs === undefined ? {} : { retryAfterMs: error.retryAfterMs }),
+    status: 'error',
+    message: detailOf(error),
+    code: error.code,
+    kind: error.kind,
+    retryable: error.retryable,
+  };
+}
+
+/** Whether the message and fields are for the operator only. */
+export function isInternal(error: LockstepError): boolean {
+  return error.kind === 'misuse' && httpStatusOf(error) >= 500;
+}
+
+function detailOf(error: LockstepError): string {
+  return isInternal(error) ? TITLE.misuse : error.message;
 }

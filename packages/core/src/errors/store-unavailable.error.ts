@@ -16,19 +16,21 @@ export interface StoreUnavailableInit {
   readonly fields?: Readonly<Record<string, ErrorField>>;
 }
 
-/** A server that a guarantee needs did not answer in time. Never means that somebody else holds what was asked for. */
+/**
+ * A server that a guarantee needs did not answer in time. Never means that somebody else holds what was asked for. Why
+ * it did not answer is the `cause`, for the log: the message and the fields reach the client.
+ */
 export class StoreUnavailableError extends LockstepError {
   readonly outcome: 'not-applied' | 'unknown';
 
   constructor(init: StoreUnavailableInit) {
-    const reason = init.cause instanceof Error ? `: ${init.cause.message}` : '';
     super({
       code: 'STORE_UNAVAILABLE',
       kind: 'unavailable',
-      message: `${init.store} did not answer ${init.operation}${reason}`,
+      message: `${init.store} did not answer ${init.operation}`,
       retryAfterMs: init.retryAfterMs ?? 1_000,
       cause: init.cause,
-      fields: { ...init.fields, store: init.store, operation: init.operation },
+      fields: { ...init.fields, store: init.store, operation: init.operation, outcome: init.outcome },
     });
     this.outcome = init.outcome;
   }

@@ -1,9 +1,10 @@
 import { Inject, Injectable, type OnModuleInit } from '@nestjs/common';
 import { DiscoveryService, ModuleRef } from '@nestjs/core';
 import { ConfigurationError } from '../errors/configuration.error.js';
+import { Incidents } from '../telemetry/incidents.js';
 import { assertComposition } from './composition.js';
 import { type Guarantee, guaranteesOf } from './guarantee.js';
-import { setRuntime } from './runtime-property.js';
+import { passesThrough, setRuntime } from './runtime-property.js';
 
 type Discovered = ReturnType<DiscoveryService['getProviders']>[number];
 
@@ -15,31 +16,43 @@ interface GuardedMethod {
 
 /**
  * At boot, looks at every provider and controller: guarantees must stand in an order that protects something, and an
- * instance that a factory or a value brought along, which Nest does not inject into, is given its runtimes here.
+ * instance that a factory or a value brought along, which Nest does not inject into, is given its runtimes here. Global
+ * modules are initialised first, so that an `onModuleInit` of the application may already call a guarded method.
  */
 @Injectable()
 export class GuaranteeExplorer implements OnModuleInit {
   constructor(
     @Inject(DiscoveryService) private readonly discovery: DiscoveryService,
     @Inject(ModuleRef) private readonly moduleRef: ModuleRef,
+    @Inject(Incidents) private readonly incidents: Incidents,
   ) {}
 
   onModuleInit(): void {
     for (const wrapper of [...this.discovery.getProviders(), ...this.discovery.getControllers()]) {
-      this.explore(wrapper);
+      for (const method of this.guardedMethodsOf(wrapper)) {
+        assertComposition(method.name, method.guarantees);
+        if (wrapper.isNotMetatype) this.provideRuntimes(wrapper.instance as object, method);
+      }
     }
   }
 
-  private explore(wrapper: Discovered): void {
-    const prototype = prototypeOf(wrapper);
-    if (!prototype) return;
-    for (const method of guardedMethods(prototype)) {
-      assertComposition(method.name, method.guarantees);
-      if (wrapper.isNotMetatype) this.provideRuntimes(wrapper.instance as object, method);
+  /** What a factory made may be a proxy that refuses to be looked at; the application must start all the same. */
+  private guardedMethodsOf(wrapper: Discovered): readonly GuardedMethod[] {
+    try {
+      return guardedMethods(prototypeOf(wrapper));
+    } catch (cause) {
+      this.incidents.report({
+        code: 'PROVIDER_NOT_EXPLORED',
+        source: 'core.explorer',
+        message: `could not look for guarantees on the provider ${String(wrapper.name)}`,
+        cause,
+      });
+      return [];
     }
   }
 
   private provideRuntimes(instance: object, method: GuardedMethod): void {
+    if (passesThrough(instance)) return;
     for (const guarantee of method.guarantees) {
       try {
         setRuntime(instance, guarantee, this.moduleRef.get(guarantee.runtime, { strict: false }));
@@ -53,21 +66,24 @@ export class GuaranteeExplorer implements OnModuleInit {
   }
 }
 
-function prototypeOf(wrapper: Discovered): object | undefined {
-  if (!wrapper.isNotMetatype) return (wrapper.metatype as { prototype?: object } | null)?.prototype;
+function prototypeOf(wrapper: Discovered): object | null {
+  if (!wrapper.isNotMetatype) return (wrapper.metatype as { prototype?: object } | null)?.prototype ?? null;
   const { instance } = wrapper;
-  return typeof instance === 'object' && instance !== null ? Object.getPrototypeOf(instance) : undefined;
+  return typeof instance === 'object' && instance !== null ? Object.getPrototypeOf(instance) : null;
 }
 
 /** Own and inherited methods, the nearest of each name, symbol-named ones included. */
-function guardedMethods(prototype: object): GuardedMethod[] {
-  const seen = new Map<string | symbol, GuardedMethod>();
-  for (let at: object | null = prototype; at && at !== Object.prototype; at = Object.getPrototypeOf(at)) {
+function guardedMethods(prototype: object | null): GuardedMethod[] {
+  const seen = new Set<string | symbol>();
+  const guarded: GuardedMethod[] = [];
+  for (let at = prototype; at && at !== Object.prototype; at = Object.getPrototypeOf(at)) {
     for (const key of Reflect.ownKeys(at)) {
+      if (seen.has(key)) continue;
+      seen.add(key);
       const value: unknown = Object.getOwnPropertyDescriptor(at, key)?.value;
-      if (seen.has(key) || typeof value !== 'function') continue;
-      seen.set(key, { name: `${at.constructor.name}.${String(key)}`, guarantees: guaranteesOf(value) });
+      const guarantees = typeof value === 'function' ? guaranteesOf(value) : [];
+      if (guarantees.length > 0) guarded.push({ name: `${at.constructor?.name}.${String(key)}`, guarantees });
     }
   }
-  return [...seen.values()].filter((method) => method.guarantees.length > 0);
+  return guarded;
 }

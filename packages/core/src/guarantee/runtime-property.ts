@@ -2,44 +2,84 @@ import { Inject } from '@nestjs/common';
 import { ConfigurationError } from '../errors/configuration.error.js';
 import type { Guarantee } from './guarantee.js';
 
-const properties = new Map<unknown, symbol>();
+const properties = new WeakMap<Guarantee<unknown>, symbol>();
 const PASS_THROUGH = Symbol.for('lockstep:pass-through');
 
-/** The property under which an instance finds the runtime of a guarantee: a symbol, so that no field collides. */
+/**
+ * The property under which an instance finds the runtime of a guarantee: a symbol, so that no field collides. Its
+ * description is what Nest prints when it cannot resolve the runtime, so it says what to import.
+ */
 function runtimeProperty(guarantee: Guarantee<unknown>): symbol {
-  let property = properties.get(guarantee.runtime);
+  let property = properties.get(guarantee);
   if (!property) {
-    property = Symbol(`lockstep:${guarantee.name}`);
-    properties.set(guarantee.runtime, property);
+    property = Symbol(`@${guarantee.name} needs ${guarantee.module}`);
+    properties.set(guarantee, property);
   }
   return property;
 }
 
-/** Lets Nest inject the runtime into every instance of the class, in whichever application and scope it is made. */
+/**
+ * Lets Nest inject the runtime into every instance of the class, in whichever application and scope it is made. A
+ * subclass inherits both the property and Nest's metadata.
+ */
 export function injectRuntime(prototype: object, guarantee: Guarantee<unknown>): void {
-  Inject(guarantee.runtime)(prototype, runtimeProperty(guarantee));
+  const property = runtimeProperty(guarantee);
+  if (property in prototype) return;
+  Object.defineProperty(prototype, property, runtimeAccessor(property));
+  Inject(guarantee.runtime)(prototype, property);
+}
+
+/** Nest assigns what it injects; without this setter the runtime would show in every log line of the instance. */
+function runtimeAccessor(property: symbol): PropertyDescriptor {
+  const besideFrozen = new WeakMap<object, unknown>();
+  return {
+    configurable: true,
+    get(this: object): unknown {
+      return besideFrozen.get(this);
+    },
+    set(this: object, runtime: unknown): void {
+      if (Object.isExtensible(this)) {
+        Object.defineProperty(this, property, { value: runtime, configurable: true, writable: true });
+      } else {
+        besideFrozen.set(this, runtime);
+      }
+    },
+  };
 }
 
 /** For instances that Nest did not construct and so did not inject into. */
 export function setRuntime(instance: object, guarantee: Guarantee<unknown>, runtime: unknown): void {
-  Object.defineProperty(instance, runtimeProperty(guarantee), { value: runtime, configurable: true, writable: true });
+  (instance as Record<symbol, unknown>)[runtimeProperty(guarantee)] = runtime;
+}
+
+/** Whether the instance was marked by `withoutGuarantees()` of `@lockstep/testing`. */
+export function passesThrough(instance: object): boolean {
+  return (instance as Record<symbol, unknown>)[PASS_THROUGH] === true;
 }
 
 /**
- * The runtime of a guarantee on an instance; undefined where the instance was marked by `withoutGuarantees()` of
- * `@lockstep/testing`.
+ * The runtime of a guarantee on an instance; undefined where the instance passes through.
  *
  * @throws ConfigurationError when there is none: the promise cannot be kept, so the method must not run
  */
-export function runtimeOf<Runtime>(instance: object, guarantee: Guarantee<Runtime>, name: string): Runtime | undefined {
-  const holder = instance as Record<symbol, unknown>;
-  if (holder[PASS_THROUGH] === true) return undefined;
-  const runtime = holder[runtimeProperty(guarantee)];
+export function runtimeOf<Runtime>(
+  instance: unknown,
+  guarantee: Guarantee<Runtime>,
+  name: string,
+): Runtime | undefined {
+  if (typeof instance !== 'object' || instance === null) {
+    throw new ConfigurationError(
+      `${name} is decorated with @${guarantee.name} and was called without its instance; ` +
+        'call it as a method, or bind it.',
+    );
+  }
+  if (passesThrough(instance)) return undefined;
+  const runtime = (instance as Record<symbol, unknown>)[runtimeProperty(guarantee)];
   if (runtime === undefined) {
     throw new ConfigurationError(
-      `${name} is decorated with @${guarantee.name}, but this instance was not made by Nest, so it has no runtime. ` +
-        `Let Nest provide the class with ${guarantee.module} imported; in a unit test, mark the instance with ` +
-        'withoutGuarantees() from @lockstep/testing.',
+      `${name} is decorated with @${guarantee.name}, but this instance was made by 'new' or by a factory in request ` +
+        `or transient scope, so it has no runtime. Let Nest construct the class with ${guarantee.module} imported; ` +
+        'in a unit test, mark the instance with withoutGuarantees() from @lockstep/testing.',
     );
   }
   return runtime as Runtime;

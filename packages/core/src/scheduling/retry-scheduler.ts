@@ -26,7 +26,8 @@ export interface WakeUpSubscription {
  * - A handler that rejects is called again later, with growing pauses, a bounded number of times; then the wake-up is
  *   dropped and reported.
  * - `cancel` of what is not there does nothing; what already runs is not stopped.
- * - Every method rejects with `StoreUnavailableError` while the server cannot be reached.
+ * - `schedule` and `cancel` reject with `StoreUnavailableError` while the server cannot be reached; `handle` takes
+ *   effect as soon as it can be.
  */
 export interface RetryScheduler {
   schedule(wakeUp: WakeUp): Promise<void>;

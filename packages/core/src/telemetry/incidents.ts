@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import { Injectable, Logger } from '@nestjs/common';
 import type { ErrorField } from '../errors/lockstep-error.js';
 import { monotonicMs } from '../time.js';
@@ -40,10 +41,13 @@ export class Incidents {
   }
 
   private tell(listener: (incident: Incident) => void, incident: Incident): void {
+    const failed = (error: unknown) => this.logger.error('A listener for incidents failed', error);
     try {
-      listener(incident);
+      // An async function is assignable to a listener, and its rejection would be nobody's.
+      const result: unknown = listener(incident);
+      if (result instanceof Promise) result.catch(failed);
     } catch (error) {
-      this.logger.error('A listener for incidents threw', error);
+      failed(error);
     }
   }
 
@@ -57,7 +61,7 @@ export class Incidents {
     }
     this.logged.set(slot, { atMs: nowMs, leftOut: 0 });
     const more = last?.leftOut ? ` (and ${last.leftOut} more)` : '';
-    const reason = cause instanceof Error ? `: ${cause.message}` : '';
+    const reason = cause === undefined ? '' : `: ${cause instanceof Error ? cause.message : inspect(cause, { depth: 0 })}`;
     const facts = fields ? ` ${JSON.stringify(fields)}` : '';
     this.logger.warn(`${code} in ${source}: ${message}${reason}${facts}${more}`);
   }

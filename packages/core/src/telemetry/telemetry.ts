@@ -1,4 +1,13 @@
-import { type Attributes, type Counter, metrics, type Span, SpanStatusCode, trace } from '@opentelemetry/api';
+import {
+  type Attributes,
+  type Counter,
+  type MeterProvider,
+  metrics,
+  type Span,
+  SpanStatusCode,
+  trace,
+} from '@opentelemetry/api';
+import { isLockstepError } from '../errors/lockstep-error.js';
 
 const SCOPE = '@lockstep';
 
@@ -12,6 +21,7 @@ export function withSpan<T>(name: string, attributes: Attributes, fn: (span: Spa
       return await fn(span);
     } catch (error) {
       span.setStatus({ code: SpanStatusCode.ERROR });
+      span.setAttribute('error.type', errorType(error));
       if (error instanceof Error) span.recordException(error);
       throw error;
     } finally {
@@ -20,14 +30,27 @@ export function withSpan<T>(name: string, attributes: Attributes, fn: (span: Spa
   });
 }
 
+function errorType(error: unknown): string {
+  if (isLockstepError(error)) return error.code;
+  return error instanceof Error ? error.name : '_OTHER';
+}
+
+let provider: MeterProvider | undefined;
 const counters = new Map<string, Counter>();
 
 /** Adds to a counter; a no-op without an SDK. The attributes must be few and bounded: no keys, no ids. */
 export function count(name: string, attributes: Attributes = {}, value = 1): void {
-  let counter = counters.get(name);
-  if (!counter) {
-    counter = metrics.getMeter(SCOPE).createCounter(name);
-    counters.set(name, counter);
+  counterOf(name).add(value, attributes);
+}
+
+/** A counter made before the SDK was registered would count nothing for ever, so they are made anew for each provider. */
+function counterOf(name: string): Counter {
+  const current = metrics.getMeterProvider();
+  if (current !== provider) {
+    provider = current;
+    counters.clear();
   }
-  counter.add(value, attributes);
+  const counter = counters.get(name) ?? current.getMeter(SCOPE).createCounter(name);
+  counters.set(name, counter);
+  return counter;
 }

@@ -5,6 +5,13 @@ const ATTEMPTS = 8;
 const FIRST_PAUSE_MS = 100;
 const MAX_TIMER_MS = 2_147_483_647;
 
+/** One subscription: its handler, what runs, and the end of its patience. */
+interface Handling {
+  readonly handler: WakeUpHandler;
+  readonly running: Set<Promise<void>>;
+  readonly giveUp: AbortController;
+}
+
 interface Alarm {
   readonly wakeUp: WakeUp;
   readonly attempt: number;
@@ -17,9 +24,8 @@ interface Alarm {
  */
 export class MemoryRetryScheduler implements RetryScheduler {
   private readonly alarms = new Map<string, Alarm>();
-  private readonly handlers = new Map<string, WakeUpHandler>();
-  private readonly running = new Set<Promise<void>>();
-  private readonly closing = new AbortController();
+  private readonly handling = new Map<string, Handling>();
+  private isClosed = false;
 
   constructor(private readonly incidents: Incidents) {}
 
@@ -32,26 +38,30 @@ export class MemoryRetryScheduler implements RetryScheduler {
   }
 
   async handle(queue: string, handler: WakeUpHandler): Promise<WakeUpSubscription> {
-    this.handlers.set(queue, handler);
-    for (const alarm of this.alarms.values()) if (alarm.wakeUp.queue === queue) this.arm(alarm);
+    const handling: Handling = { handler, running: new Set(), giveUp: new AbortController() };
+    this.handling.set(queue, handling);
+    // A copy: arming moves an alarm to the end of the map, where the iteration would meet it again.
+    for (const alarm of [...this.alarms.values()]) if (alarm.wakeUp.queue === queue) this.arm(alarm);
     return {
-      close: async () => {
-        this.handlers.delete(queue);
-        await Promise.all(this.running);
+      close: async (signal) => {
+        if (this.handling.get(queue) === handling) this.handling.delete(queue);
+        await finish(handling, signal);
       },
     };
   }
 
   async close(): Promise<void> {
-    this.closing.abort();
+    this.isClosed = true;
     for (const key of [...this.alarms.keys()]) this.disarm(key);
-    await Promise.all(this.running);
+    const subscriptions = [...this.handling.values()];
+    this.handling.clear();
+    await Promise.all(subscriptions.map((handling) => finish(handling, AbortSignal.abort())));
   }
 
   private arm(alarm: Alarm): void {
     const key = alarmKey(alarm.wakeUp.queue, alarm.wakeUp.id);
     this.disarm(key);
-    if (this.closing.signal.aborted) return;
+    if (this.isClosed) return;
     const pauseMs = Math.min(Math.max(alarm.wakeUp.dueAt - Date.now(), 0), MAX_TIMER_MS);
     alarm.timer = setTimeout(() => this.ring(key, alarm), pauseMs).unref();
     this.alarms.set(key, alarm);
@@ -67,16 +77,16 @@ export class MemoryRetryScheduler implements RetryScheduler {
       this.arm(alarm);
       return;
     }
-    const handler = this.handlers.get(alarm.wakeUp.queue);
-    if (!handler) return;
+    const handling = this.handling.get(alarm.wakeUp.queue);
+    if (!handling) return;
     this.alarms.delete(key);
-    const run = this.deliver(handler, alarm).finally(() => this.running.delete(run));
-    this.running.add(run);
+    const run = this.deliver(handling, alarm).finally(() => handling.running.delete(run));
+    handling.running.add(run);
   }
 
-  private async deliver(handler: WakeUpHandler, { wakeUp, attempt }: Alarm): Promise<void> {
+  private async deliver({ handler, giveUp }: Handling, { wakeUp, attempt }: Alarm): Promise<void> {
     try {
-      await handler(wakeUp.id, this.closing.signal);
+      await handler(wakeUp.id, giveUp.signal);
     } catch (cause) {
       if (attempt >= ATTEMPTS) {
         this.incidents.report({
@@ -92,6 +102,16 @@ export class MemoryRetryScheduler implements RetryScheduler {
       this.arm({ wakeUp: { ...wakeUp, dueAt }, attempt: attempt + 1, timer: undefined });
     }
   }
+}
+
+async function finish({ running, giveUp }: Handling, signal: AbortSignal | undefined): Promise<void> {
+  if (signal?.aborted) giveUp.abort();
+  else signal?.addEventListener('abort', () => giveUp.abort(), { once: true });
+  const givenUp = new Promise<void>((resolve) => {
+    if (giveUp.signal.aborted) resolve();
+    else giveUp.signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+  await Promise.race([Promise.all(running), givenUp]);
 }
 
 function alarmKey(queue: string, id: string): string {
