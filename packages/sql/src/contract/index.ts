@@ -1,1 +1,1 @@
-export {};
+export { describeSqlDriverContract, type SqlDriverHarness } from './sql-driver.contract.js';

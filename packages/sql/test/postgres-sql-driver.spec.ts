@@ -1,0 +1,42 @@
+import 'reflect-metadata';
+import { ConfigurationError, Incidents } from '@lockstep/core';
+import { describeSqlDriverContract } from '@lockstep/sql/contract';
+import { type PgPool, PostgresSqlDriver } from '@lockstep/sql/postgres';
+import { freePort } from '@lockstep/testing';
+import { usePostgres } from '@lockstep/testing/vitest';
+import pg from 'pg';
+import { describe, expect, it } from 'vitest';
+
+const postgres = usePostgres();
+const open = (url: string) => new PostgresSqlDriver(new pg.Pool({ connectionString: url }), true, new Incidents());
+
+describeSqlDriverContract({
+  name: 'postgres',
+  open: async () => open(postgres.url),
+  openUnreachable: async () => open(`postgres://postgres@127.0.0.1:${await freePort()}/none`),
+  slowStatement: 'SELECT pg_sleep(1)',
+  capabilities: { abortsOnFailedStatement: true },
+});
+
+describe('PostgresSqlDriver', () => {
+  it('refuses a server older than 14 at the first connection, naming both versions, and gives the connection back', async () => {
+    const released: unknown[] = [];
+    const client = {
+      query: async () => ({ command: 'SELECT', rowCount: 1, rows: [{ version: '130016' }] }),
+      release: (error?: unknown) => released.push(error),
+      on: () => undefined,
+      removeListener: () => undefined,
+    };
+    const pool: PgPool = {
+      connect: async () => client,
+      end: async () => undefined,
+      on: () => 0,
+      removeListener: () => 0,
+    };
+    const driver = new PostgresSqlDriver(pool, false, new Incidents());
+    const refused = driver.query('SELECT 1', [], 1_000);
+    await expect(refused).rejects.toBeInstanceOf(ConfigurationError);
+    await expect(refused).rejects.toThrow(/13\.16.*14/);
+    expect(released).toEqual([undefined]);
+  });
+});
