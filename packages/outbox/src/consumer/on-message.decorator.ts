@@ -12,8 +12,12 @@ export interface HandlerMark {
 
 const MARKS = 'lockstep:on-message';
 
-// The body's type is the handler's claim; a pipe that validates it is the handler's choice.
-type HandlerMethod<Body> = (body: Body, message: Message) => Promise<unknown>;
+type HandlerMethod = (...args: never[]) => Promise<unknown>;
+
+/** The body's type is the handler's claim; a pipe that validates it is the handler's choice. */
+type TakesMessages<Method> = Method extends (body: infer _Body, message: Message) => unknown
+  ? unknown
+  : { readonly 'lockstep: a handler of messages is called with (body, message)': Method };
 
 /**
  * Handles the messages of a topic: the method runs with `(body, message)` in a transaction of its own, which also holds
@@ -33,7 +37,11 @@ export function OnMessage(topic: string, options: OnMessageOptions) {
     topic: checkedTopic(topic, '@OnMessage topic'),
     options: resolveOnMessageOptions(options),
   };
-  return <Body>(target: object, property: string, descriptor: TypedPropertyDescriptor<HandlerMethod<Body>>): void => {
+  return <Method extends HandlerMethod>(
+    target: object,
+    property: string,
+    descriptor: TypedPropertyDescriptor<Method> & TakesMessages<Method>,
+  ): void => {
     const method = descriptor.value;
     if (typeof method !== 'function') {
       throw new ConfigurationError(`@OnMessage belongs on a method; ${property} is none.`);
