@@ -1,8 +1,9 @@
 import 'reflect-metadata';
 import { ConfigurationError } from '@lockstep/core';
 import { type Sql, SqlModule, Sql as SqlToken, Transactional } from '@lockstep/sql';
+import { pgDriver } from '@lockstep/sql/postgres';
 import { usePostgres } from '@lockstep/testing/vitest';
-import { Inject, Injectable } from '@nestjs/common';
+import { Inject, Injectable, Module } from '@nestjs/common';
 import { Test } from '@nestjs/testing';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { type SqlApplication, startSql } from './support/sql-application.js';
@@ -118,6 +119,27 @@ describe('@Transactional', () => {
 });
 
 describe('SqlModule', () => {
+  const postgres = usePostgres();
+
+  it('takes its options and its driver from what the container holds', async () => {
+    @Module({ providers: [{ provide: 'URL', useFactory: () => postgres.url }], exports: ['URL'] })
+    class SettingsModule {}
+    const app = await Test.createTestingModule({
+      imports: [
+        SqlModule.forRootAsync({
+          imports: [SettingsModule],
+          inject: ['URL'],
+          useFactory: () => ({ commandTimeout: '2s' as const }),
+          driver: pgDriver({ inject: ['URL'], useFactory: (url: string) => ({ url }) }),
+        }),
+      ],
+    }).compile();
+    await app.init();
+    expect(await app.get(SqlToken).query('SELECT 1 AS one')).toEqual([{ one: 1 }]);
+    await app.close();
+    await expect(app.get(SqlToken).query('SELECT 1')).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' });
+  });
+
   it('refuses wrong options at boot, naming the option and its value', async () => {
     const url = 'postgres://postgres@127.0.0.1:1/none';
     const attempt = (options: object) => startSql({ url, ...options });

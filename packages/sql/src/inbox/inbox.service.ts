@@ -8,11 +8,12 @@ import { messageDay } from './message-day.js';
 const RECEIVE = `INSERT INTO lockstep_inbox (day, consumer, message_id) VALUES ($1::date, $2, $3::uuid)
   ON CONFLICT DO NOTHING`;
 
-// Instances purge side by side: each passes over the rows that another has in hand.
+// Instances purge side by side: each passes over the rows that another has in hand. statement_timestamp(), because the
+// planner cannot use the index for a comparison with the volatile clock_timestamp().
 const PURGE = `DELETE FROM lockstep_inbox WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM lockstep_inbox
-    WHERE day <= ((clock_timestamp() - $1 * interval '1 millisecond') AT TIME ZONE 'UTC')::date
-      AND received_at < clock_timestamp() - $1 * interval '1 millisecond'
+    WHERE day <= ((statement_timestamp() - $1 * interval '1 millisecond') AT TIME ZONE 'UTC')::date
+      AND received_at < statement_timestamp() - $1 * interval '1 millisecond'
     ORDER BY day LIMIT $2 FOR UPDATE SKIP LOCKED
   ))`;
 

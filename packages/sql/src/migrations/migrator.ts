@@ -38,11 +38,12 @@ export class Migrator {
 
   /** At most once per set at a time; a failure is not remembered, so that the next caller tries again. */
   ensure(set: MigrationSet): Promise<void> {
-    const known = this.done.get(set.name);
+    const key = `${set.name} ${set.directory.href}`;
+    const known = this.done.get(key);
     if (known) return known;
     const attempt = this.migrate(set);
-    this.done.set(set.name, attempt);
-    attempt.catch(() => this.done.delete(set.name));
+    this.done.set(key, attempt);
+    attempt.catch(() => this.done.delete(key));
     return attempt;
   }
 
