@@ -39,7 +39,7 @@ describe('RedisIdempotencyStore', () => {
       ...change,
     };
   };
-  const recordOf = (id: string) => opened.redis.key('idem', bucketTag(id)) + `:${id}`;
+  const recordOf = (id: string) => `${opened.redis.key('idem', bucketTag(id))}:${id}`;
 
   it('refuses a begin that arrives after nobody waits for it any more', async () => {
     expect(await opened.store.begin(request({ applyWithinMs: -5_000 }))).toEqual({ outcome: 'late' });
