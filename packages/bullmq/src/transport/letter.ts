@@ -1,0 +1,59 @@
+import type { MessageEnvelope } from '@lockstep/outbox';
+
+/** A message as a job carries it, with what was tried before that job. */
+export interface Letter {
+  readonly message: MessageEnvelope;
+  /** Deliveries that count, in earlier jobs. */
+  readonly attempts: number;
+}
+
+/**
+ * How a job's letters are handed over:
+ * - `batch`: together.
+ * - `head-first`: the first alone; the others wait behind it, because they have its key, and follow as a batch.
+ * - `one-by-one`: each alone, in order, because one of them may have killed a process.
+ */
+export type HandOver = 'batch' | 'head-first' | 'one-by-one';
+
+export interface Luggage {
+  readonly handOver: HandOver;
+  readonly letters: readonly Letter[];
+}
+
+const VERSION = 1;
+type PackedLetter = [string, string, string | null, string, MessageEnvelope['headers'], number, number];
+
+/** The data of a job: arrays instead of objects, since a job carries a hundred of them. */
+export interface PackedLuggage {
+  readonly v: typeof VERSION;
+  readonly h: HandOver;
+  readonly m: readonly PackedLetter[];
+}
+
+/** A job that this version cannot read: written by a newer one, or by somebody else. */
+export class UnreadableJobError extends Error {
+  override readonly name = 'UnreadableJobError';
+}
+
+export function packLuggage({ handOver, letters }: Luggage): PackedLuggage {
+  const m = letters.map(({ message, attempts }): PackedLetter => {
+    const { id, topic, key, payload, headers, publishedAt } = message;
+    return [id, topic, key ?? null, payload, headers, publishedAt, attempts];
+  });
+  return { v: VERSION, h: handOver, m };
+}
+
+/** @throws UnreadableJobError */
+export function unpackLuggage(data: unknown): Luggage {
+  const packed = data as Partial<PackedLuggage> | null;
+  if (packed?.v !== VERSION || packed.h === undefined || !Array.isArray(packed.m)) {
+    throw new UnreadableJobError('the job does not carry messages in a form that this version reads');
+  }
+  const letters = (packed.m as readonly PackedLetter[]).map(
+    ([id, topic, key, payload, headers, publishedAt, attempts]): Letter => ({
+      message: { id, topic, key: key ?? undefined, payload, headers, publishedAt },
+      attempts,
+    }),
+  );
+  return { handOver: packed.h, letters };
+}

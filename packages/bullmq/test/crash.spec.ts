@@ -1,0 +1,112 @@
+import 'reflect-metadata';
+import { bullmqTransport } from '@lockstep/bullmq';
+import type { ConsumeOptions, MessageRoute } from '@lockstep/outbox';
+import { type ChildHandle, eventually, spawnNode } from '@lockstep/testing';
+import { afterEach, describe, expect, it } from 'vitest';
+import { useBackends } from './support/backends.js';
+import { make } from './support/bullmq-ends.js';
+import { Consumer, newMessages, newRoute } from './support/messages.js';
+
+const child = new URL('./support/consumer.child.mjs', import.meta.url);
+
+interface Answer {
+  readonly answered?: readonly (readonly [id: string, outcome: string, attempt: number])[];
+  readonly handed?: readonly (readonly [id: string, attempt: number])[];
+}
+
+describe.each(useBackends())('consumers that die on $name', (backend) => {
+  const ends: (() => Promise<unknown>)[] = [];
+  afterEach(async () => {
+    for (const end of ends.splice(0)) await end();
+  });
+
+  const options = () => ({ ...backend.options(), lockDuration: 400 });
+  const open = async () => {
+    const made = await make(bullmqTransport(options()));
+    ends.push(() => made.port.close());
+    return made;
+  };
+  const spawn = (
+    route: MessageRoute,
+    consume: ConsumeOptions,
+    rest: { poison?: string | undefined; hang?: boolean; killAt?: string },
+  ): ChildHandle => {
+    const { killAt, ...behaviour } = rest;
+    const env = { CONSUMER: JSON.stringify({ options: options(), route, consume, ...behaviour }) };
+    const handle = spawnNode(child, { env, ...(killAt === undefined ? {} : { killAt }) });
+    ends.push(() => handle.sigkill());
+    return handle;
+  };
+
+  it('a message that kills its process ends as a dead letter, and ninety-nine neighbours are delivered uncounted', async () => {
+    const { port } = await open();
+    const route = newRoute();
+    const messages = newMessages(route, 100);
+    const poison = messages[57]?.id;
+    await port.publish(route, messages);
+    const answers: [string, string, number][] = [];
+    let kills = 0;
+    for (let run = 0; run < 8; run += 1) {
+      const consumer = spawn(route, { concurrency: 2, batchSize: 100 }, { poison });
+      const isDead = () => said(consumer).some(({ answered }) => answered?.some(([, outcome]) => outcome === 'dead'));
+      await Promise.race([consumer.exited, eventually(() => expect(isDead()).toBe(true), { timeoutMs: 15_000 })]);
+      answers.push(...said(consumer).flatMap(({ answered }) => (answered ?? []).map((one) => [...one] as never)));
+      if (isDead()) break;
+      kills += 1;
+    }
+    expect(kills).toBe(3);
+    const rest = new Consumer();
+    await port.consume(route, rest.handler, { concurrency: 1, batchSize: 100 });
+    const done = () => new Set([...answers.filter(([, outcome]) => outcome === 'done').map(([id]) => id), ...rest.ids()]);
+    await eventually(() => expect(done().size).toBe(99), { timeoutMs: 15_000 });
+    expect(answers.filter(([, outcome]) => outcome === 'dead')).toEqual([[poison, 'dead', 3]]);
+    const attempts = answers.filter(([id]) => id !== poison).map(([, , attempt]) => attempt);
+    expect(new Set(attempts)).toEqual(new Set([1]));
+  }, 60_000);
+
+  it('a poisonous message of a key is found one by one, and the key keeps its order', async () => {
+    const { port } = await open();
+    const route = newRoute();
+    const messages = newMessages(route, 6, 'key');
+    const poison = messages[3]?.id;
+    await port.publish(route, messages);
+    const order: string[] = [];
+    for (let run = 0; run < 8; run += 1) {
+      const consumer = spawn(route, { concurrency: 3, batchSize: 10 }, { poison });
+      const answered = () => said(consumer).flatMap((one) => one.answered ?? []);
+      const isOver = () => answered().some(([id]) => id === messages[5]?.id);
+      await Promise.race([consumer.exited, eventually(() => expect(isOver()).toBe(true), { timeoutMs: 15_000 })]);
+      order.push(...answered().map(([id]) => id));
+      if (isOver()) break;
+    }
+    expect(order).toEqual(messages.map(({ id }) => id));
+  }, 60_000);
+
+  it('every message of a batch comes back when its process is killed in the middle of it', async () => {
+    const { port } = await open();
+    const route = newRoute();
+    const messages = newMessages(route, 40);
+    await port.publish(route, messages);
+    const victim = spawn(route, { concurrency: 2, batchSize: 40 }, { hang: true });
+    await victim.waitForMessage((message) => (message as Answer).handed !== undefined);
+    await victim.sigkill();
+    const consumer = new Consumer();
+    await port.consume(route, consumer.handler, { concurrency: 2, batchSize: 40 });
+    await eventually(() => expect(new Set(consumer.ids()).size).toBe(40), { timeoutMs: 10_000 });
+  }, 30_000);
+
+  it('a process that dies between the answers and the end of the job delivers twice and loses nothing', async () => {
+    const { port } = await open();
+    const route = newRoute();
+    await port.publish(route, newMessages(route, 5));
+    const victim = spawn(route, { concurrency: 1, batchSize: 10 }, { killAt: 'bullmq.batch.handled' });
+    await victim.exited;
+    const consumer = new Consumer();
+    await port.consume(route, consumer.handler, { concurrency: 2, batchSize: 40 });
+    await eventually(() => expect(new Set(consumer.ids()).size).toBe(5), { timeoutMs: 10_000 });
+  }, 30_000);
+});
+
+function said(consumer: ChildHandle): Answer[] {
+  return consumer.messages as Answer[];
+}

@@ -1,0 +1,141 @@
+import 'reflect-metadata';
+import { type BullmqServerOptions, bullmqRetryScheduler, bullmqTransport } from '@lockstep/bullmq';
+import type { StoreUnavailableError } from '@lockstep/core';
+import { eventually, freePort, type PostgresServer, type RedisServer, startPostgres, startRedis } from '@lockstep/testing';
+import { afterEach, describe, expect, it } from 'vitest';
+import { make } from './support/bullmq-ends.js';
+import { Consumer, newMessages, newRoute } from './support/messages.js';
+
+interface ServerKind {
+  readonly name: string;
+  start(port: number): Promise<RedisServer | PostgresServer>;
+  options(port: number): BullmqServerOptions;
+}
+
+const KINDS: ServerKind[] = [
+  {
+    name: 'redis',
+    start: (port) => startRedis({ port }),
+    options: (port) => ({ redis: { url: `redis://127.0.0.1:${port}` } }),
+  },
+  {
+    name: 'postgres',
+    start: (port) => startPostgres({ port }),
+    options: (port) => ({ postgres: { url: `postgres://postgres@127.0.0.1:${port}/postgres` } }),
+  },
+];
+
+const EACH_BY_ITSELF = { concurrency: 2, batchSize: 10 };
+const PATIENT = { timeoutMs: 15_000, intervalMs: 50 };
+
+describe.each(KINDS)('a $name that goes away', (kind) => {
+  const ends: (() => Promise<unknown>)[] = [];
+  afterEach(async () => {
+    for (const end of ends.splice(0).reverse()) await end();
+  });
+  const start = async (port: number) => {
+    const server = await kind.start(port);
+    ends.push(() => server.stop());
+    return server;
+  };
+  const open = async (port: number) => {
+    const made = await make(bullmqTransport({ ...kind.options(port), lockDuration: '1s', commandTimeout: 300 }));
+    ends.push(() => made.port.close());
+    return made;
+  };
+
+  it('may be down when the application starts: publishing says so in time, consuming begins when it comes', async () => {
+    const port = await freePort();
+    const { port: transport } = await open(port);
+    const route = newRoute();
+    const consumer = new Consumer();
+    await transport.consume(route, consumer.handler, EACH_BY_ITSELF);
+    const startedAt = performance.now();
+    const refused = transport.publish(route, newMessages(route, 1));
+    await expect(refused).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE', outcome: 'not-applied' });
+    expect(performance.now() - startedAt).toBeLessThan(1_500);
+    await start(port);
+    await eventually(() => transport.publish(route, newMessages(route, 3)), PATIENT);
+    await eventually(() => expect(consumer.deliveries.length).toBeGreaterThanOrEqual(3), PATIENT);
+  }, 60_000);
+
+  it('may come back with nothing: the same transport publishes and delivers again', async () => {
+    const port = await freePort();
+    const server = await start(port);
+    const { port: transport, incidents } = await open(port);
+    const route = newRoute();
+    const consumer = new Consumer();
+    await transport.consume(route, consumer.handler, EACH_BY_ITSELF);
+    await eventually(() => transport.publish(route, newMessages(route, 1)), PATIENT);
+    await eventually(() => expect(consumer.deliveries).toHaveLength(1), PATIENT);
+    await server.restart({ empty: true });
+    const messages = newMessages(route, 20);
+    await eventually(() => transport.publish(route, messages), PATIENT);
+    await eventually(() => expect(consumer.ids()).toEqual(expect.arrayContaining(messages.map(({ id }) => id))), PATIENT);
+    expect(incidents.length).toBeLessThan(500);
+  }, 60_000);
+
+  it('may restart while a batch runs: everything is delivered', async () => {
+    const port = await freePort();
+    const server = await start(port);
+    const { port: transport } = await open(port);
+    const route = newRoute();
+    const messages = newMessages(route, 30);
+    let restarting: Promise<void> | undefined;
+    const consumer = new Consumer(async () => {
+      restarting ??= server.restart();
+      await restarting;
+      return { outcome: 'done' };
+    });
+    await eventually(() => transport.publish(route, messages), PATIENT);
+    await transport.consume(route, consumer.handler, EACH_BY_ITSELF);
+    await eventually(() => expect(new Set(consumer.ids()).size).toBe(30), PATIENT);
+    const later = newMessages(route, 5);
+    await eventually(() => transport.publish(route, later), PATIENT);
+    await eventually(() => expect(consumer.ids()).toEqual(expect.arrayContaining(later.map(({ id }) => id))), PATIENT);
+  }, 60_000);
+
+  it('that stops answering leaves a publish with an unknown outcome, within the command timeout', async () => {
+    const port = await freePort();
+    const server = await start(port);
+    const { port: transport } = await open(port);
+    const route = newRoute();
+    await eventually(() => transport.publish(route, newMessages(route, 1)), PATIENT);
+    server.pause();
+    ends.push(async () => server.resume());
+    const startedAt = performance.now();
+    const error = await transport.publish(route, newMessages(route, 1)).catch((cause: StoreUnavailableError) => cause);
+    expect(error).toMatchObject({ code: 'STORE_UNAVAILABLE', outcome: 'unknown' });
+    expect(performance.now() - startedAt).toBeLessThan(1_500);
+    server.resume();
+    await eventually(() => transport.publish(route, newMessages(route, 1)), PATIENT);
+  }, 60_000);
+
+  it('does not hold up the end of an application that it left', async () => {
+    const port = await freePort();
+    const server = await start(port);
+    const { port: transport } = await open(port);
+    const route = newRoute();
+    await transport.consume(route, new Consumer().handler, EACH_BY_ITSELF);
+    await eventually(() => transport.publish(route, newMessages(route, 1)), PATIENT);
+    await server.kill();
+    const startedAt = performance.now();
+    await transport.close();
+    expect(performance.now() - startedAt).toBeLessThan(3_000);
+  }, 60_000);
+
+  it('lets wake-ups be scheduled again once it is back, and says so meanwhile', async () => {
+    const port = await freePort();
+    const made = await make(bullmqRetryScheduler({ ...kind.options(port), lockDuration: '1s', commandTimeout: 300 }));
+    ends.push(() => made.port.close());
+    const rung: string[] = [];
+    await made.port.handle('rows', async (id) => {
+      rung.push(id);
+    });
+    const refused = made.port.schedule({ queue: 'rows', id: 'row-1', dueAt: 0 });
+    await expect(refused).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE', outcome: 'not-applied' });
+    await start(port);
+    await eventually(() => made.port.schedule({ queue: 'rows', id: 'row-1', dueAt: 0 }), PATIENT);
+    await eventually(() => expect(rung).toContain('row-1'), PATIENT);
+  }, 60_000);
+});
