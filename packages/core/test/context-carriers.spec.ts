@@ -75,12 +75,8 @@ describe('ContextCarriers', () => {
       name: 'messy',
       inject: () => undefined,
       run: (_headers, fn) => {
-        try {
-          return fn();
-        } finally {
-          // biome-ignore lint/correctness/noUnsafeFinally: what a careless carrier does
-          throw new Error('on the way out');
-        }
+        fn();
+        throw new Error('on the way out');
       },
     });
     let runs = 0;
@@ -194,7 +190,12 @@ describe('Keyring', () => {
     const keyring = new Keyring(KEYRING);
     const signature = keyring.sign('ab', 'c');
     expect(keyring.verify('ab', 'c', signature)).toBe(true);
-    for (const [purpose, payload] of [['a', 'bc'], ['abc', ''], ['ab', 'd'], ['x', 'c']] as const) {
+    for (const [purpose, payload] of [
+      ['a', 'bc'],
+      ['abc', ''],
+      ['ab', 'd'],
+      ['x', 'c'],
+    ] as const) {
       expect(keyring.verify(purpose, payload, signature)).toBe(false);
     }
   });
@@ -211,7 +212,10 @@ describe('Keyring', () => {
   });
 
   it('names the option that is wrong and shows no secret', () => {
-    const make = (keys: unknown, current = 'a') => () => new Keyring({ current, keys: keys as Record<string, string> });
+    const make =
+      (keys: unknown, current = 'a') =>
+      () =>
+        new Keyring({ current, keys: keys as Record<string, string> });
     expect(make({ a: SECRET }, 'b')).toThrow("Option 'keyring.current' is 'b'");
     expect(make({ a: 'short-secret' })).toThrow("Option 'keyring.keys.a' has 12 bytes; expected at least 16.");
     expect(make({ a: 'short-secret' })).not.toThrow(/short-secret/);

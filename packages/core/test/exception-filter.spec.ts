@@ -10,6 +10,7 @@ import {
   LockstepError,
   StoreUnavailableError,
 } from '@lockstep/core';
+import { freePort } from '@lockstep/testing';
 import {
   type ArgumentsHost,
   Catch,
@@ -27,16 +28,27 @@ import {
   UseFilters,
 } from '@nestjs/common';
 import { APP_FILTER, ExternalContextCreator } from '@nestjs/core';
-import { ClientProxyFactory, MessagePattern, type MicroserviceOptions, Payload, Transport } from '@nestjs/microservices';
+import {
+  ClientProxyFactory,
+  MessagePattern,
+  type MicroserviceOptions,
+  Payload,
+  Transport,
+} from '@nestjs/microservices';
 import { Test } from '@nestjs/testing';
 import { lastValueFrom } from 'rxjs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { freePort } from '@lockstep/testing';
 import { PLATFORMS, type Served, serve } from './support/platforms.js';
 
 class SoldOutError extends LockstepError {
   constructor() {
-    super({ code: 'SOLD_OUT', kind: 'conflict', message: 'nothing left', httpStatus: 422, fields: { sku: 'a', status: 1 } });
+    super({
+      code: 'SOLD_OUT',
+      kind: 'conflict',
+      message: 'nothing left',
+      httpStatus: 422,
+      fields: { sku: 'a', status: 1 },
+    });
   }
 }
 
@@ -211,7 +223,9 @@ describe.each(PLATFORMS)('over HTTP on %s', (platform) => {
 
   it('lets a global filter of the application go first, added or provided by a module that is imported after', async () => {
     const provided = await serve(platform, { imports: [FailingModule, FiltersModule] });
-    const added = await serve(platform, { imports: [FailingModule] }, (app) => app.useGlobalFilters(new SoldOutFilter(412)));
+    const added = await serve(platform, { imports: [FailingModule] }, (app) =>
+      app.useGlobalFilters(new SoldOutFilter(412)),
+    );
     expect((await fetch(`${provided.url}/fail?with=hint`)).status).toBe(411);
     expect((await fetch(`${added.url}/fail?with=hint`)).status).toBe(412);
     expect((await fetch(`${added.url}/fail?with=busy`)).status).toBe(423);
@@ -264,7 +278,10 @@ describe('elsewhere', () => {
       retryable: true,
       retryAfterMs: 1_200,
     });
-    expect(await failWith('misuse')).toMatchObject({ message: 'The service is not set up correctly', retryable: false });
+    expect(await failWith('misuse')).toMatchObject({
+      message: 'The service is not set up correctly',
+      retryable: false,
+    });
     expect(await failWith('hint')).toMatchObject({ status: 'error', sku: 'a', code: 'SOLD_OUT' });
     expect(await failWith('plain')).toEqual({ status: 'error', message: 'Internal server error' });
     client.close();

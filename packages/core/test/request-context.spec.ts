@@ -110,7 +110,10 @@ describe.each(PLATFORMS)('the request context on %s', (platform) => {
       app.setGlobalPrefix('api', { exclude: [{ path: 'health', method: RequestMethod.GET }] }),
     );
     for (const path of ['/api', '/api/who/1', '/health']) {
-      expect(await ask(`${prefixed.url}${path}`, 'me'), path).toMatchObject({ id: expect.any(String), principal: 'me' });
+      expect(await ask(`${prefixed.url}${path}`, 'me'), path).toMatchObject({
+        id: expect.any(String),
+        principal: 'me',
+      });
     }
     await prefixed.app.close();
   });

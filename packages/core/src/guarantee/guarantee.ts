@@ -32,7 +32,7 @@ export interface MethodCall {
   readonly name: string;
   readonly args: readonly unknown[];
   /** Runs what stands inside: further guarantees and at last the method itself. */
-  proceed(): Promise<unknown>;
+  readonly proceed: () => Promise<unknown>;
 }
 
 /** Keeps the promise around one call. What it returns, or throws, is what the caller gets. */

@@ -61,7 +61,8 @@ export class Incidents {
     }
     this.logged.set(slot, { atMs: nowMs, leftOut: 0 });
     const more = last?.leftOut ? ` (and ${last.leftOut} more)` : '';
-    const reason = cause === undefined ? '' : `: ${cause instanceof Error ? cause.message : inspect(cause, { depth: 0 })}`;
+    const reason =
+      cause === undefined ? '' : `: ${cause instanceof Error ? cause.message : inspect(cause, { depth: 0 })}`;
     const facts = fields ? ` ${JSON.stringify(fields)}` : '';
     this.logger.warn(`${code} in ${source}: ${message}${reason}${facts}${more}`);
   }

@@ -1,0 +1,135 @@
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import { checkpoint, count, Incidents, LockstepError, withSpan } from '@lockstep/core';
+import { Logger } from '@nestjs/common';
+import { metrics, type Span, type Tracer, trace } from '@opentelemetry/api';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+
+afterEach(() => {
+  metrics.disable();
+  trace.disable();
+  vi.restoreAllMocks();
+});
+
+/** As much of an SDK as the API asks for. */
+function registerMetrics(): string[] {
+  const added: string[] = [];
+  const createCounter = (name: string) => ({
+    add: (value: number, attributes: object) => added.push(`${name} ${value} ${JSON.stringify(attributes)}`),
+  });
+  metrics.setGlobalMeterProvider({ getMeter: () => ({ createCounter }) } as never);
+  return added;
+}
+
+function registerTraces(): string[] {
+  const notes: string[] = [];
+  const span = {
+    setStatus: ({ code }: { code: number }) => notes.push(`status ${code}`),
+    setAttribute: (key: string, value: string) => notes.push(`${key} ${value}`),
+    recordException: (error: Error) => notes.push(`exception ${error.message}`),
+    end: () => notes.push('end'),
+  } as unknown as Span;
+  const startActiveSpan = (name: string, options: { attributes: object }, fn: (span: Span) => unknown) => {
+    notes.push(`start ${name} ${JSON.stringify(options.attributes)}`);
+    return fn(span);
+  };
+  trace.setGlobalTracerProvider({ getTracer: () => ({ startActiveSpan }) as unknown as Tracer });
+  return notes;
+}
+
+describe('without an SDK', () => {
+  it('costs nothing but the call: results and errors pass', async () => {
+    const error = new Error('business');
+    expect(await withSpan('lock.acquire', {}, async () => 7)).toBe(7);
+    await expect(withSpan('lock.acquire', {}, () => Promise.reject(error))).rejects.toBe(error);
+    await expect(
+      withSpan('x', {}, () => {
+        throw error;
+      }),
+    ).rejects.toBe(error);
+    expect(() => count('lockstep.test')).not.toThrow();
+  });
+});
+
+describe('with an SDK', () => {
+  it('counts, even where a counter was used before the SDK was registered', () => {
+    count('lockstep.early');
+    const first = registerMetrics();
+    count('lockstep.early', { code: 'X' });
+    count('lockstep.early', {}, 3);
+    expect(first).toEqual(['lockstep.early 1 {"code":"X"}', 'lockstep.early 3 {}']);
+  });
+
+  it('ends every span, and marks the one that failed', async () => {
+    const notes = registerTraces();
+    await withSpan('good', { key: 'k' }, async () => undefined);
+    const busy = new LockstepError({ code: 'LOCK_BUSY', kind: 'busy', message: 'held' });
+    await expect(withSpan('bad', {}, () => Promise.reject(busy))).rejects.toBe(busy);
+    expect(notes).toEqual([
+      'start good {"key":"k"}',
+      'end',
+      'start bad {}',
+      'status 2',
+      'error.type LOCK_BUSY',
+      'exception held',
+      'end',
+    ]);
+  });
+});
+
+describe('Incidents', () => {
+  const incident = { code: 'LEASE_LOST', source: 'lock.heartbeat', message: 'gone', fields: { n: 1 } };
+
+  it('logs the first of a kind, counts the rest and says later how many were left out', () => {
+    const warn = vi.spyOn(Logger.prototype, 'warn').mockReturnValue();
+    const clock = vi.spyOn(performance, 'now').mockReturnValue(1_000_000);
+    const added = registerMetrics();
+    const incidents = new Incidents();
+    for (let index = 0; index < 1_000; index++) incidents.report({ ...incident, cause: new Error('why') });
+    incidents.report({ ...incident, source: 'lock.other', cause: { odd: true } });
+    clock.mockReturnValue(1_001_000);
+    incidents.report(incident);
+    expect(warn.mock.calls.flat()).toEqual([
+      'LEASE_LOST in lock.heartbeat: gone: why {"n":1}',
+      'LEASE_LOST in lock.other: gone: { odd: true } {"n":1}',
+      'LEASE_LOST in lock.heartbeat: gone {"n":1} (and 999 more)',
+    ]);
+    expect(added).toHaveLength(1_002);
+    expect(added[0]).toBe('lockstep.incidents 1 {"code":"LEASE_LOST","source":"lock.heartbeat"}');
+  });
+
+  it('tells every listener of every incident, whatever another listener does, until it is unsubscribed', async () => {
+    vi.spyOn(Logger.prototype, 'warn').mockReturnValue();
+    const error = vi.spyOn(Logger.prototype, 'error').mockReturnValue();
+    const incidents = new Incidents();
+    const heard: string[] = [];
+    incidents.subscribe(() => {
+      throw new Error('listener');
+    });
+    const asyncListener: () => unknown = async () => {
+      throw new Error('async listener');
+    };
+    incidents.subscribe(asyncListener);
+    const unsubscribeHeard = incidents.subscribe(({ code }) => heard.push(code));
+    incidents.report(incident);
+    incidents.report(incident);
+    unsubscribeHeard();
+    incidents.report(incident);
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(heard).toEqual(['LEASE_LOST', 'LEASE_LOST']);
+    expect(error).toHaveBeenCalledTimes(6);
+  });
+});
+
+describe('checkpoint', () => {
+  it('is heard on the diagnostics channel, in place and in order', () => {
+    const heard: unknown[] = [];
+    const listener = (message: unknown) => heard.push(message);
+    checkpoint('nobody listens');
+    subscribe('lockstep:checkpoint', listener);
+    checkpoint('outbox.published', { id: 1 });
+    checkpoint('outbox.acked');
+    unsubscribe('lockstep:checkpoint', listener);
+    checkpoint('nobody listens');
+    expect(heard).toEqual([{ name: 'outbox.published', detail: { id: 1 } }, { name: 'outbox.acked' }]);
+  });
+});
