@@ -34,6 +34,7 @@ export class MessageExplorer implements OnApplicationBootstrap {
     const own = this.options.runConsumers ? handlers : [];
     const routes = [...this.options.routes, ...own.map(({ route }) => route)];
     if (routes.length > 0) this.lifecycle.prepare('outbox subscriptions', () => this.store.subscribe(routes));
+    if (own.length > 0) this.lifecycle.prepare('inbox', () => this.services.inbox.prepare());
     for (const handler of own) this.start(handler);
   }
 

@@ -1,0 +1,34 @@
+import { afterEach, beforeEach, describe } from 'vitest';
+import { OutboxBench, type OutboxStoreEnds } from './outbox-store.bench.js';
+import { burying } from './outbox-store.burying.js';
+import { appending, claiming } from './outbox-store.claiming.js';
+import { delivering, leasing } from './outbox-store.delivering.js';
+
+export interface OutboxStoreContract {
+  /** The driver, for the title of the suite. */
+  readonly name: string;
+  /** A store without messages and subscriptions. */
+  open(): Promise<OutboxStoreEnds>;
+}
+
+/** What every `OutboxStore` must keep. Call it in a spec file of the driver. */
+export function outboxStoreContract(contract: OutboxStoreContract): void {
+  describe(`OutboxStore contract: ${contract.name}`, () => {
+    let ends: OutboxStoreEnds | undefined;
+    let bench: OutboxBench | undefined;
+    beforeEach(async () => {
+      ends = await contract.open();
+      bench = new OutboxBench(ends);
+    });
+    afterEach(() => ends?.dispose());
+    const current = (): OutboxBench => {
+      if (!bench) throw new Error('the store is open from beforeEach on');
+      return bench;
+    };
+    appending(current);
+    claiming(current);
+    delivering(current);
+    burying(current);
+    leasing(current);
+  });
+}

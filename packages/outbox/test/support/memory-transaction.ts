@@ -1,0 +1,24 @@
+import type { SqlTransaction } from '@lockstep/sql';
+
+/** A transaction of no database: hooks and savepoints, as `sql.transaction` keeps them. */
+export async function memoryTransaction<T>(fn: (tx: SqlTransaction) => Promise<T>): Promise<T> {
+  const after: (() => void)[] = [];
+  const tx: SqlTransaction = {
+    dialect: 'postgres',
+    query: async () => [],
+    execute: async () => 0,
+    afterCommit: (hook) => void after.push(hook),
+    savepoint: async (inner) => {
+      const mark = after.length;
+      try {
+        return await inner();
+      } catch (error) {
+        after.length = mark;
+        throw error;
+      }
+    },
+  };
+  const value = await fn(tx);
+  for (const hook of after) hook();
+  return value;
+}
