@@ -13,7 +13,11 @@ try {
   const broken = await playTour(stage);
   console.log(broken === 0 ? '\nTour: every promise was kept.' : `\nTour: ${broken} promises were broken.`);
   process.exitCode = broken === 0 ? 0 : 1;
+  if (broken > 0) console.log(stage.lastLines.join('\n'));
   if (!tourOnly) await serve();
+} catch (error) {
+  console.error(stage.lastLines.join('\n'));
+  throw error;
 } finally {
   await stage.close();
   await servers.stop();

@@ -29,7 +29,6 @@ export class OrdersService {
     const earlier = await this.orders.findByRequest(request.buyerId, request.requestId);
     if (earlier) return earlier;
     const { buyerId: _, ...order } = await this.place(request);
-    checkpoint('mall.order.committed', { order: order.id });
     return order;
   }
 
@@ -51,6 +50,7 @@ export class OrdersService {
     const order = await this.orders.insert(tx, randomUUID(), request);
     // Rolls the stock back: the twin of this request committed between our look-up and here.
     if (!order) throw new ConflictException({ code: 'ALREADY_PLACED', message: 'This request has its order already' });
+    tx.afterCommit?.(() => checkpoint('mall.order.committed', { order: order.id }));
     return { ...order, buyerId: request.buyerId };
   }
 

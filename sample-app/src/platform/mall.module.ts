@@ -10,6 +10,7 @@ import { RedisModule } from '@lockstep/redis';
 import { SqlModule } from '@lockstep/sql';
 import { pgDriver } from '@lockstep/sql/postgres';
 import { type DynamicModule, Module } from '@nestjs/common';
+import { APP_GUARD } from '@nestjs/core';
 import { AccountsModule } from '../accounts/accounts.module.js';
 import { CatalogModule } from '../catalog/catalog.module.js';
 import { OrdersModule } from '../orders/orders.module.js';
@@ -17,6 +18,7 @@ import { PointsModule } from '../points/points.module.js';
 import { HealthController } from './health.controller.js';
 import type { MallConfig } from './mall.config.js';
 import { MallSchema } from './mall.schema.js';
+import { SchemaReadyGuard } from './schema-ready.guard.js';
 
 const NAMESPACE = 'mall';
 
@@ -28,7 +30,7 @@ export class MallModule {
       module: MallModule,
       imports: [...platform(config), ...shops(config)],
       controllers: [HealthController],
-      providers: [MallSchema],
+      providers: [MallSchema, { provide: APP_GUARD, useClass: SchemaReadyGuard }],
     };
   }
 }
@@ -50,10 +52,12 @@ function platform(config: MallConfig): DynamicModule[] {
       store: postgresOutboxStore(),
       transport: bullmqTransport(
         redisUrl
-          ? { namespace: NAMESPACE, redis: { url: redisUrl } }
-          : { namespace: NAMESPACE, postgres: { url: config.databaseUrl } },
+          ? { namespace: NAMESPACE, lockDuration: '10s', redis: { url: redisUrl } }
+          : { namespace: NAMESPACE, lockDuration: '10s', postgres: { url: config.databaseUrl } },
       ),
       origin: NAMESPACE,
+      leaseTtl: '5s',
+      redeliverAfter: '10s',
       run: { relay: config.roles.has('relay'), consumers: config.roles.has('consumer') },
     }),
   ];

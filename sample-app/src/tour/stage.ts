@@ -43,6 +43,11 @@ export class Stage {
     return exit?.signal ?? `exit code ${exit?.code}`;
   }
 
+  /** What the process said last, for the one who has to find out what went wrong. */
+  get lastLines(): readonly string[] {
+    return this.mall?.lines.slice(-20) ?? [];
+  }
+
   async close(): Promise<void> {
     this.mall?.sigterm();
     await this.mall?.exited;
