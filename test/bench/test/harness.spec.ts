@@ -173,6 +173,7 @@ describe('a row', () => {
       ['fast', rates(80, 160, 240, 320, 400, 480)],
       ['broken', { slices: [], failure: 'needs Node 22' }],
     ]),
+    references: new Map([['noGuarantee', rates(1000, 1000, 1000, 1000, 1000, 1000)]]),
     commandsPerOp: 2,
   });
 
@@ -185,8 +186,8 @@ describe('a row', () => {
     expect(row.peers).toEqual({ slow: 175, fast: 280, broken: 'failed: needs Node 22' });
   });
 
-  test('carries percentiles and sums per operation under their names', () => {
-    expect(row.extra).toEqual({ p50: 2, p99: 3, walBytes: 300 });
+  test('carries percentiles, sums per operation and references under their names', () => {
+    expect(row.extra).toEqual({ p50: 2, p99: 3, walBytes: 300, noGuarantee: 1000 });
   });
 
   test('does not exist when ours failed', () => {

@@ -13,6 +13,8 @@ export interface RowPlan {
   readonly ours: Contestant;
   readonly raw: Contestant;
   readonly peers?: readonly Contestant[];
+  /** Run along without being compared, e.g. the same request with no guarantee; their medians are in `extra`. */
+  readonly references?: readonly Contestant[];
   /** Counts commands at the server with one operation in flight. */
   commandsPerOp?(): Promise<number>;
 }
@@ -66,17 +68,25 @@ export function benchArguments(
 }
 
 async function measure(plan: RowPlan, rounds: number, sliceMs: number): Promise<Row> {
-  const { name, unit, ours, raw, peers = [] } = plan;
+  const { name, unit, ours, raw, peers = [], references = [] } = plan;
   const commandsPerOp = await plan.commandsPerOp?.();
-  const done = await runRounds([ours, raw, ...peers], {
+  const done = await runRounds([ours, raw, ...peers, ...references], {
     rounds,
     sliceMs,
     gate: () => waitUntilIdle(),
     random: Math.random,
   });
   const of = (contestant: Contestant) => done.get(contestant.name) ?? { slices: [], failure: 'did not take part' };
-  const peerResults = new Map(peers.map((peer) => [peer.name, of(peer)]));
-  return toRow({ name, unit, ours: of(ours), raw: of(raw), peers: peerResults, commandsPerOp });
+  const byName = (some: readonly Contestant[]) => new Map(some.map((contestant) => [contestant.name, of(contestant)]));
+  return toRow({
+    name,
+    unit,
+    ours: of(ours),
+    raw: of(raw),
+    peers: byName(peers),
+    references: byName(references),
+    commandsPerOp,
+  });
 }
 
 function naturalNumber(option: string, value: string): number {

@@ -26,11 +26,13 @@ export interface RowInput {
   readonly ours: Performance;
   readonly raw: Performance;
   readonly peers: ReadonlyMap<string, Performance>;
+  readonly references?: ReadonlyMap<string, Performance>;
   readonly commandsPerOp: number | undefined;
 }
 
 /** @throws Error when ours or raw failed: without them there is no row */
-export function toRow({ name, unit, ours, raw, peers, commandsPerOp }: RowInput): Row {
+export function toRow(input: RowInput): Row {
+  const { name, unit, ours, raw, peers, references = new Map<string, Performance>(), commandsPerOp } = input;
   const ourRates = ratesOf(`${name}: ours`, ours);
   const rawRates = ratesOf(`${name}: raw`, raw);
   const toRaw = pairedRatios(ourRates, rawRates);
@@ -46,7 +48,7 @@ export function toRow({ name, unit, ours, raw, peers, commandsPerOp }: RowInput)
     peers: Object.fromEntries([...peers].map(([peer, done]) => [peer, peerCell(`${name}: ${peer}`, done)])),
     ratioToBestPeer: toPeers.length === 0 ? undefined : rounded(Math.min(...toPeers)),
     commandsPerOp,
-    extra: extraOf(ours.slices),
+    extra: { ...extraOf(ours.slices), ...mediansOf(name, references) },
   };
 }
 
@@ -57,6 +59,12 @@ function ratesOf(what: string, { slices, failure }: Performance): number[] {
 
 function peerCell(what: string, peer: Performance): number | string {
   return peer.failure === undefined ? rounded(median(ratesOf(what, peer))) : `failed: ${peer.failure}`;
+}
+
+function mediansOf(row: string, references: ReadonlyMap<string, Performance>): Record<string, number> {
+  return Object.fromEntries(
+    [...references].map(([name, done]) => [name, rounded(median(ratesOf(`${row}: ${name}`, done)))]),
+  );
 }
 
 function extraOf(slices: readonly Slice[]): Record<string, number> {
