@@ -1,0 +1,182 @@
+import 'reflect-metadata';
+import { Incidents, StoreUnavailableError } from '@lockstep/core';
+import {
+  DeliveryPublisher,
+  MemoryOutboxStore,
+  type MessageEnvelope,
+  type MessageRoute,
+  type MessageTransport,
+  type PublishOutcome,
+  RedeliveryPass,
+  RelayPass,
+  type ShardLease,
+  SlowStart,
+} from '@lockstep/outbox';
+import { OutboxBench } from '@lockstep/outbox/contract';
+import { eventually } from '@lockstep/testing';
+import { Logger } from '@nestjs/common';
+import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { memoryTransaction } from './support/memory-transaction.js';
+
+/** Answers as it is told, and remembers what it accepted. */
+class ScriptedTransport implements MessageTransport {
+  readonly accepted: string[] = [];
+  isDown = false;
+  refuses: (message: MessageEnvelope) => boolean = () => false;
+  during: () => Promise<void> = async () => undefined;
+
+  async publish(_route: MessageRoute, messages: readonly MessageEnvelope[]): Promise<readonly PublishOutcome[]> {
+    await this.during();
+    if (this.isDown) throw new StoreUnavailableError({ store: 'test', operation: 'publish', outcome: 'unknown' });
+    return messages.map((message) => {
+      if (this.refuses(message)) return { outcome: 'rejected', reason: 'too large' };
+      this.accepted.push(message.payload);
+      return { outcome: 'accepted' };
+    });
+  }
+
+  consume(): never {
+    throw new Error('not here');
+  }
+
+  async close(): Promise<void> {}
+}
+
+const HELD: ShardLease = { isHeld: () => true, renew: async () => true, release: async () => undefined };
+
+describe('Relay', () => {
+  let store: MemoryOutboxStore;
+  let bench: OutboxBench;
+  let transport: ScriptedTransport;
+  let codes: string[];
+  let relay: RelayPass;
+  let redelivery: RedeliveryPass;
+
+  beforeAll(() => Logger.overrideLogger(false));
+  beforeEach(async () => {
+    store = new MemoryOutboxStore();
+    bench = new OutboxBench({ store, transaction: memoryTransaction, dispose: async () => undefined });
+    transport = new ScriptedTransport();
+    const incidents = new Incidents();
+    codes = [];
+    incidents.subscribe(({ code }) => codes.push(code));
+    const publisher = new DeliveryPublisher(store, transport, incidents);
+    const range = { fromShard: 0, toShard: 0, redeliverAfterMs: 30 };
+    const pauses = { redeliverAfterMs: 30, redeliverAtMostMs: 30 };
+    relay = new RelayPass(range, store, publisher, new SlowStart(10), incidents);
+    redelivery = new RedeliveryPass(pauses, store, publisher, new SlowStart(10), incidents);
+    await bench.subscribe('points');
+  });
+
+  const publish = (awaitsAck: boolean, ...payloads: string[]) =>
+    bench.append(...payloads.map((payload) => bench.record({ payload, awaitsAck })));
+  const facts = () => store.operations.facts();
+
+  it('publishes in the order of the outbox, and says when there is more', async () => {
+    await publish(true, ...Array.from({ length: 13 }, (_, n) => String(n)));
+    expect(await relay.run(HELD)).toBe(true);
+    expect(await relay.run(HELD)).toBe(false);
+    expect(transport.accepted).toEqual(Array.from({ length: 13 }, (_, n) => String(n)));
+  });
+
+  it('keeps what was published in flight until it is acknowledged', async () => {
+    const ids = await publish(true, '1');
+    await relay.run(HELD);
+    expect(await facts()).toMatchObject({ pending: 0, inFlight: 1 });
+    await bench.acknowledge(ids, 'points');
+    expect(await facts()).toMatchObject({ pending: 0, inFlight: 0 });
+  });
+
+  it('has every message in flight before it is published', async () => {
+    await publish(true, '1', '2');
+    transport.during = async () => expect(await facts()).toMatchObject({ pending: 0, inFlight: 2 });
+    await relay.run(HELD);
+    expect(transport.accepted).toEqual(['1', '2']);
+  });
+
+  it('keeps a message that awaits no acknowledgement only until the transport accepted it', async () => {
+    await publish(false, '1');
+    transport.isDown = true;
+    await expect(relay.run(HELD)).rejects.toThrow(StoreUnavailableError);
+    expect(await facts()).toMatchObject({ pending: 1 });
+    transport.isDown = false;
+    await relay.run(HELD);
+    expect(await facts()).toMatchObject({ pending: 0, inFlight: 0 });
+    expect(transport.accepted).toEqual(['1']);
+  });
+
+  it('publishes what it holds first when the transport is back, so that nothing overtakes it', async () => {
+    await publish(true, '1', '2');
+    transport.isDown = true;
+    await expect(relay.run(HELD)).rejects.toThrow(StoreUnavailableError);
+    await publish(true, '3');
+    transport.isDown = false;
+    while (await relay.run(HELD));
+    expect(transport.accepted).toEqual(['1', '2', '3']);
+  });
+
+  it('does not publish when its lease ended between claim and publish, and the scan makes up for it', async () => {
+    await publish(true, '1');
+    const ended: ShardLease = { ...HELD, isHeld: () => false };
+    expect(await relay.run(ended)).toBe(false);
+    expect(transport.accepted).toEqual([]);
+    expect(codes).toEqual(['OUTBOX_LEASE_LOST_BEFORE_PUBLISH']);
+    await eventually(() => redelivery.run().then(() => expect(transport.accepted).toEqual(['1'])));
+  });
+
+  it('drops what it holds when it owns the shard anew: somebody else may have gone on meanwhile', async () => {
+    await publish(true, '1');
+    transport.isDown = true;
+    await expect(relay.run(HELD)).rejects.toThrow(StoreUnavailableError);
+    transport.isDown = false;
+    await publish(true, '2');
+    await relay.run({ ...HELD });
+    expect(transport.accepted).toEqual(['2']);
+  });
+
+  it.each([true, false])('buries a message that the transport refuses, alone (until-ack: %s)', async (awaitsAck) => {
+    await publish(awaitsAck, '1', 'huge', '3');
+    transport.refuses = ({ payload }) => payload === 'huge';
+    await relay.run(HELD);
+    expect(transport.accepted).toEqual(['1', '3']);
+    const [letter, ...others] = await store.operations.deadLetters({ limit: 10 });
+    expect(others).toEqual([]);
+    expect(letter).toMatchObject({ error: 'too large', message: { payload: 'huge' } });
+    expect(codes).toEqual(['OUTBOX_MESSAGE_DEAD']);
+    expect(await facts()).toMatchObject({ pending: 0, inFlight: awaitsAck ? 2 : 0, dead: 1 });
+  });
+
+  it('publishes again what nobody acknowledged, and reports it when that goes on', async () => {
+    await publish(true, '1');
+    await relay.run(HELD);
+    await eventually(async () => {
+      await redelivery.run();
+      expect(codes).toContain('OUTBOX_UNACKNOWLEDGED');
+    });
+    expect(transport.accepted.length).toBeGreaterThanOrEqual(5);
+  });
+
+  it('keeps what has no consumer, reports it, and delivers it when there is one', async () => {
+    await bench.store.operations.retire({ topic: bench.topic, consumer: 'points' });
+    await publish(true, '1');
+    await publish(false, '2');
+    while (await relay.run(HELD));
+    expect(codes).toEqual(['OUTBOX_TOPIC_WITHOUT_CONSUMER']);
+    expect(transport.accepted).toEqual([]);
+    await bench.subscribe('stock');
+    await eventually(() => redelivery.run().then(() => expect(transport.accepted.sort()).toEqual(['1', '2'])));
+    expect(await facts()).toMatchObject({ inFlight: 1 });
+  });
+
+  it('takes one message after an outage, then twice as many each time', () => {
+    const pace = new SlowStart(10);
+    const limits: number[] = [pace.limit];
+    pace.failed();
+    expect(pace.isPausing()).toBe(true);
+    for (let step = 0; step < 5; step += 1) {
+      limits.push(pace.limit);
+      pace.succeeded();
+    }
+    expect(limits).toEqual([10, 1, 2, 4, 8, 10]);
+  });
+});
