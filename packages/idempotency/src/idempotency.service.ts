@@ -1,5 +1,13 @@
 import { randomBytes } from 'node:crypto';
-import { count, DrainService, Incidents, monotonicMs, PeriodicTask, StoreUnavailableError } from '@lockstep/core';
+import {
+  checkpoint,
+  count,
+  DrainService,
+  Incidents,
+  monotonicMs,
+  PeriodicTask,
+  StoreUnavailableError,
+} from '@lockstep/core';
 import { Inject, Injectable, type OnApplicationBootstrap } from '@nestjs/common';
 import { Execution, type IdempotencyContext } from './execution.js';
 import { failureVerdict, unwrapVerdict } from './failure-verdict.js';
@@ -142,7 +150,9 @@ export class IdempotencyService implements OnApplicationBootstrap {
    */
   async end(execution: Execution, end: ExecutionEnd): Promise<void> {
     const { retentionMs } = execution;
+    checkpoint('idempotency.executed');
     await this.settler.settle(execution, end.to === 'uncertain' ? end : { ...end, retentionMs });
+    checkpoint('idempotency.settled');
     count('lockstep.idempotency.end', { end: end.to });
   }
 
@@ -251,6 +261,7 @@ export class IdempotencyService implements OnApplicationBootstrap {
       renewUntil: sentAt + this.options.maxExecutionMs,
     });
     this.heartbeat.add(execution);
+    checkpoint('idempotency.claimed');
     return execution;
   }
 

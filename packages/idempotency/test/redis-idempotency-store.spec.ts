@@ -4,6 +4,7 @@ import { describeIdempotencyStoreContract } from '@lockstep/idempotency/contract
 import { type RedisCommandCounter, redisCommandCounter } from '@lockstep/testing';
 import { useRedis } from '@lockstep/testing/vitest';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { recordKey, runningKey } from './support/redis-keys.js';
 import { type OpenRedisStore, openRedisStore } from './support/redis-store.js';
 
 const server = useRedis();
@@ -39,7 +40,7 @@ describe('RedisIdempotencyStore', () => {
       ...change,
     };
   };
-  const recordOf = (id: string) => `${opened.redis.key('idem', bucketTag(id))}:${id}`;
+  const recordOf = (id: string) => recordKey(opened.redis, id);
 
   it('refuses a begin that arrives after nobody waits for it any more', async () => {
     expect(await opened.store.begin(request({ applyWithinMs: -5_000 }))).toEqual({ outcome: 'late' });
@@ -48,7 +49,7 @@ describe('RedisIdempotencyStore', () => {
   it('sends the concurrent begins of a tick as one command', async () => {
     await counter.reset();
     await Promise.all(Array.from({ length: 20 }, () => opened.store.begin(request())));
-    const commands = await mine();
+    const commands = await counter.commands();
     expect(commands.length).toBeLessThanOrEqual(2); // a second one where the script was not known yet
     expect(commands.every((name) => name.startsWith('EVAL'))).toBe(true);
   });
@@ -66,7 +67,7 @@ describe('RedisIdempotencyStore', () => {
     await opened.store.begin(begun);
     await opened.store.settle(begun, { to: 'completed', response: '1', retentionMs: 1_000 });
     expect(await opened.redis.command('test', 'pttl', recordOf(begun.id))).toBeGreaterThan(0);
-    const running = `${opened.redis.key('idem', bucketTag(begun.id))}:running`;
+    const running = runningKey(opened.redis, begun.id);
     expect(await opened.redis.command('test', 'zscore', running, `${begun.id} POST /orders`)).toBeNull();
   });
 
@@ -87,13 +88,4 @@ describe('RedisIdempotencyStore', () => {
     expect(await opened.store.renew([bad, good])).toEqual(['unknown', 'renewed']);
     await expect(opened.store.renew([bad])).rejects.toMatchObject({ code: 'REDIS_SCRIPT_FAILED' });
   });
-
-  async function mine(): Promise<string[]> {
-    return counter.commands();
-  }
 });
-
-function bucketTag(id: string): string {
-  const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
-  return `b${String(alphabet.indexOf(id.charAt(0))).padStart(2, '0')}`;
-}

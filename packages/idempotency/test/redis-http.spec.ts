@@ -1,0 +1,126 @@
+import 'reflect-metadata';
+import { randomUUID } from 'node:crypto';
+import { IdempotencyService } from '@lockstep/idempotency';
+import { redisIdempotencyStore } from '@lockstep/idempotency/redis';
+import { RedisModule } from '@lockstep/redis';
+import {
+  eventually,
+  type FaultProxy,
+  type RedisCommandCounter,
+  redisCommandCounter,
+  startFaultProxy,
+} from '@lockstep/testing';
+import { useRedis } from '@lockstep/testing/vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { type HttpApp, problem, send, startHttpApp } from './support/http-app.js';
+import { gate, OrdersController, runs } from './support/orders.controller.js';
+
+const server = useRedis();
+
+describe.each(['express', 'fastify'] as const)('@Idempotent on Redis and %s', (platform) => {
+  let http: HttpApp;
+  let proxy: FaultProxy;
+  let counter: RedisCommandCounter;
+
+  beforeAll(async () => {
+    proxy = await startFaultProxy({ target: server.url });
+    const redis = RedisModule.forRoot({
+      url: proxy.urlFor(server.url),
+      namespace: `${server.prefix}${platform}`,
+      commandTimeout: '500ms',
+    });
+    http = await startHttpApp({
+      platform,
+      controllers: [OrdersController],
+      imports: [redis],
+      store: redisIdempotencyStore(),
+      options: { sweepEvery: '1h', lease: '5s' },
+    });
+    counter = await redisCommandCounter(server.url);
+    await post({ key: randomUUID() }); // the scripts are known from here on
+  });
+  beforeEach(() => runs.clear());
+  afterAll(async () => {
+    await http.close();
+    counter.stop();
+    await proxy.stop();
+  });
+
+  const post = (init: Parameters<typeof send>[1] = {}, path = '') =>
+    send(`${http.url}/orders${path}`, { body: {}, ...init });
+
+  it('costs two commands for the first call and one for each kind of repetition', async () => {
+    const key = randomUUID();
+    await counter.reset();
+    expect((await post({ key })).status).toBe(201);
+    expect(await counter.commands()).toEqual(['EVALSHA', 'EVALSHA']);
+    await counter.reset();
+    expect((await post({ key })).headers.get('idempotent-replayed')).toBe('true');
+    expect(await counter.commands()).toEqual(['EVALSHA']);
+    await counter.reset();
+    expect((await post({ key, body: { sku: 'other' } })).status).toBe(422);
+    expect(await counter.commands()).toEqual(['EVALSHA']);
+    const name = `counted-${platform}`;
+    const first = post({ key }, `/held/${name}`);
+    await eventually(() => expect(runs.get(name)).toBe(1));
+    await counter.reset();
+    expect((await post({ key }, `/held/${name}`)).status).toBe(409);
+    expect(await counter.commands()).toEqual(['EVALSHA']);
+    gate(name).open();
+    await first;
+  });
+
+  it('refuses a malformed, oversized or missing key without asking Redis', async () => {
+    await counter.reset();
+    for (const key of ['short', 'x'.repeat(256), 'two words and more words', undefined]) {
+      expect((await post(key === undefined ? {} : { key })).status).toBe(400);
+    }
+    expect(await counter.commands()).toEqual([]);
+  });
+
+  it('answers 503 with Retry-After while Redis is away, never runs the handler, and recovers by itself', async () => {
+    proxy.refuse();
+    proxy.cut();
+    const startedAt = performance.now();
+    const answer = await post({ key: randomUUID() });
+    expect(performance.now() - startedAt).toBeLessThan(1_500);
+    expect(problem(answer)).toMatchObject({ status: 503, code: 'STORE_UNAVAILABLE' });
+    expect(answer.headers.get('retry-after')).toBe('1');
+    expect(runs.get('place')).toBeUndefined();
+    await proxy.heal();
+    await eventually(async () => expect((await post({ key: randomUUID() })).status).toBe(201));
+  });
+
+  it('frees the key of a request whose claim took effect but whose answer was lost', async () => {
+    const key = randomUUID();
+    proxy.blackhole({ direction: 'toClient' });
+    expect((await post({ key })).status).toBe(503);
+    await proxy.heal();
+    const answer = await eventually(async () => {
+      const retried = await post({ key });
+      expect(retried.status).toBe(201);
+      return retried;
+    });
+    expect(problem(answer)).toMatchObject({ times: 1 });
+    expect(await http.app.get(IdempotencyService).listUncertain()).toEqual([]);
+  });
+
+  it('sends the real answer when the store does not answer afterwards, and stores it as soon as it does', async () => {
+    const key = randomUUID();
+    const name = `silent-${platform}`;
+    const first = post({ key }, `/held/${name}`);
+    await eventually(() => expect(runs.get(name)).toBe(1));
+    proxy.refuse();
+    proxy.cut();
+    gate(name).open();
+    expect((await first).status).toBe(201);
+    await proxy.heal();
+    const second = await eventually(async () => {
+      const answer = await post({ key }, `/held/${name}`);
+      expect(answer.status).toBe(201);
+      return answer;
+    });
+    expect([second.text, runs.get(name)]).toEqual(['{"times":1}', 1]);
+    expect(http.incidents.map(({ code }) => code)).toContain('SETTLEMENT_DELAYED');
+  });
+});
