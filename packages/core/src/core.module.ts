@@ -7,10 +7,10 @@ import {
   Optional,
   RequestMethod,
 } from '@nestjs/common';
-import { APP_FILTER, DiscoveryModule, HttpAdapterHost } from '@nestjs/core';
+import { APP_FILTER, DiscoveryModule } from '@nestjs/core';
 import { ContextCarriers } from './context/context-carriers.js';
 import { PrincipalCarrier } from './context/principal.carrier.js';
-import { RequestContextMiddleware, resumeContextAfterBody } from './context/request-context.middleware.js';
+import { RequestContextMiddleware } from './context/request-context.middleware.js';
 import { TraceCarrier } from './context/trace.carrier.js';
 import { CORE_OPTIONS, type ResolvedCoreOptions } from './core.options.js';
 import { DrainService } from './drain/drain.service.js';
@@ -38,7 +38,6 @@ export class CoreModule implements NestModule {
   constructor(
     @Inject(ContextCarriers) carriers: ContextCarriers,
     @Inject(Incidents) incidents: Incidents,
-    @Inject(HttpAdapterHost) private readonly adapterHost: HttpAdapterHost,
     @Optional() @Inject(CORE_OPTIONS) options?: ResolvedCoreOptions,
   ) {
     carriers.register(new TraceCarrier());
@@ -47,7 +46,5 @@ export class CoreModule implements NestModule {
 
   configure(consumer: MiddlewareConsumer): void {
     consumer.apply(RequestContextMiddleware).forRoutes({ path: '{*path}', method: RequestMethod.ALL });
-    const { httpAdapter } = this.adapterHost;
-    if (httpAdapter.getType() === 'fastify') resumeContextAfterBody(httpAdapter.getInstance());
   }
 }

@@ -240,7 +240,7 @@ describe.each(PLATFORMS)('over HTTP on %s', (platform) => {
     expect(foreign).toBeInstanceOf(LockstepError);
     expect(foreign).not.toBeInstanceOf(StoreUnavailableError);
     expect(isLockstepError(foreign)).toBe(true);
-    ERRORS['foreign'] = () => foreign;
+    ERRORS.foreign = () => foreign;
     const { status, body } = await get('fail?with=foreign');
     expect(status).toBe(423);
     expect(body).toMatchObject({ code: 'FOREIGN' });
