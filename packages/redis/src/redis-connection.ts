@@ -18,6 +18,8 @@ import { ServerGate } from './server-gate.js';
 export class RedisConnection {
   readonly namespace: string;
   readonly isCluster: boolean;
+  /** How long a command may take before its outcome counts as unknown. */
+  readonly commandTimeoutMs: number;
   private readonly client: RedisClient;
   private readonly clock = new ServerClock();
   private readonly tick = new FlushTick();
@@ -26,6 +28,7 @@ export class RedisConnection {
 
   constructor(source: ClientSource, { namespace, commandTimeoutMs }: ResolvedRedisOptions, incidents: Incidents) {
     this.namespace = namespace;
+    this.commandTimeoutMs = commandTimeoutMs;
     this.isCluster = source.isCluster;
     this.client = source.open();
     this.gate = new ServerGate(this.client, this.clock, commandTimeoutMs, incidents);

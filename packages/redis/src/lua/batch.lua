@@ -6,6 +6,17 @@ local time = redis.call('TIME')
 local now_us = time[1] * 1000000 + time[2]
 local now_ms = math.floor(now_us / 1000)
 
+-- A whole number as text. Concatenation alone would round it to 14 digits; the items of one call share most numbers.
+local texts = {}
+local function digits(number)
+  local text = texts[number]
+  if not text then
+    text = string.format('%.0f', number)
+    texts[number] = text
+  end
+  return text
+end
+
 --<item>
 
 local replies = { now_us }

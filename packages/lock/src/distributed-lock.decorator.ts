@@ -1,0 +1,37 @@
+import { attachGuarantee, type Guarantee, type GuaranteeDecorator } from '@lockstep/core';
+import { type LockModuleOptions, resolveLockOptions } from './lock.options.js';
+import { LockService } from './lock.service.js';
+
+/** A lock's name, from the arguments of the call. */
+export type LockKey = (...args: never[]) => string;
+
+export interface DistributedLockOptions<Key extends LockKey = LockKey> extends LockModuleOptions {
+  /** Typed from the method: 1 to 512 characters, none of them a control character. */
+  readonly key: Key;
+}
+
+const GUARANTEE: Guarantee<LockService> = {
+  name: 'DistributedLock',
+  layer: 'lock',
+  runtime: LockService,
+  module: 'LockModule.forRoot(…)',
+};
+
+/**
+ * At most one call with the same key runs at a time, in all processes that share the store. The method reads its lease
+ * by `currentLease()`.
+ *
+ * @throws LockBusyError from the method when somebody else holds the lock until the wait is over (HTTP 423)
+ * @throws LockLostError from the method when it succeeded but the lock had been lost
+ * @throws StoreUnavailableError from the method when the store does not answer (HTTP 503)
+ * @throws ConfigurationError at once when `ttl` or `wait` is not valid
+ */
+export function DistributedLock<Key extends LockKey>(options: DistributedLockOptions<Key>): GuaranteeDecorator<Key> {
+  resolveLockOptions(options);
+  const { key, ...times } = options;
+  return (target, property, descriptor) => {
+    attachGuarantee(target, property, descriptor, GUARANTEE, (locks, call) =>
+      locks.using(key(...(call.args as never[])), times, () => call.proceed()),
+    );
+  };
+}

@@ -1,0 +1,1 @@
+export { RedisLockStore, type RedisLockStoreOptions, redisLockStore } from './redis-lock-store.js';

@@ -1,0 +1,85 @@
+import { LockstepError } from '@lockstep/core';
+
+/** Somebody else holds the lock, and still did when the wait was over. HTTP 423 with `Retry-After`. */
+export class LockBusyError extends LockstepError {
+  constructor(
+    readonly key: string,
+    waitedMs: number,
+    remainingMs: number,
+  ) {
+    super({
+      code: 'LOCK_BUSY',
+      kind: 'busy',
+      message: `Lock '${key}' is held by another (waited ${Math.round(waitedMs)} ms)`,
+      retryAfterMs: remainingMs,
+      fields: { waitedMs: Math.round(waitedMs) },
+    });
+  }
+}
+
+/**
+ * Why a lease ended before its holder did:
+ * - `expired`: it was not extended in time; the process stood still, or its event loop did.
+ * - `stolen`: the store says that the holder is another, or nobody: the key was deleted, or the store lost its data.
+ * - `backend`: the store could not be reached until the lease ended.
+ * - `shutdown`: the application ended first.
+ */
+export type LeaseLoss = 'expired' | 'stolen' | 'backend' | 'shutdown';
+
+const LOSS_TEXT: Record<LeaseLoss, string> = {
+  expired: 'its lease ended before it could be extended',
+  stolen: 'the store no longer knows this holder',
+  backend: 'the store could not be reached until its lease ended',
+  shutdown: 'the application shut down',
+};
+
+/**
+ * The lock was lost while the work went on, so somebody else may have worked at the same time: whatever was written
+ * without the fence is in doubt.
+ */
+export class LockLostError extends LockstepError {
+  constructor(
+    readonly key: string,
+    readonly fence: bigint,
+    readonly loss: LeaseLoss,
+    /** What the guarded work returned, when it ran to its end. */
+    readonly result?: unknown,
+  ) {
+    super({
+      code: 'LOCK_LOST',
+      kind: 'unknown',
+      message: `Lock '${key}' was lost: ${LOSS_TEXT[loss]}`,
+      fields: { loss, fence: fence.toString() },
+    });
+  }
+}
+
+/** The same asynchronous context holds the lock already; waiting for it would be waiting for oneself. */
+export class LockReentryError extends LockstepError {
+  constructor(readonly key: string) {
+    super({
+      code: 'LOCK_REENTRY',
+      kind: 'misuse',
+      message: `Lock '${key}' is already held by the caller of this call; locks are not re-entrant`,
+    });
+  }
+}
+
+/** A key that no lock can have. */
+export class LockKeyError extends LockstepError {
+  constructor(reason: string) {
+    super({ code: 'LOCK_KEY_INVALID', kind: 'misuse', message: `A lock's key must be ${reason}` });
+  }
+}
+
+/** The application is shutting down and grants no locks any longer. */
+export class LockShuttingDownError extends LockstepError {
+  constructor(readonly key: string) {
+    super({
+      code: 'LOCK_SHUTTING_DOWN',
+      kind: 'unavailable',
+      message: `Lock '${key}' was not taken: the application is shutting down`,
+      retryAfterMs: 1_000,
+    });
+  }
+}
