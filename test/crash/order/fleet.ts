@@ -8,9 +8,16 @@ export type Role = 'web' | 'relay' | 'consumer';
 
 /** Steps between two effects at which a process of that role may be told to die. */
 export const FATAL_CHECKPOINTS: Record<Role, readonly string[]> = {
-  web: ['mall.order.committed'],
-  relay: [],
-  consumer: [],
+  web: [
+    'idempotency.claimed',
+    'lock.acquired',
+    'sql.commit.before',
+    'mall.order.committed',
+    'idempotency.executed',
+    'idempotency.settled',
+  ],
+  relay: ['outbox.claimed', 'outbox.published', 'outbox.settled', 'outbox.overdue', 'outbox.acked'],
+  consumer: ['outbox.consumer.handled', 'outbox.consumer.committed', 'bullmq.batch.handled', 'bullmq.follow-ups.added'],
 };
 
 /**

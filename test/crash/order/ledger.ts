@@ -24,6 +24,7 @@ export async function balance(
     ...orders.flatMap((order) => checkPoints(order)),
     ...(await checkStock(database, sku, pieces, orders, requests)),
     ...(await checkStrayPoints(database)),
+    ...(await checkMessages(database)),
   ];
 }
 
@@ -78,4 +79,21 @@ async function checkStrayPoints(database: Client): Promise<string[]> {
     'SELECT order_id FROM mall_points_entry p WHERE NOT EXISTS (SELECT FROM mall_order o WHERE o.id = p.order_id)',
   );
   return rows.map(({ order_id }) => `points were granted for order ${order_id}, which does not exist`);
+}
+
+/**
+ * Every message is done with, and none was given up. The points entry of an order is unique, so a message that took
+ * effect twice would show as a dead letter.
+ */
+async function checkMessages(database: Client): Promise<string[]> {
+  const { rows } = await database.query<{ pending: number; flying: number; dead: number }>(
+    `SELECT (SELECT count(*)::int FROM lockstep_outbox) AS pending,
+            (SELECT count(*)::int FROM lockstep_outbox_inflight) AS flying,
+            (SELECT count(*)::int FROM lockstep_outbox_dead) AS dead`,
+  );
+  return rows.flatMap(({ pending, flying, dead }) => [
+    ...(pending > 0 ? [`${pending} messages were never relayed`] : []),
+    ...(flying > 0 ? [`${flying} messages were never acknowledged`] : []),
+    ...(dead > 0 ? [`${dead} messages were given up`] : []),
+  ]);
 }
