@@ -218,6 +218,25 @@ describe('an explicit handle', () => {
     await client.end();
   });
 
+  it('sends one statement at a time, in order, for clients do not queue them', async () => {
+    const open = new Set<string>();
+    const sent: string[] = [];
+    const handle = pgTransaction({
+      query: async (text) => {
+        expect([...open]).toEqual([]);
+        open.add(text);
+        sent.push(text);
+        await Promise.resolve();
+        open.delete(text);
+        if (text === 'two') throw new Error('refused');
+        return { command: 'SELECT', rowCount: 0, rows: [] };
+      },
+    });
+    const results = await Promise.allSettled(['one', 'two', 'three'].map((text) => handle.query(text)));
+    expect(results.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
+    expect(sent).toEqual(['one', 'two', 'three']);
+  });
+
   it('without savepoints cannot be nested in', async () => {
     const app = await Test.createTestingModule({
       imports: [SqlModule.forRoot({ driver: pgDriver({ url: postgres.url }) })],

@@ -19,9 +19,10 @@ export interface SqlApplicationOptions extends SqlModuleOptions {
 
 /** A Nest application on the database at `url`. */
 export async function startSql(options: SqlApplicationOptions): Promise<SqlApplication> {
-  const { url, maxConnections = 4, providers = [], ...rest } = options;
+  // On a busy machine a second is soon over; what is about timeouts sets its own.
+  const { url, maxConnections = 4, providers = [], commandTimeout = '5s', ...rest } = options;
   const app = await Test.createTestingModule({
-    imports: [CoreModule, SqlModule.forRoot({ driver: pgDriver({ url, maxConnections }), ...rest })],
+    imports: [CoreModule, SqlModule.forRoot({ driver: pgDriver({ url, maxConnections }), commandTimeout, ...rest })],
     providers,
   }).compile();
   app.useLogger(false);
