@@ -325,7 +325,6 @@ describe('boot', () => {
       providers: [{ provide: 'orders', useFactory: () => new Orders() }],
     }).compile();
     await expect(app.init()).rejects.toThrow(/Orders\.\S+ is decorated with @Recorded; import RecorderModule/);
-    await app.close();
   });
 
   it('has the runtime in place before onModuleInit of the application runs', async () => {
@@ -367,7 +366,6 @@ describe('boot', () => {
       }
       const app = await Test.createTestingModule({ imports: [RecorderModule], providers: [Wrong] }).compile();
       await expect(app.init()).rejects.toThrow('Wrong.run: @Outer stands inside @Inner, where it protects nothing');
-      await app.close();
     },
   );
 
@@ -402,8 +400,6 @@ describe('boot', () => {
       providers: [{ provide: 'x', useFactory: () => new Base() }],
     }).compile();
     await expect(asValue.init()).rejects.toThrow(ConfigurationError);
-    await asController.close();
-    await asValue.close();
   });
 
   it('reaches the classes of a module that is loaded lazily', async () => {

@@ -109,6 +109,12 @@ class FailingController {
     raise('busy');
   }
 
+  @Get('handed-over')
+  handedOver(@Res() reply: { send(text: string): void }): never {
+    reply.send('all of it');
+    raise('busy');
+  }
+
   @Get('complete')
   complete(@Res() reply: ServerResponse & { raw?: ServerResponse }): never {
     (reply.raw ?? reply).end('all of it');
@@ -209,6 +215,10 @@ describe.each(PLATFORMS)('over HTTP on %s', (platform) => {
     await expect(readToEnd(`${served.url}/begun`)).rejects.toThrow();
     unsubscribe();
     expect(incidents).toEqual(['LOCK_BUSY was raised after the answer had begun; it was cut']);
+  });
+
+  it('leaves an answer alone that was handed over before', async () => {
+    expect(await readToEnd(`${served.url}/handed-over`)).toBe('all of it');
   });
 
   it('leaves an answer alone that was complete', async () => {

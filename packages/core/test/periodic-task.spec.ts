@@ -1,6 +1,7 @@
 import { PeriodicTask, type PeriodicTaskInit } from '@lockstep/core';
 import { eventually } from '@lockstep/testing';
-import { afterEach, describe, expect, it } from 'vitest';
+import { Logger } from '@nestjs/common';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 
 const NEVER_MS = 3_600_000;
 
@@ -186,6 +187,7 @@ describe('PeriodicTask', () => {
   });
 
   it('survives a run that throws at once and an onError that throws', async () => {
+    const logged = vi.spyOn(Logger.prototype, 'error').mockReturnValue();
     let passes = 0;
     const made = task({
       everyMs: 1,
@@ -199,6 +201,9 @@ describe('PeriodicTask', () => {
     });
     made.start();
     await eventually(() => expect(passes).toBeGreaterThan(2));
+    await made.stop();
+    expect(logged).toHaveBeenCalledWith('onError of the task test threw', expect.any(Error));
+    logged.mockRestore();
   });
 
   it('does not call it a failure when a pass gives up because it was told to, but does when it fails then', async () => {

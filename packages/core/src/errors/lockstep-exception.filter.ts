@@ -44,8 +44,9 @@ export class LockstepExceptionFilter implements ExceptionFilter<LockstepError> {
   private answerHttp(error: LockstepError, response: unknown): void {
     const { httpAdapter } = this.adapterHost;
     const node = nodeResponse(response);
-    if (node ? node.headersSent : httpAdapter.isHeadersSent(response)) {
-      this.breakOff(error, node ?? (response as { raw: ServerResponse }).raw);
+    const raw = node ?? (response as { raw: ServerResponse }).raw;
+    if (raw.headersSent || httpAdapter.isHeadersSent(response)) {
+      this.breakOff(error, raw);
       return;
     }
     const body = Buffer.from(JSON.stringify(problemDetailsOf(error)));
@@ -62,14 +63,15 @@ export class LockstepExceptionFilter implements ExceptionFilter<LockstepError> {
 
   /** An answer that ended in good order would look whole to the client, so its connection is cut. */
   private breakOff(error: LockstepError, response: ServerResponse): void {
-    const answered = response.writableEnded;
+    // Fastify may hold a finished answer back, while its hooks run, before the first header leaves.
+    const inTheMiddle = response.headersSent && !response.writableEnded;
     this.incidents.report({
       code: 'ERROR_AFTER_ANSWER',
       source: 'core.filter',
-      message: `${error.code} was raised after the ${answered ? 'answer was complete' : 'answer had begun; it was cut'}`,
+      message: `${error.code} was raised after the answer ${inTheMiddle ? 'had begun; it was cut' : 'was complete'}`,
       cause: error,
     });
-    if (!answered) response.destroy();
+    if (inTheMiddle) response.destroy();
   }
 
   /** What the client cannot mend is for the operator; a busy or refused request is everyday life. */
