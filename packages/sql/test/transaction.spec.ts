@@ -209,19 +209,19 @@ describe('sql.transaction', () => {
     });
 
     it("'requires-new' commits on its own, whatever becomes of the transaction around it", async () => {
-      const called: string[] = [];
+      const called: unknown[] = [];
       const work = sql.transaction(async (outer) => {
         await put('outer');
         await sql.transaction(
           async (inner) => {
             expect(sql.current()).toBe(inner);
             expect(inner).not.toBe(outer);
-            inner.afterCommit?.(() => called.push('inner'));
+            inner.afterCommit?.(() => called.push(['inner', sql.current()]));
             await put('inner');
           },
           { propagation: 'requires-new' },
         );
-        expect(called).toEqual(['inner']);
+        expect(called).toEqual([['inner', undefined]]);
         expect(sql.current()).toBe(outer);
         throw new Error('outer');
       });
