@@ -1,0 +1,109 @@
+// One program for Nest 11 and 12, Express and Fastify. The spec compiles it twice, as an ES module and as CommonJS,
+// against the packed packages; it exits non-zero at the first expectation that fails.
+import 'reflect-metadata';
+import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import { IdempotencyModule, Idempotent } from '@lockstep/idempotency';
+import { currentLease, DistributedLock, LockModule, LockService } from '@lockstep/lock';
+import { Body, Controller, Inject, Injectable, Module, Post } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { ExpressAdapter } from '@nestjs/platform-express';
+import { FastifyAdapter } from '@nestjs/platform-fastify';
+
+interface PlaceOrder {
+  readonly sku: string;
+}
+interface Order extends PlaceOrder {
+  readonly number: number;
+  readonly fence: string;
+}
+
+@Injectable()
+class OrdersService {
+  private placed = 0;
+
+  @DistributedLock({ key: (order: PlaceOrder) => `sku:${order.sku}`, wait: 50 })
+  async place(order: PlaceOrder): Promise<Order> {
+    this.placed += 1;
+    return { sku: order.sku, number: this.placed, fence: String(currentLease()?.fence) };
+  }
+}
+
+@Controller('orders')
+class OrdersController {
+  constructor(@Inject(OrdersService) private readonly orders: OrdersService) {}
+
+  @Post()
+  @Idempotent({ required: true })
+  async place(@Body() order: PlaceOrder): Promise<Order> {
+    return this.orders.place(order);
+  }
+}
+
+@Module({
+  imports: [LockModule.forRoot({}), IdempotencyModule.forRoot({ scope: 'global', secret: 'sixteen bytes or more' })],
+  controllers: [OrdersController],
+  providers: [OrdersService],
+})
+class ShopModule {}
+
+async function smoke(adapter: ExpressAdapter | FastifyAdapter): Promise<void> {
+  const app = await NestFactory.create(ShopModule, adapter, { logger: ['error'] });
+  await app.listen(0, '127.0.0.1');
+  try {
+    const url = await app.getUrl();
+    await aRouteReplays(url);
+    await errorsAreProblems(url, app.get(LockService));
+  } finally {
+    await app.close();
+  }
+}
+
+async function aRouteReplays(url: string): Promise<void> {
+  const key = randomUUID();
+  const first = await place(url, 'anchor', key);
+  assert.deepEqual([first.status, first.body.number], [201, 1]);
+  assert.match(String(first.body.fence), /^\d+$/);
+  const again = await place(url, 'anchor', key);
+  assert.deepEqual([again.status, again.body], [201, first.body]);
+  const other = await place(url, 'anchor', randomUUID());
+  assert.equal(other.body.number, 2);
+}
+
+async function errorsAreProblems(url: string, locks: LockService): Promise<void> {
+  const missing = await place(url, 'anchor');
+  assert.deepEqual([missing.status, missing.type], [400, 'application/problem+json']);
+  const key = randomUUID();
+  await place(url, 'anchor', key);
+  const reused = await place(url, 'rope', key);
+  assert.deepEqual([reused.status, reused.type], [422, 'application/problem+json']);
+  await locks.using('sku:sail', { ttl: '5s' }, async () => {
+    const busy = await place(url, 'sail', randomUUID());
+    assert.deepEqual([busy.status, busy.type, busy.body.code], [423, 'application/problem+json', 'LOCK_BUSY']);
+  });
+}
+
+interface Answer {
+  readonly status: number;
+  readonly type: string | undefined;
+  readonly body: Record<string, unknown>;
+}
+
+async function place(url: string, sku: string, key?: string): Promise<Answer> {
+  const headers = { 'content-type': 'application/json', ...(key === undefined ? {} : { 'idempotency-key': key }) };
+  const response = await fetch(`${url}/orders`, { method: 'POST', headers, body: JSON.stringify({ sku }) });
+  const type = response.headers.get('content-type')?.split(';')[0];
+  return { status: response.status, type, body: (await response.json()) as Record<string, unknown> };
+}
+
+async function main(): Promise<void> {
+  await smoke(new ExpressAdapter());
+  console.log('express ok');
+  await smoke(new FastifyAdapter());
+  console.log('fastify ok');
+}
+
+main().catch((error: unknown) => {
+  console.error(error);
+  process.exitCode = 1;
+});
