@@ -1,5 +1,5 @@
 import { ConfigurationError, DrainService, durationMs, Incidents, PeriodicTask } from '@lockstep/core';
-import { Inject, Injectable } from '@nestjs/common';
+import { Inject, Injectable, type OnApplicationBootstrap } from '@nestjs/common';
 import { type ResolvedSqlOptions, SQL_OPTIONS } from '../sql.options.js';
 import { Sql } from '../sql.service.js';
 import type { SqlTransaction } from '../sql-transaction.js';
@@ -25,8 +25,9 @@ const PURGE_BATCH = 1_000;
  * effect: both are there or neither is.
  */
 @Injectable()
-export class Inbox {
+export class Inbox implements OnApplicationBootstrap {
   private readonly reaper: PeriodicTask;
+  private prepared = false;
 
   constructor(
     @Inject(Sql) private readonly sql: Sql,
@@ -37,7 +38,7 @@ export class Inbox {
     this.reaper = new PeriodicTask({
       name: 'inbox purge',
       everyMs: options.inboxPurgeEveryMs,
-      run: async () => ((await this.purgeBatch(options.inboxRetentionMs)) === PURGE_BATCH ? 'again' : undefined),
+      run: () => this.reap(options.inboxRetentionMs),
       onError: (cause) =>
         incidents.report({
           code: 'INBOX_PURGE_FAILED',
@@ -86,7 +87,19 @@ export class Inbox {
       name: 'inbox',
       directory: new URL(`./migrations/${this.sql.dialect}/`, import.meta.url),
     });
+    if (this.prepared) return;
+    this.prepared = true;
+    this.reaper.wake();
+  }
+
+  /** Here and not in `prepare`, whose caller's transaction and trace the loop would be part of for ever. */
+  onApplicationBootstrap(): void {
     this.reaper.start();
+  }
+
+  private async reap(retentionMs: number): Promise<'again' | undefined> {
+    if (!this.prepared) return undefined;
+    return (await this.purgeBatch(retentionMs)) === PURGE_BATCH ? 'again' : undefined;
   }
 
   private purgeBatch(olderThanMs: number): Promise<number> {
