@@ -1,4 +1,4 @@
-import { type DriverProvider, DrainService, Incidents, type RetryScheduler } from '@lockstep/core';
+import { DrainService, type DriverProvider, Incidents, type RetryScheduler } from '@lockstep/core';
 import type { MessageTransport } from '@lockstep/outbox';
 import {
   type BullmqRetrySchedulerOptions,

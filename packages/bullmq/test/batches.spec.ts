@@ -25,8 +25,13 @@ describe.each(useBackends())('batches of messages on $name', (backend) => {
     const route = newRoute();
     const ours = newMessages(route, 3, 'key');
     const others = newMessages(route, 3, 'other');
-    const consumer = new Consumer(({ message, attempt }) => (message.id === ours[0]?.id && attempt < 3 ? again() : DONE));
-    await transport.publish(route, [ours[0], others[0], ours[1], others[1], ours[2], others[2]].flatMap((m) => m ?? []));
+    const consumer = new Consumer(({ message, attempt }) =>
+      message.id === ours[0]?.id && attempt < 3 ? again() : DONE,
+    );
+    await transport.publish(
+      route,
+      [ours[0], others[0], ours[1], others[1], ours[2], others[2]].flatMap((m) => m ?? []),
+    );
     await transport.consume(route, consumer.handler, { concurrency: 3, batchSize: 1 });
     await eventually(() => expect(consumer.deliveries).toHaveLength(8));
     const seen = consumer.ids();

@@ -54,10 +54,12 @@ describe.each(useBackends())('consumers that die on $name', (backend) => {
       if (isDead()) break;
       kills += 1;
     }
-    expect(kills).toBe(3);
+    // In the batch, alone beside others, and twice alone in quarantine: only those count as attempts.
+    expect(kills).toBe(4);
     const rest = new Consumer();
     await port.consume(route, rest.handler, { concurrency: 1, batchSize: 100 });
-    const done = () => new Set([...answers.filter(([, outcome]) => outcome === 'done').map(([id]) => id), ...rest.ids()]);
+    const done = () =>
+      new Set([...answers.filter(([, outcome]) => outcome === 'done').map(([id]) => id), ...rest.ids()]);
     await eventually(() => expect(done().size).toBe(99), { timeoutMs: 15_000 });
     expect(answers.filter(([, outcome]) => outcome === 'dead')).toEqual([[poison, 'dead', 3]]);
     const attempts = answers.filter(([id]) => id !== poison).map(([, , attempt]) => attempt);
@@ -79,7 +81,8 @@ describe.each(useBackends())('consumers that die on $name', (backend) => {
       order.push(...answered().map(([id]) => id));
       if (isOver()) break;
     }
-    expect(order).toEqual(messages.map(({ id }) => id));
+    // Delivered twice is allowed (a kill between two steps); overtaken is not.
+    expect([...new Set(order)]).toEqual(messages.map(({ id }) => id));
   }, 60_000);
 
   it('every message of a batch comes back when its process is killed in the middle of it', async () => {

@@ -1,7 +1,14 @@
 import 'reflect-metadata';
 import { type BullmqServerOptions, bullmqRetryScheduler, bullmqTransport } from '@lockstep/bullmq';
 import type { StoreUnavailableError } from '@lockstep/core';
-import { eventually, freePort, type PostgresServer, type RedisServer, startPostgres, startRedis } from '@lockstep/testing';
+import {
+  eventually,
+  freePort,
+  type PostgresServer,
+  type RedisServer,
+  startPostgres,
+  startRedis,
+} from '@lockstep/testing';
 import { afterEach, describe, expect, it } from 'vitest';
 import { make } from './support/bullmq-ends.js';
 import { Consumer, newMessages, newRoute } from './support/messages.js';
@@ -71,7 +78,10 @@ describe.each(KINDS)('a $name that goes away', (kind) => {
     await server.restart({ empty: true });
     const messages = newMessages(route, 20);
     await eventually(() => transport.publish(route, messages), PATIENT);
-    await eventually(() => expect(consumer.ids()).toEqual(expect.arrayContaining(messages.map(({ id }) => id))), PATIENT);
+    await eventually(
+      () => expect(consumer.ids()).toEqual(expect.arrayContaining(messages.map(({ id }) => id))),
+      PATIENT,
+    );
     expect(incidents.length).toBeLessThan(500);
   }, 60_000);
 

@@ -61,6 +61,10 @@ export class JobConsumer {
       init.server.backendFactory,
     );
     worker.on('error', (cause) => this.report('WORKER_FAILED', 'a worker met an error and goes on', cause));
+    worker.on('failed', (job, cause) => {
+      if (!(cause instanceof RunAgain))
+        this.report('JOB_FAILED', `job ${job?.id} failed by itself and runs again`, cause);
+    });
     worker.on('stalled', (id) =>
       this.report('JOB_STALLED', `job ${id} was silent for too long and goes to another worker`),
     );
@@ -81,7 +85,9 @@ export class JobConsumer {
     this.restart = setTimeout(() => {
       this.worker = this.start();
     }, 1_000);
-    refused.close(true).catch((error: unknown) => this.report('WORKER_FAILED', 'a refused worker did not close', error));
+    refused
+      .close(true)
+      .catch((error: unknown) => this.report('WORKER_FAILED', 'a refused worker did not close', error));
   }
 
   private async stop(giveUp: AbortSignal, graceMs: number): Promise<void> {

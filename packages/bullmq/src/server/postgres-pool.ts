@@ -1,9 +1,14 @@
 import { ConfigurationError } from '@lockstep/core';
-import type { PgPool, PgPoolClient, PgQueryable } from 'bullmq';
+import type { PgPoolClient, PgQueryable } from 'bullmq';
 import type { ResolvedServerOptions } from '../bullmq.options.js';
 
 /** What is needed of a `pg.Pool`. */
-export type PostgresPoolLike = PgPool;
+export interface PostgresPoolLike {
+  // biome-ignore lint/suspicious/noExplicitAny: pg's own overloads fit no narrower shape
+  query(text: string, values?: any[]): Promise<{ rows: any[] }>;
+  connect(): Promise<{ release(destroy?: boolean): void }>;
+  on(event: 'error', listener: (error: Error) => void): unknown;
+}
 
 export type ResolvedPostgres = Extract<ResolvedServerOptions, { kind: 'postgres' }>;
 
@@ -28,7 +33,11 @@ export async function postgresConnections(
   if ('pool' in source) {
     const { pool } = source;
     pool.on('error', onError);
-    return { pool, dedicated: () => pool.connect(), end: async () => undefined };
+    return {
+      pool: pool as PgQueryable,
+      dedicated: async () => (await pool.connect()) as PgPoolClient,
+      end: async () => undefined,
+    };
   }
   const { Pool, Client } = await loadPg();
   const config = {

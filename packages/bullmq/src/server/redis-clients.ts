@@ -59,6 +59,9 @@ async function loadRedis(): Promise<new (url: string, options: object) => RedisC
     const { Redis } = await import('ioredis');
     return Redis;
   } catch (cause) {
-    throw new ConfigurationError("BullMQ on Redis by 'redis.url' needs the package 'ioredis': npm install ioredis", cause);
+    throw new ConfigurationError(
+      "BullMQ on Redis by 'redis.url' needs the package 'ioredis': npm install ioredis",
+      cause,
+    );
   }
 }

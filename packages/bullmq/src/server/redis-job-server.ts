@@ -40,7 +40,7 @@ export class RedisJobServer implements JobServer {
 
   readonly backendFactory: BackendFactory = (name, opts, { withBlockingConnection = false } = {}) => {
     const keys = new QueueKeys(this.prefix);
-    const shared = withBlockingConnection ? (this.work ??= this.client('work')) : this.commands;
+    const shared = withBlockingConnection ? this.workClient() : this.commands;
     const connection = new RedisConnection(shared, { shared: true, blocking: false });
     const blocking = withBlockingConnection
       ? new RedisConnection(this.client('blocking'), { shared: false, blocking: true })
@@ -71,10 +71,17 @@ export class RedisJobServer implements JobServer {
     this.clients.clear();
   }
 
+  private workClient(): RedisClientLike {
+    this.work ??= this.client('work');
+    return this.work;
+  }
+
   private client(kind: RedisClientKind): RedisClientLike {
     const client = this.make(kind);
     this.clients.add(client);
-    client.on('error', (cause: unknown) => this.report('REDIS_CONNECTION_FAILED', `the ${kind} connection failed`, cause));
+    client.on('error', (cause: unknown) =>
+      this.report('REDIS_CONNECTION_FAILED', `the ${kind} connection failed`, cause),
+    );
     // BullMQ ends a worker's blocking connection when it closes the worker, but also to shake off a command that hangs.
     client.on('connect', () => this.clients.add(client));
     client.on('end', () => this.clients.delete(client));
@@ -85,7 +92,8 @@ export class RedisJobServer implements JobServer {
     this.ready.setOpen();
     this.commands.info('memory').then(
       (info) => this.checkEviction(info),
-      (cause: unknown) => this.report('REDIS_POLICY_UNKNOWN', 'INFO memory was refused; maxmemory-policy unchecked', cause),
+      (cause: unknown) =>
+        this.report('REDIS_POLICY_UNKNOWN', 'INFO memory was refused; maxmemory-policy unchecked', cause),
     );
   }
 

@@ -16,6 +16,7 @@ import { JobQueues } from '../server/job-queues.js';
 import type { JobServer } from '../server/job-server.js';
 import { packLuggage } from './letter.js';
 import { packJobs, refusal } from './packing.js';
+import { Permits } from './permits.js';
 import { RouteSubscription } from './route-subscription.js';
 import type { FollowUp } from './settlement.js';
 
@@ -32,6 +33,7 @@ interface NewJob {
 export class BullmqTransport implements MessageTransport {
   private readonly queues: JobQueues;
   private readonly subscriptions = new Set<RouteSubscription>();
+  private readonly quarantine = new Permits(1);
   private closed: Promise<void> | undefined;
 
   constructor(
@@ -47,7 +49,10 @@ export class BullmqTransport implements MessageTransport {
     const accepted = messages.filter((_, index) => refusals[index] === undefined);
     const jobs = packJobs(accepted, this.options).map((batch): NewJob => {
       const letters = batch.map((message) => ({ message, attempts: 0 }));
-      const id = jobId('batch', batch.map((message) => message.id));
+      const id = jobId(
+        'batch',
+        batch.map((message) => message.id),
+      );
       return { name: JOB_NAME, data: packLuggage({ handOver: 'batch', letters }), opts: { ...DURABLE_JOB, jobId: id } };
     });
     await this.add(route, 'transport.publish', jobs);
@@ -63,6 +68,7 @@ export class BullmqTransport implements MessageTransport {
       lockDurationMs: this.options.lockDurationMs,
       commandTimeoutMs: this.options.commandTimeoutMs,
       incidents: this.incidents,
+      quarantine: this.quarantine,
       addFollowUps: (parentId, followUps) => this.addFollowUps(route, parentId, followUps),
     });
     this.subscriptions.add(subscription);
@@ -91,7 +97,11 @@ export class BullmqTransport implements MessageTransport {
     const jobs = followUps.map((followUp): NewJob => {
       // The parent's id makes it another job than the parent itself, which still exists and would swallow it.
       const id = jobId('rest', [parentId, ...followUp.letters.map(({ message }) => message.id)]);
-      return { name: JOB_NAME, data: packLuggage(followUp), opts: { ...DURABLE_JOB, jobId: id, delay: followUp.delayMs } };
+      return {
+        name: JOB_NAME,
+        data: packLuggage(followUp),
+        opts: { ...DURABLE_JOB, jobId: id, delay: followUp.delayMs },
+      };
     });
     return this.add(route, 'transport.redeliver', jobs);
   }

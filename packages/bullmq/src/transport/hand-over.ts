@@ -1,7 +1,7 @@
 import type { Incidents } from '@lockstep/core';
 import type { BatchHandler, Delivery, DeliveryOutcome } from '@lockstep/outbox';
-import type { KeyLanes, LanePlace } from './key-lanes.js';
 import { untilAborted } from '../until-aborted.js';
+import type { KeyLanes, LanePlace } from './key-lanes.js';
 import type { Permits } from './permits.js';
 
 /** `waits`: it was not handed over, because the subscription closes or an earlier message of its key comes back. */
@@ -16,6 +16,8 @@ export interface Hands {
   readonly batchSize: number;
   /** Across jobs: one of a hundred messages must not be handed over by one hand while the others are free. */
   readonly permits: Permits;
+  /** Aborts when nothing more is to be handed over. */
+  readonly closing: AbortSignal;
   readonly lanes: KeyLanes;
   /** Aborts when running handlers are no longer waited for. */
   readonly giveUp: AbortSignal;
@@ -35,6 +37,8 @@ export class HandOverRun {
   constructor(
     private readonly deliveries: readonly Delivery[],
     private readonly hands: Hands,
+    /** Runs right before each hand-over; a rejection ends the run. */
+    private readonly beforeHandOver: () => Promise<void> = async () => undefined,
   ) {
     this.verdicts = deliveries.map(() => WAITS);
   }
@@ -48,7 +52,7 @@ export class HandOverRun {
         const slice = this.deliveries.slice(from, from + batchSize);
         const keys = keysOf(slice);
         await this.turn(keys, place);
-        if (!(await this.hands.permits.acquire())) break;
+        if (!(await this.hands.permits.acquire(this.hands.closing))) break;
         const run = this.handSlice(from, slice).finally(() => this.hands.permits.release());
         for (const key of keys) this.latestOfKey.set(key, run);
         runs.push(run);
@@ -61,7 +65,8 @@ export class HandOverRun {
   }
 
   private async turn(keys: ReadonlySet<string>, place: LanePlace): Promise<void> {
-    await Promise.all([...keys].flatMap((key) => [place.turnOf(key), this.latestOfKey.get(key)]));
+    const ahead = [...keys].flatMap((key) => [place.turnOf(key) ?? [], this.latestOfKey.get(key) ?? []]);
+    await Promise.all(ahead.flat());
   }
 
   private async handSlice(from: number, slice: readonly Delivery[]): Promise<void> {
@@ -69,6 +74,7 @@ export class HandOverRun {
       .map((delivery, offset) => ({ delivery, index: from + offset }))
       .filter(({ delivery: { message } }) => message.key === undefined || !this.coming.has(message.key));
     if (picked.length === 0) return;
+    await this.beforeHandOver();
     const answers = await this.answersOf(picked.map(({ delivery }) => delivery));
     picked.forEach(({ delivery, index }, position) => {
       const answer = answers[position] ?? WAITS;

@@ -15,9 +15,21 @@ export interface Letter {
  */
 export type HandOver = 'batch' | 'head-first' | 'one-by-one';
 
+/**
+ * What is known of a letter that was alone when its process died, written before each further try: a process that dies
+ * cannot say afterwards which of its messages it was.
+ */
+export interface Suspicion {
+  /** Tries that never ended. */
+  readonly crashes: number;
+  /** How many runs of the job had failed when the latest try began; `undefined` once that try has ended otherwise. */
+  readonly triedAt: number | undefined;
+}
+
 export interface Luggage {
   readonly handOver: HandOver;
   readonly letters: readonly Letter[];
+  readonly suspicion?: Suspicion | undefined;
 }
 
 const VERSION = 1;
@@ -28,6 +40,7 @@ export interface PackedLuggage {
   readonly v: typeof VERSION;
   readonly h: HandOver;
   readonly m: readonly PackedLetter[];
+  readonly s?: Suspicion;
 }
 
 /** A job that this version cannot read: written by a newer one, or by somebody else. */
@@ -35,12 +48,12 @@ export class UnreadableJobError extends Error {
   override readonly name = 'UnreadableJobError';
 }
 
-export function packLuggage({ handOver, letters }: Luggage): PackedLuggage {
+export function packLuggage({ handOver, letters, suspicion }: Luggage): PackedLuggage {
   const m = letters.map(({ message, attempts }): PackedLetter => {
     const { id, topic, key, payload, headers, publishedAt } = message;
     return [id, topic, key ?? null, payload, headers, publishedAt, attempts];
   });
-  return { v: VERSION, h: handOver, m };
+  return { v: VERSION, h: handOver, m, ...(suspicion === undefined ? {} : { s: suspicion }) };
 }
 
 /** @throws UnreadableJobError */
@@ -55,5 +68,5 @@ export function unpackLuggage(data: unknown): Luggage {
       attempts,
     }),
   );
-  return { handOver: packed.h, letters };
+  return { handOver: packed.h, letters, suspicion: packed.s };
 }

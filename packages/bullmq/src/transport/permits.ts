@@ -1,28 +1,37 @@
-/** At most so many at a time, first come first served. Once closed it grants nothing more. */
+/** At most so many at a time, first come first served. */
 export class Permits {
-  private readonly waiting: ((granted: boolean) => void)[] = [];
-  private closed = false;
+  private readonly waiting = new Set<() => void>();
 
   constructor(private free: number) {}
 
-  /** Resolves to false when there will be none any more. */
-  async acquire(): Promise<boolean> {
-    if (this.closed) return false;
+  /** Resolves to false, without a permit, once the signal has aborted. */
+  acquire(signal: AbortSignal): Promise<boolean> {
+    if (signal.aborted) return Promise.resolve(false);
     if (this.free > 0) {
       this.free -= 1;
-      return true;
+      return Promise.resolve(true);
     }
-    return new Promise((resolve) => this.waiting.push(resolve));
+    return new Promise((resolve) => {
+      const grant = (): void => {
+        signal.removeEventListener('abort', leave);
+        resolve(true);
+      };
+      const leave = (): void => {
+        this.waiting.delete(grant);
+        resolve(false);
+      };
+      this.waiting.add(grant);
+      signal.addEventListener('abort', leave, { once: true });
+    });
   }
 
   release(): void {
-    const next = this.waiting.shift();
-    if (next) next(true);
-    else this.free += 1;
-  }
-
-  close(): void {
-    this.closed = true;
-    for (const refuse of this.waiting.splice(0)) refuse(false);
+    const [next] = this.waiting;
+    if (next === undefined) {
+      this.free += 1;
+      return;
+    }
+    this.waiting.delete(next);
+    next();
   }
 }

@@ -1,14 +1,24 @@
 import { setMaxListeners } from 'node:events';
 import { checkpoint, count, type Incidents } from '@lockstep/core';
 import type { BatchHandler, ConsumeOptions, TransportSubscription } from '@lockstep/outbox';
-import { DelayedError } from 'bullmq';
+import { DelayedError, WaitingError } from 'bullmq';
 import { JobConsumer, RunAgain } from '../server/job-consumer.js';
 import type { JobServer, QueuedJob } from '../server/job-server.js';
-import { type Hands, HandOverRun } from './hand-over.js';
+import { HandOverRun, type Hands } from './hand-over.js';
 import { KeyLanes } from './key-lanes.js';
-import { unpackLuggage } from './letter.js';
+import { type Luggage, packLuggage, unpackLuggage } from './letter.js';
 import { Permits } from './permits.js';
-import { deliveriesOf, type FollowUp, isolate, needsIsolation, settle } from './settlement.js';
+import {
+  deliveriesOf,
+  type FollowUp,
+  isolate,
+  isSuspect,
+  type JobHistory,
+  needsIsolation,
+  settle,
+  withoutTry,
+  withTry,
+} from './settlement.js';
 
 export interface RouteSubscriptionInit {
   readonly server: JobServer;
@@ -18,6 +28,11 @@ export interface RouteSubscriptionInit {
   readonly lockDurationMs: number;
   readonly commandTimeoutMs: number;
   readonly incidents: Incidents;
+  /**
+   * One permit for all routes of the process: two suspects at a time, and an innocent one would be counted with each
+   * crash of the other.
+   */
+  readonly quarantine: Permits;
   /** Puts jobs in the queue; resolves once the server has them. */
   addFollowUps(parentId: string, followUps: readonly FollowUp[]): Promise<void>;
 }
@@ -27,9 +42,10 @@ export interface RouteSubscriptionInit {
  *
  * ```
  * taken --its process died before, several messages--> replaced by jobs that hand over one message each
- * taken --handed over--> answered --all done | dead--> gone
- *                                 --all retry | postpone--> waits for its delay, the same job
- *                                 --some--> replaced by jobs with what is left
+ * taken --its process died before, one message--> waits for the quarantine --the try written down--> handed over
+ * taken --> handed over --> answered --all done | dead--> gone
+ *                          answered --all retry | postpone--> waits for its delay, the same job
+ *                          answered --some--> replaced by jobs with what is left
  * ```
  *
  * A job is replaced by adding the others first: a crash between the two steps delivers twice, the other order would lose.
@@ -37,16 +53,18 @@ export interface RouteSubscriptionInit {
 export class RouteSubscription implements TransportSubscription {
   private readonly consumer: JobConsumer;
   private readonly hands: Hands;
+  private readonly closing = new AbortController();
   private readonly giveUp = new AbortController();
   private closed: Promise<void> | undefined;
 
   constructor(private readonly init: RouteSubscriptionInit) {
     const { handler, options, incidents } = init;
-    setMaxListeners(0, this.giveUp.signal);
+    setMaxListeners(0, this.closing.signal, this.giveUp.signal);
     this.hands = {
       handler,
       batchSize: options.batchSize,
       permits: new Permits(options.concurrency),
+      closing: this.closing.signal,
       lanes: new KeyLanes(),
       giveUp: this.giveUp.signal,
       incidents,
@@ -70,24 +88,40 @@ export class RouteSubscription implements TransportSubscription {
   }
 
   private async stop(): Promise<void> {
-    this.hands.permits.close();
+    this.closing.abort();
     // After giving up, what was not handled still has to be put back: one command, if the server answers at all.
     await this.consumer.close(this.giveUp.signal, 2 * this.init.commandTimeoutMs);
   }
 
   private async process(job: QueuedJob, token: string): Promise<void> {
     const luggage = unpackLuggage(job.data);
-    const history = { failures: job.attemptsMade, crashes: job.stalledCounter };
+    const history = { failures: job.attemptsMade, stalls: job.stalledCounter };
     if (needsIsolation(luggage, history)) {
       count('lockstep.bullmq.isolated');
       return this.replace(job, isolate(luggage, history));
     }
+    const run: JobRun = { job, token, luggage, history, isSuspect: isSuspect(luggage, history) };
+    if (!run.isSuspect) return this.hand(run);
+    if (!(await this.init.quarantine.acquire(this.closing.signal))) {
+      await job.moveToWait(token);
+      throw new WaitingError();
+    }
+    try {
+      await this.hand(run);
+    } finally {
+      this.init.quarantine.release();
+    }
+  }
+
+  private async hand({ job, token, luggage, history, isSuspect: suspect }: JobRun): Promise<void> {
     const deliveries = deliveriesOf(luggage, history);
-    const verdicts = await new HandOverRun(deliveries, this.hands).run();
+    const writeTry = suspect ? () => job.updateData(packLuggage(withTry(luggage, history))) : undefined;
+    const verdicts = await new HandOverRun(deliveries, this.hands, writeTry).run();
     checkpoint('bullmq.batch.handled', { jobId: job.id });
     const settlement = settle(luggage, deliveries, verdicts);
     if (settlement.end === 'complete') return this.replace(job, settlement.followUps);
     if (settlement.counts) throw new RunAgain(settlement.delayMs);
+    if (suspect) await job.updateData(packLuggage(withoutTry(luggage, history)));
     await job.moveToDelayed(Date.now() + settlement.delayMs, token);
     throw new DelayedError();
   }
@@ -97,4 +131,12 @@ export class RouteSubscription implements TransportSubscription {
     await this.init.addFollowUps(job.id ?? '', followUps);
     checkpoint('bullmq.follow-ups.added', { jobId: job.id });
   }
+}
+
+interface JobRun {
+  readonly job: QueuedJob;
+  readonly token: string;
+  readonly luggage: Luggage;
+  readonly history: JobHistory;
+  readonly isSuspect: boolean;
 }

@@ -6,8 +6,8 @@ import type { Letter, Luggage } from './letter.js';
 export interface JobHistory {
   /** Runs that ended with a failure. */
   readonly failures: number;
-  /** Runs that did not end: the process died or was silent for too long. */
-  readonly crashes: number;
+  /** Runs during which the process died or was silent for too long. The job need not have been at work in them. */
+  readonly stalls: number;
 }
 
 export interface FollowUp extends Luggage {
@@ -26,11 +26,30 @@ function isAlone({ handOver, letters }: Luggage): boolean {
 
 /** The letters to hand over in this run, each with the how-manieth delivery it is. */
 export function deliveriesOf(luggage: Luggage, history: JobHistory): Delivery[] {
-  const alone = isAlone(luggage);
-  const letters = alone ? luggage.letters.slice(0, 1) : luggage.letters;
-  // Which letter of a batch crashed the process is not known, and the others must not pay for it.
-  const earlier = history.failures + (alone ? history.crashes : 0);
+  const letters = isAlone(luggage) ? luggage.letters.slice(0, 1) : luggage.letters;
+  const earlier = history.failures + crashesOf(luggage, history);
   return letters.map(({ message, attempts }) => ({ message, attempt: attempts + earlier + 1 }));
+}
+
+/** Whether the letter of this run may have killed a process, so that its tries have to be written down beforehand. */
+export function isSuspect(luggage: Luggage, history: JobHistory): boolean {
+  return history.stalls > 0 && isAlone(luggage);
+}
+
+/** The luggage as it must be stored before a suspect is tried. */
+export function withTry(luggage: Luggage, history: JobHistory): Luggage {
+  return { ...luggage, suspicion: { crashes: crashesOf(luggage, history), triedAt: history.failures } };
+}
+
+/** The luggage as it must be stored when a try ended without counting as a failure of the job. */
+export function withoutTry(luggage: Luggage, history: JobHistory): Luggage {
+  return { ...luggage, suspicion: { crashes: crashesOf(luggage, history), triedAt: undefined } };
+}
+
+/** Only tries of a suspect count: whoever else was at work when a process died must not pay for it. */
+function crashesOf({ suspicion }: Luggage, { failures }: JobHistory): number {
+  if (suspicion === undefined) return 0;
+  return suspicion.crashes + (suspicion.triedAt === failures ? 1 : 0);
 }
 
 /**
@@ -43,7 +62,7 @@ export function isolate(luggage: Luggage, history: JobHistory): FollowUp[] {
 }
 
 export function needsIsolation(luggage: Luggage, history: JobHistory): boolean {
-  return history.crashes > 0 && !isAlone(luggage);
+  return history.stalls > 0 && !isAlone(luggage);
 }
 
 export function settle(luggage: Luggage, deliveries: readonly Delivery[], verdicts: readonly Verdict[]): Settlement {
@@ -80,7 +99,9 @@ interface LeftOver {
 
 /** A message that failed leaves with the later ones of its key, behind it; what nobody touched stays together. */
 function comingBack(left: readonly LeftOver[]): FollowUp[] {
-  const failedKeys = new Set(left.filter(({ delayMs }) => delayMs !== undefined).map(({ letter }) => letter.message.key));
+  const failedKeys = new Set(
+    left.filter(({ delayMs }) => delayMs !== undefined).map(({ letter }) => letter.message.key),
+  );
   const delayOf = new Map(left.map(({ letter, delayMs }) => [letter, delayMs ?? 0]));
   const isTouched = ({ letter, delayMs }: LeftOver): boolean =>
     delayMs !== undefined || (letter.message.key !== undefined && failedKeys.has(letter.message.key));

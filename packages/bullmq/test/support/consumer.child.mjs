@@ -1,8 +1,8 @@
 // A consumer in a process of its own: answers 'done', kills itself on the poisonous message, and tells its parent
 // what it was handed before it does anything with it.
 import 'reflect-metadata';
-import { DrainService, Incidents } from '@lockstep/core';
 import { bullmqTransport } from '@lockstep/bullmq';
+import { DrainService, Incidents } from '@lockstep/core';
 
 const { options, route, consume, poison, hang } = JSON.parse(process.env.CONSUMER ?? '{}');
 const incidents = new Incidents();
@@ -20,7 +20,9 @@ await transport.consume(
       else if (message.id === poison) process.kill(process.pid, 'SIGKILL');
       else outcomes.push({ outcome: 'done' });
     }
-    await told({ answered: outcomes.map(({ outcome }, index) => [batch[index].message.id, outcome, batch[index].attempt]) });
+    await told({
+      answered: outcomes.map(({ outcome }, index) => [batch[index].message.id, outcome, batch[index].attempt]),
+    });
     return outcomes;
   },
   consume,

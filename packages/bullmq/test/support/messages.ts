@@ -21,11 +21,13 @@ export function newMessages(route: MessageRoute, count: number, key?: string): M
 export class Consumer {
   readonly deliveries: Delivery[] = [];
 
-  constructor(private readonly answer: (delivery: Delivery) => DeliveryOutcome | Promise<DeliveryOutcome> = () => DONE) {}
+  constructor(
+    private readonly answer: (delivery: Delivery) => DeliveryOutcome | Promise<DeliveryOutcome> = () => DONE,
+  ) {}
 
   readonly handler = async (batch: readonly Delivery[]): Promise<DeliveryOutcome[]> => {
     this.deliveries.push(...batch);
-    return Promise.all(batch.map((delivery) => this.answer(delivery)));
+    return Promise.all(batch.map(async (delivery) => this.answer(delivery)));
   };
 
   ids(): string[] {
