@@ -63,7 +63,7 @@ export class LockstepExceptionFilter implements ExceptionFilter<LockstepError> {
 
   /** An answer that ended in good order would look whole to the client, so its connection is cut. */
   private breakOff(error: LockstepError, response: ServerResponse): void {
-    // Fastify may hold a finished answer back, while its hooks run, before the first header leaves.
+    // A reply that Fastify was told to leave alone counts as sent before its first header leaves.
     const inTheMiddle = response.headersSent && !response.writableEnded;
     this.incidents.report({
       code: 'ERROR_AFTER_ANSWER',
