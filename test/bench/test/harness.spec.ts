@@ -3,7 +3,7 @@ import { benchArguments } from '../src/harness/bench-run.js';
 import { type Contestant, closedLoop } from '../src/harness/contestant.js';
 import { waitUntilIdle } from '../src/harness/idle-gate.js';
 import { humanTable } from '../src/harness/report.js';
-import { runRounds } from '../src/harness/rounds.js';
+import { type Performance, runRounds } from '../src/harness/rounds.js';
 import { toRow } from '../src/harness/row.js';
 import { median, medianLowEnd, pairedRatios, quantile } from '../src/harness/statistics.js';
 
@@ -154,7 +154,7 @@ describe('the idle gate', () => {
 });
 
 describe('a row', () => {
-  const rates = (...perSecond: number[]) => ({
+  const rates = (...perSecond: number[]): Performance => ({
     slices: perSecond.map((operations) => ({
       operations,
       elapsedMs: 1000,
@@ -168,7 +168,7 @@ describe('a row', () => {
     unit: 'ops/s',
     ours: rates(100, 200, 300, 400, 500, 600),
     raw: rates(100, 100, 100, 200, 250, 300),
-    peers: new Map([
+    peers: new Map<string, Performance>([
       ['slow', rates(50, 100, 150, 200, 250, 300)],
       ['fast', rates(80, 160, 240, 320, 400, 480)],
       ['broken', { slices: [], failure: 'needs Node 22' }],

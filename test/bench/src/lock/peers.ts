@@ -23,7 +23,7 @@ interface RedisSemaphore {
 }
 interface RedlockUniversal {
   readonly IoredisAdapter: new (client: unknown) => object;
-  createLock(config: { adapter: object; key: string; ttl: number }): {
+  readonly createLock: (config: { adapter: object; key: string; ttl: number }) => {
     acquire(): Promise<object>;
     release(handle: object): Promise<boolean>;
   };
