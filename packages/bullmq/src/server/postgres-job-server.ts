@@ -7,6 +7,7 @@ import {
   PostgresQueueBackend,
   runMigrations,
 } from 'bullmq';
+import { untilAborted } from '../until-aborted.js';
 import type { JobServer } from './job-server.js';
 import { Latch } from './latch.js';
 import { isOutage } from './postgres-outage.js';
@@ -15,6 +16,7 @@ import { SharedPostgresConnection } from './shared-postgres-connection.js';
 
 const SOURCE = 'bullmq.postgres';
 const PROBE_EVERY_MS = 500;
+const CLOSE_WITHIN_MS = 2_000;
 
 /**
  * Jobs on Postgres, in a schema of their own. BullMQ remembers for ever that its first connection failed, and never
@@ -76,6 +78,11 @@ export class PostgresJobServer implements JobServer {
   async close(): Promise<void> {
     this.isClosed = true;
     this.ready.destroy(new Error('The connection to Postgres was closed'));
+    // A server that stopped answering must not keep the process from ending; the sockets end with it.
+    await untilAborted(this.end(), AbortSignal.timeout(CLOSE_WITHIN_MS), () => undefined);
+  }
+
+  private async end(): Promise<void> {
     await this.probe.stop();
     await this.connections.end();
   }

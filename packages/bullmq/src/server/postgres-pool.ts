@@ -45,9 +45,10 @@ export async function postgresConnections(
     connectionTimeoutMillis: timeoutMs,
     keepAlive: true,
     keepAliveInitialDelayMillis: 10_000,
+    query_timeout: SILENT_CONNECTION_MS,
     options: `-c search_path="${options.schema}"`,
   };
-  const pool = new Pool({ ...config, max: options.maxConnections, query_timeout: SILENT_CONNECTION_MS });
+  const pool = new Pool({ ...config, max: options.maxConnections });
   pool.on('error', onError);
   return {
     pool: pool as PgQueryable,

@@ -65,8 +65,8 @@ export class HandOverRun {
   }
 
   private async turn(keys: ReadonlySet<string>, place: LanePlace): Promise<void> {
-    const ahead = [...keys].flatMap((key) => [place.turnOf(key) ?? [], this.latestOfKey.get(key) ?? []]);
-    await Promise.all(ahead.flat());
+    const ahead = [...keys].flatMap((key) => [place.turnOf(key), this.latestOfKey.get(key)]);
+    await Promise.all(ahead.filter((turn) => turn !== undefined));
   }
 
   private async handSlice(from: number, slice: readonly Delivery[]): Promise<void> {
