@@ -19,6 +19,10 @@ export const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } =
     }))
     .build();
 
-function storeProvider({ inject, useFactory }: DriverProvider<IdempotencyStore>): Provider {
-  return { provide: IDEMPOTENCY_STORE, inject: [...(inject ?? [])], useFactory };
+function storeProvider(driver: DriverProvider<IdempotencyStore>): Provider {
+  return {
+    provide: IDEMPOTENCY_STORE,
+    inject: [...(driver.inject ?? [])],
+    useFactory: (...dependencies: unknown[]) => driver.useFactory(...dependencies),
+  };
 }

@@ -25,36 +25,11 @@ import {
   type BeginRequest,
   IDEMPOTENCY_STORE,
   type IdempotencyStore,
-  type LeaseExpiryPolicy,
   type UncertainOperation,
 } from './idempotency-store.js';
-import { type OperationKey, operationId } from './operation-id.js';
+import type { Begun, ExecutionEnd, ExecutionPolicy, Operation, OperatorVerdict } from './operation.js';
+import { operationId } from './operation-id.js';
 import { mayHaveBegun, Settler } from './settler.js';
-
-export interface Operation extends OperationKey {
-  /** What must be the same when the key is used again; hashed with the module's secret. */
-  readonly payload: unknown;
-}
-
-/** How one operation deviates from the module's options. */
-export interface ExecutionPolicy {
-  readonly onLeaseExpiry?: LeaseExpiryPolicy;
-  /** In milliseconds. */
-  readonly retentionMs?: number;
-}
-
-export type Begun =
-  | { readonly kind: 'execution'; readonly execution: Execution }
-  | { readonly kind: 'replay'; readonly response: string };
-
-/** How an execution ended. */
-export type ExecutionEnd =
-  | { readonly to: 'completed'; readonly response: string }
-  | { readonly to: 'released'; readonly notApplied: boolean }
-  | { readonly to: 'uncertain' };
-
-/** An operator's verdict. */
-export type OperatorVerdict = { readonly to: 'completed'; readonly response: string } | { readonly to: 'released' };
 
 const OWNER_BYTES = 16;
 /** Longer than a caller waits for the store, shorter than a delayed packet may live. */
@@ -233,7 +208,9 @@ export class IdempotencyService implements OnApplicationBootstrap {
 
   private async beginAtStore(request: BeginRequest): Promise<BeginOutcome> {
     try {
-      return await this.store.begin(request);
+      return await withSpan('lockstep.idempotency.begin', { 'lockstep.idempotency.operation': request.operation }, () =>
+        this.store.begin(request),
+      );
     } catch (error) {
       count('lockstep.idempotency.begin', { outcome: 'unavailable' });
       if (mayHaveBegun(error)) {

@@ -2,8 +2,9 @@ import { attachGuarantee, type Duration, durationMs, type Guarantee } from '@loc
 import type { Observable } from 'rxjs';
 import { Execution } from './execution.js';
 import { checkedPolicy } from './idempotency.options.js';
-import { type ExecutionPolicy, IdempotencyService } from './idempotency.service.js';
+import { IdempotencyService } from './idempotency.service.js';
 import type { LeaseExpiryPolicy } from './idempotency-store.js';
+import type { ExecutionPolicy } from './operation.js';
 
 export interface IdempotentOptions {
   /**

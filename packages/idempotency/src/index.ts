@@ -17,14 +17,7 @@ export {
 export { IdempotencyModule } from './idempotency.module.js';
 export type { IdempotencyModuleExtras } from './idempotency.module-definition.js';
 export type { ErrorVerdict, IdempotencyModuleOptions, IdempotencyScope } from './idempotency.options.js';
-export {
-  type Begun,
-  type ExecutionEnd,
-  type ExecutionPolicy,
-  IdempotencyService,
-  type Operation,
-  type OperatorVerdict,
-} from './idempotency.service.js';
+export { IdempotencyService } from './idempotency.service.js';
 export {
   type BeginOutcome,
   type BeginRequest,
@@ -44,5 +37,6 @@ export {
   type IdempotentHandler,
   type IdempotentOptions,
 } from './idempotent.decorator.js';
+export type { Begun, ExecutionEnd, ExecutionPolicy, Operation, OperatorVerdict } from './operation.js';
 export { type OperationKey, operationId } from './operation-id.js';
 export { principalScope } from './principal-scope.js';

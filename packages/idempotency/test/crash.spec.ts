@@ -2,13 +2,18 @@ import 'reflect-metadata';
 import { randomUUID } from 'node:crypto';
 import { type ChildHandle, eventually, spawnNode } from '@lockstep/testing';
 import { useRedis } from '@lockstep/testing/vitest';
-import { describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Answer, problem, send } from './support/http-app.js';
 
 const server = useRedis();
 const script = new URL('./support/crash-app.mjs', import.meta.url);
 
-async function start(policy: string, killAt?: string): Promise<{ readonly child: ChildHandle; readonly url: string }> {
+interface Process {
+  readonly child: ChildHandle;
+  readonly url: string;
+}
+
+async function start(policy: string, killAt?: string): Promise<Process> {
   const env = { REDIS_URL: server.url, NAMESPACE: server.prefix, POLICY: policy };
   const child = spawnNode(script, { env, ...(killAt === undefined ? {} : { killAt }) });
   const message = (await child.waitForMessage(() => true)) as { readonly url: string };
@@ -22,43 +27,44 @@ async function crashDuring(killAt: string, policy: string, key: string): Promise
 }
 
 describe('a process that is killed', () => {
+  let cautious: Process;
+  let eager: Process;
+  beforeAll(async () => {
+    [cautious, eager] = await Promise.all([start('uncertain'), start('retry')]);
+  });
+  afterAll(async () => {
+    await Promise.all([cautious.child.sigkill(), eager.child.sigkill()]);
+  });
+
   it.each(['idempotency.claimed', 'handler', 'idempotency.executed'])(
     'at %s blocks its key: busy within the lease, then uncertain',
     async (killAt) => {
       const key = randomUUID();
-      const survivor = await start('uncertain');
       await crashDuring(killAt, 'uncertain', key);
-      expect(problem(await send(survivor.url, { key }))).toMatchObject({ status: 409, code: 'OPERATION_IN_PROGRESS' });
-      const after = await afterLease(survivor.url, key);
+      expect(problem(await send(cautious.url, { key }))).toMatchObject({ status: 409, code: 'OPERATION_IN_PROGRESS' });
+      const after = await afterLease(cautious.url, key);
       expect(problem(after)).toMatchObject({ status: 409, code: 'OPERATION_UNCERTAIN', safeNewKey: false });
-      await survivor.child.sigkill();
     },
   );
 
   it('in the handler is taken over by the next request where the policy is retry, with a higher fence', async () => {
     const key = randomUUID();
-    const survivor = await start('retry');
     await crashDuring('handler', 'retry', key);
-    expect((await send(survivor.url, { key })).status).toBe(409);
-    const after = await afterLease(survivor.url, key);
+    expect((await send(eager.url, { key })).status).toBe(409);
+    const after = await afterLease(eager.url, key);
     expect(after.status).toBe(201);
-    expect(problem(after)).toMatchObject({ pid: survivor.child.pid, recovered: true });
-    await survivor.child.sigkill();
+    expect(problem(after)).toMatchObject({ pid: eager.child.pid, recovered: true });
   });
 
   it('after its answer was stored is answered for by the others', async () => {
     const key = randomUUID();
-    const survivor = await start('uncertain');
     await crashDuring('idempotency.settled', 'uncertain', key);
-    const after = await send(survivor.url, { key });
+    const after = await send(cautious.url, { key });
     expect([after.status, after.headers.get('idempotent-replayed')]).toEqual([201, 'true']);
-    await survivor.child.sigkill();
   });
 
   it('or stopped beyond its lease and goes on as a zombie changes nothing of what the next owner stored', async () => {
     const key = randomUUID();
-    const { child, url } = await start('retry');
-    const other = await start('retry');
     const paused = spawnNode(script, {
       env: { REDIS_URL: server.url, NAMESPACE: server.prefix, POLICY: 'retry' },
       pauseAt: 'handler',
@@ -66,12 +72,12 @@ describe('a process that is killed', () => {
     const { url: base } = (await paused.waitForMessage(() => true)) as { readonly url: string };
     const zombie = send(`${base}/payments`, { key });
     await paused.reached('handler');
-    const winner = await afterLease(url, key);
-    expect(problem(winner)).toMatchObject({ pid: child.pid, recovered: true });
+    const winner = await afterLease(eager.url, key);
+    expect(problem(winner)).toMatchObject({ pid: eager.child.pid, recovered: true });
     paused.sigcont();
     expect((await zombie).status).toBe(201);
-    expect((await send(other.url, { key })).text).toBe(winner.text);
-    await Promise.all([child, other.child, paused].map((each) => each.sigkill()));
+    expect((await send(eager.url, { key })).text).toBe(winner.text);
+    await paused.sigkill();
   });
 });
 

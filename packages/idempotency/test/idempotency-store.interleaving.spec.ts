@@ -68,12 +68,12 @@ describe('interleavings of the real scripts', () => {
   it.each(['uncertain', 'retry'] as const)('never give two live owners, policy %s', async (policy) => {
     const report = await explore(
       model(policy, () => new StoreModel(opened.store, policy, endLease), {
-        maxSchedules: 150,
-        randomSchedules: 250,
+        maxSchedules: 100,
+        randomSchedules: 150,
         blockedAfterTicks: 100_000,
         deadlockAfterMs: 5_000,
       }),
     );
-    expect(report.schedules).toBeGreaterThan(300);
+    expect(report.schedules).toBeGreaterThanOrEqual(250);
   });
 });

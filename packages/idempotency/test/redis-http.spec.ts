@@ -2,16 +2,11 @@ import 'reflect-metadata';
 import { randomUUID } from 'node:crypto';
 import { IdempotencyService } from '@lockstep/idempotency';
 import { redisIdempotencyStore } from '@lockstep/idempotency/redis';
-import { RedisModule } from '@lockstep/redis';
-import {
-  eventually,
-  type FaultProxy,
-  type RedisCommandCounter,
-  redisCommandCounter,
-  startFaultProxy,
-} from '@lockstep/testing';
+import { RedisConnection, RedisModule } from '@lockstep/redis';
+import { eventually, type FaultProxy, type RedisCommandCounter, startFaultProxy } from '@lockstep/testing';
 import { useRedis } from '@lockstep/testing/vitest';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { countCommandsOf } from './support/count-commands.js';
 import { type HttpApp, problem, send, startHttpApp } from './support/http-app.js';
 import { gate, OrdersController, runs } from './support/orders.controller.js';
 
@@ -36,7 +31,7 @@ describe.each(['express', 'fastify'] as const)('@Idempotent on Redis and %s', (p
       store: redisIdempotencyStore(),
       options: { sweepEvery: '1h', lease: '5s' },
     });
-    counter = await redisCommandCounter(server.url);
+    counter = await countCommandsOf(http.app.get(RedisConnection, { strict: false }), server.url);
     await post({ key: randomUUID() }); // the scripts are known from here on
   });
   beforeEach(() => runs.clear());

@@ -1,9 +1,10 @@
 import 'reflect-metadata';
 import { operationId } from '@lockstep/idempotency';
 import { describeIdempotencyStoreContract } from '@lockstep/idempotency/contract';
-import { type RedisCommandCounter, redisCommandCounter } from '@lockstep/testing';
+import type { RedisCommandCounter } from '@lockstep/testing';
 import { useRedis } from '@lockstep/testing/vitest';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { countCommandsOf } from './support/count-commands.js';
 import { recordKey, runningKey } from './support/redis-keys.js';
 import { type OpenRedisStore, openRedisStore } from './support/redis-store.js';
 
@@ -18,7 +19,7 @@ describe('RedisIdempotencyStore', () => {
 
   beforeAll(async () => {
     opened = await openRedisStore(server.url, server.prefix);
-    counter = await redisCommandCounter(server.url);
+    counter = await countCommandsOf(opened.redis, server.url);
     await opened.store.sweep(10); // loads nothing that a fact below would count
   });
   afterAll(async () => {

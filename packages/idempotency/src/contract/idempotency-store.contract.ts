@@ -1,22 +1,19 @@
-import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import type { BeginOutcome, BeginRequest, Claim, IdempotencyStore, Settlement } from '../idempotency-store.js';
-
-export interface IdempotencyStoreHarness {
-  /** The driver, as reports shall name it. */
-  readonly name: string;
-  /** Opens a store that no other test uses; called once. */
-  open(): Promise<{ readonly store: IdempotencyStore; close?(): Promise<void> }>;
-}
+import {
+  ContractSubject,
+  completed,
+  type IdempotencyStoreHarness,
+  LONG_MS,
+  POLL,
+  released,
+} from './contract-subject.js';
 
 const LEASE_MS = 300;
-const LONG_MS = 60_000;
-const POLL = { timeout: 5_000, interval: 25 };
 
 /** What every driver of {@link IdempotencyStore} must keep. Call it at the top of a spec file. */
 export function describeIdempotencyStoreContract(harness: IdempotencyStoreHarness): void {
   describe(`IdempotencyStore contract: ${harness.name}`, () => {
-    const subject = new Subject();
+    const subject = new ContractSubject();
     beforeAll(async () => subject.open(harness));
     afterAll(async () => subject.close());
 
@@ -27,7 +24,7 @@ export function describeIdempotencyStoreContract(harness: IdempotencyStoreHarnes
   });
 }
 
-function describeClaims(subject: Subject): void {
+function describeClaims(subject: ContractSubject): void {
   it('gives an operation to exactly one of many concurrent callers', async () => {
     const outcomes = await subject.storm(subject.id(), 50, { leaseMs: LONG_MS });
     expect(outcomes.filter(({ outcome }) => outcome === 'acquired')).toHaveLength(1);
@@ -79,7 +76,7 @@ function describeClaims(subject: Subject): void {
   });
 }
 
-function describeExpiry(subject: Subject): void {
+function describeExpiry(subject: ContractSubject): void {
   it('hands an operation of policy retry to exactly one next owner, in one step, with a higher fence', async () => {
     const { id, fence } = await subject.acquired({ leaseMs: 60, onLeaseExpiry: 'retry' });
     const next = await vi.waitFor(async () => {
@@ -162,7 +159,7 @@ function describeExpiry(subject: Subject): void {
   });
 }
 
-function describeSettlements(subject: Subject): void {
+function describeSettlements(subject: ContractSubject): void {
   it('replays a completed operation, byte by byte', async () => {
     const { id, claim } = await subject.acquired();
     const response = JSON.stringify({ text: 'ключ 🔑 \u0000\n"', big: 'x'.repeat(10_000) });
@@ -205,7 +202,7 @@ function describeSettlements(subject: Subject): void {
   });
 }
 
-function describeOperators(subject: Subject): void {
+function describeOperators(subject: ContractSubject): void {
   it('sweeps a crashed owner of policy uncertain into the list, without anybody asking for the key', async () => {
     const { id } = await subject.acquired({ leaseMs: 60, onLeaseExpiry: 'uncertain', operation: 'POST /orders/:id' });
     await vi.waitFor(async () => {
@@ -255,78 +252,4 @@ function describeOperators(subject: Subject): void {
     expect(await subject.store.resolve(subject.id(), { to: 'released', retentionMs: LONG_MS })).toBe(false);
     expect(await subject.store.resolve('', { to: 'released', retentionMs: LONG_MS })).toBe(false);
   });
-}
-
-function completed(response: string): Settlement {
-  return { to: 'completed', response, retentionMs: LONG_MS };
-}
-
-function released(notApplied: boolean): Settlement {
-  return { to: 'released', notApplied, retentionMs: LONG_MS };
-}
-
-interface Acquired {
-  readonly id: string;
-  readonly request: BeginRequest;
-  readonly claim: Claim;
-  readonly fence: bigint;
-}
-
-/** The store under test, and shorthands for what the facts need. */
-class Subject {
-  private opened: { readonly store: IdempotencyStore; close?(): Promise<void> } | undefined;
-
-  get store(): IdempotencyStore {
-    if (!this.opened) throw new Error('The store is open from beforeAll on');
-    return this.opened.store;
-  }
-
-  async open(harness: IdempotencyStoreHarness): Promise<void> {
-    this.opened = await harness.open();
-  }
-
-  async close(): Promise<void> {
-    await this.opened?.close?.();
-  }
-
-  id(): string {
-    return randomBytes(32).toString('base64url');
-  }
-
-  request(change: Partial<BeginRequest>): BeginRequest {
-    return {
-      id: this.id(),
-      fingerprint: 'fp',
-      owner: this.id(),
-      operation: 'POST /orders',
-      leaseMs: LONG_MS,
-      retentionMs: LONG_MS,
-      onLeaseExpiry: 'uncertain',
-      applyWithinMs: LONG_MS,
-      ...change,
-    };
-  }
-
-  begin(change: Partial<BeginRequest>): Promise<BeginOutcome> {
-    return this.store.begin(this.request(change));
-  }
-
-  async acquired(change: Partial<BeginRequest> = {}): Promise<Acquired> {
-    const request = this.request(change);
-    const outcome = await this.store.begin(request);
-    if (outcome.outcome !== 'acquired') throw new Error(`expected to acquire, got ${outcome.outcome}`);
-    return { id: request.id, request, claim: { id: request.id, owner: request.owner }, fence: outcome.fence };
-  }
-
-  async takenOver(id: string): Promise<Acquired> {
-    return vi.waitFor(() => this.acquired({ id }), POLL);
-  }
-
-  storm(id: string, callers: number, change: Partial<BeginRequest>): Promise<BeginOutcome[]> {
-    return Promise.all(Array.from({ length: callers }, () => this.begin({ ...change, id })));
-  }
-
-  async uncertainIds(): Promise<string[]> {
-    return (await this.store.listUncertain(1_000)).map(({ id }) => id);
-  }
 }

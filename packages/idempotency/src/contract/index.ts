@@ -1,4 +1,2 @@
-export {
-  describeIdempotencyStoreContract,
-  type IdempotencyStoreHarness,
-} from './idempotency-store.contract.js';
+export type { IdempotencyStoreHarness } from './contract-subject.js';
+export { describeIdempotencyStoreContract } from './idempotency-store.contract.js';

@@ -24,7 +24,8 @@ const REPLAYED = 'Idempotent-Replayed';
 
 /** `POST /orders/:id`: the route as it is registered, so that one operation has one name on every node. */
 export function operationOf(request: HttpRequest): string {
-  const path = request.routeOptions?.url ?? `${request.baseUrl ?? ''}${String(request.route?.path ?? '')}`;
+  const own = request.route?.path;
+  const path = request.routeOptions?.url ?? `${request.baseUrl ?? ''}${typeof own === 'string' ? own : ''}`;
   return `${request.method} ${path}`.slice(0, LONGEST_OPERATION);
 }
 
@@ -40,7 +41,7 @@ export function headersOf(adapter: AbstractHttpAdapter, response: unknown, names
   for (const name of names) {
     const value: unknown = adapter.getHeader(response, name);
     if (Array.isArray(value)) headers[name] = value.map(String);
-    else if (value !== undefined && value !== null) headers[name] = String(value);
+    else if (typeof value === 'string' || typeof value === 'number') headers[name] = String(value);
   }
   return headers;
 }

@@ -1,0 +1,180 @@
+import 'reflect-metadata';
+import {
+  IdempotencyModule,
+  type IdempotencyModuleOptions,
+  type IdempotencyScope,
+  Idempotent,
+} from '@lockstep/idempotency';
+import {
+  Controller,
+  Get,
+  type INestApplication,
+  Inject,
+  Injectable,
+  type MessageEvent,
+  Module,
+  type NestInterceptor,
+  type NestModule,
+  Post,
+  Res,
+  Sse,
+  type Type,
+} from '@nestjs/common';
+import { APP_INTERCEPTOR, ApplicationConfig } from '@nestjs/core';
+import { Test } from '@nestjs/testing';
+import { EMPTY, map, type Observable } from 'rxjs';
+import { describe, expect, it } from 'vitest';
+import { SECRET, send, silentMemoryStore, startHttpApp } from './support/http-app.js';
+
+const options: IdempotencyModuleOptions = { scope: 'global', secret: SECRET };
+
+async function boot(metadata: { controllers?: Type[]; providers?: Type[] }, change: object = {}): Promise<void> {
+  const imports = [IdempotencyModule.forRoot({ ...options, store: silentMemoryStore(), ...change })];
+  const module = await Test.createTestingModule({ ...metadata, imports }).compile();
+  const app = module.createNestApplication({ logger: false });
+  await app.init();
+  await app.close();
+}
+
+describe('an application does not start', () => {
+  it('when @Idempotent stands on a method of a provider', async () => {
+    @Injectable()
+    class Billing {
+      @Idempotent()
+      async charge(): Promise<void> {}
+    }
+    await expect(boot({ providers: [Billing] })).rejects.toThrow(
+      'Billing.charge is decorated with @Idempotent, but it is no',
+    );
+  });
+
+  it('when @Idempotent stands on a method of a controller that is no route', async () => {
+    @Controller()
+    class Orders {
+      @Idempotent()
+      async place(): Promise<void> {}
+    }
+    await expect(boot({ controllers: [Orders] })).rejects.toThrow(
+      'Orders.place is decorated with @Idempotent, but it is no',
+    );
+  });
+
+  it('when an idempotent route answers by @Res() itself, also where it inherits the method', async () => {
+    class Base {
+      @Post()
+      @Idempotent()
+      async place(@Res() response: { send(body: string): void }): Promise<void> {
+        response.send('done');
+      }
+    }
+    @Controller()
+    class Orders extends Base {}
+    await expect(boot({ controllers: [Orders] })).rejects.toThrow(
+      'Orders.place is decorated with @Idempotent, but it answers',
+    );
+  });
+
+  it('when an idempotent route sends events', async () => {
+    @Controller()
+    class Orders {
+      @Sse()
+      @Idempotent()
+      watch(): Observable<MessageEvent> {
+        return EMPTY;
+      }
+    }
+    await expect(boot({ controllers: [Orders] })).rejects.toThrow('sends events');
+  });
+
+  it('when the module is not imported', async () => {
+    @Controller()
+    class Orders {
+      @Post()
+      @Idempotent()
+      async place(): Promise<void> {}
+    }
+    await expect(Test.createTestingModule({ controllers: [Orders] }).compile()).rejects.toThrow('IdempotencyService');
+  });
+
+  it('when something is put before the interceptor, because then what is stored is not what is sent', async () => {
+    @Module({})
+    class Intruder implements NestModule {
+      constructor(@Inject(ApplicationConfig) private readonly config: ApplicationConfig) {}
+      configure(): void {
+        this.config.getGlobalInterceptors().unshift({ intercept: (_context, next) => next.handle() });
+      }
+    }
+    const imports = [IdempotencyModule.forRoot({ ...options, store: silentMemoryStore() }), Intruder];
+    const module = await Test.createTestingModule({ imports }).compile();
+    const app = module.createNestApplication({ logger: false });
+    await expect(app.init()).rejects.toThrow('must be the outermost');
+  });
+
+  it.each<[string, Partial<Record<keyof IdempotencyModuleOptions, unknown>>]>([
+    ["Option 'scope' is undefined", { scope: undefined }],
+    ["Option 'scope' is 'user'", { scope: 'user' }],
+    ["Option 'secret' has 5 bytes", { secret: 'short' }],
+    ["Option 'lease' is '10ms'", { lease: '10ms' }],
+    ["Option 'lease' is 'soon'", { lease: 'soon' }],
+    ["Option 'retention' is '1s'", { retention: '1s' }],
+    ["Option 'maxExecution' is '1s'", { maxExecution: '1s' }],
+    ["Option 'onLeaseExpiry' is 'never'", { onLeaseExpiry: 'never' }],
+    ["Option 'header' is 'two words'", { header: 'two words' }],
+    ["Option 'key.min' is 300", { key: { min: 300 } }],
+    ["Option 'key.max' is 5000", { key: { max: 5_000 } }],
+    ["Option 'maxResponseBytes' is 0", { maxResponseBytes: 0 }],
+    ["Option 'replayHeaders' is 'Set-Cookie'", { replayHeaders: ['Set-Cookie'] }],
+    ["Option 'sweepEvery' is 1", { sweepEvery: 1 }],
+  ])('when an option is wrong: %s', async (message, change) => {
+    await expect(boot({}, change)).rejects.toThrow(message);
+  });
+});
+
+describe('the interceptor', () => {
+  it('is outermost whatever was registered before: a global interceptor sees no replay', async () => {
+    let seen = 0;
+    @Injectable()
+    class Envelope implements NestInterceptor {
+      intercept(_context: unknown, next: { handle(): Observable<unknown> }): Observable<unknown> {
+        seen += 1;
+        return next.handle().pipe(map((data) => ({ data })));
+      }
+    }
+    @Controller('orders')
+    class Orders {
+      @Post()
+      @Idempotent()
+      async place(): Promise<number> {
+        return 1;
+      }
+      @Get()
+      async list(): Promise<number[]> {
+        return [];
+      }
+    }
+    const http = await startHttpApp({
+      platform: 'express',
+      controllers: [Orders],
+      providers: [{ provide: APP_INTERCEPTOR, useClass: Envelope }],
+      configure: (app: INestApplication) => app.useGlobalInterceptors(new Envelope()),
+    });
+    const key = 'a-key-of-sufficient-length';
+    const answers = [await send(`${http.url}/orders`, { key }), await send(`${http.url}/orders`, { key })];
+    expect(answers.map(({ text }) => text)).toEqual(Array.from({ length: 2 }, () => '{"data":{"data":1}}'));
+    expect(seen).toBe(2);
+    await http.close();
+  });
+
+  it('refuses to run without a scope: a resolver that returns nothing is an error, not everybody', async () => {
+    @Controller('orders')
+    class Orders {
+      @Post()
+      @Idempotent()
+      async place(): Promise<void> {}
+    }
+    const scope: IdempotencyScope = () => '';
+    const http = await startHttpApp({ platform: 'express', controllers: [Orders], options: { scope } });
+    expect((await send(`${http.url}/orders`, { key: 'a-key-of-sufficient-length' })).status).toBe(500);
+    await http.close();
+  });
+});

@@ -1,0 +1,222 @@
+import 'reflect-metadata';
+import { Incidents, StoreUnavailableError } from '@lockstep/core';
+import {
+  currentIdempotency,
+  IdempotencyModule,
+  type IdempotencyModuleOptions,
+  IdempotencyService,
+  type IdempotencyStore,
+  MemoryIdempotencyStore,
+  NotApplied,
+  OutcomeUnknown,
+} from '@lockstep/idempotency';
+import { eventually } from '@lockstep/testing';
+import { Test, type TestingModule } from '@nestjs/testing';
+import { afterEach, describe, expect, it } from 'vitest';
+import { SECRET } from './support/http-app.js';
+
+let module: TestingModule | undefined;
+let codes: string[] = [];
+let serial = 0;
+
+async function open(
+  store: IdempotencyStore = new MemoryIdempotencyStore(),
+  change: Partial<IdempotencyModuleOptions> = {},
+): Promise<IdempotencyService> {
+  const imports = [
+    IdempotencyModule.forRoot({ scope: 'global', secret: SECRET, store: { useFactory: () => store }, ...change }),
+  ];
+  module = await Test.createTestingModule({ imports }).compile();
+  codes = [];
+  module.get(Incidents, { strict: false }).subscribe(({ code }) => codes.push(code));
+  await module.init();
+  return module.get(IdempotencyService);
+}
+
+afterEach(async () => {
+  await module?.close();
+  module = undefined;
+});
+
+function operation(payload: unknown = { amount: 1 }) {
+  serial += 1;
+  return { scope: 'test', operation: 'charge', key: `key-${serial}`, payload };
+}
+
+function down(outcome: 'not-applied' | 'unknown' = 'unknown'): StoreUnavailableError {
+  return new StoreUnavailableError({ store: 'test', operation: 'settle', outcome });
+}
+
+async function until(timeMs: number): Promise<void> {
+  await eventually(() => expect(performance.now()).toBeGreaterThan(timeMs));
+}
+
+/** A store whose named method fails so many times. */
+function failing(method: 'begin' | 'renew' | 'settle', times: number, applies = false): MemoryIdempotencyStore {
+  const store = new MemoryIdempotencyStore();
+  const original = (store[method] as (...args: unknown[]) => Promise<unknown>).bind(store);
+  let left = times;
+  Object.assign(store, {
+    [method]: async (...args: unknown[]) => {
+      if (left <= 0) return original(...args);
+      left -= 1;
+      if (applies) await original(...args);
+      throw down();
+    },
+  });
+  return store;
+}
+
+describe('IdempotencyService.run', () => {
+  it('runs once per key and hands every repetition the first result', async () => {
+    const service = await open();
+    const work = operation();
+    let runs = 0;
+    const run = () =>
+      service.run(work, async ({ fence }) => {
+        runs += 1;
+        return { runs, fence: String(fence) };
+      });
+    const first = await run();
+    expect(await run()).toEqual(first);
+    expect(runs).toBe(1);
+  });
+
+  it('repeats undefined as undefined', async () => {
+    const service = await open();
+    const work = operation();
+    for (let i = 0; i < 2; i += 1) expect(await service.run(work, async () => undefined)).toBeUndefined();
+  });
+
+  it('refuses the repetition of a result that is no JSON, and says so to the operator', async () => {
+    const service = await open();
+    const work = operation();
+    expect(await service.run(work, async () => 1n)).toBe(1n);
+    await expect(service.run(work, async () => 2n)).rejects.toMatchObject({ code: 'OPERATION_RESULT_UNAVAILABLE' });
+    expect(codes).toContain('RESULT_NOT_STORABLE');
+  });
+
+  it('refuses another payload under the same key, whatever the order of its fields', async () => {
+    const service = await open();
+    const work = operation({ a: 1, b: { c: [1, 2], d: null } });
+    await service.run(work, async () => 1);
+    expect(await service.run({ ...work, payload: { b: { d: null, c: [1, 2] }, a: 1 } }, async () => 2)).toBe(1);
+    await expect(service.run({ ...work, payload: { a: 2 } }, async () => 2)).rejects.toMatchObject({
+      code: 'IDEMPOTENCY_KEY_REUSED',
+    });
+  });
+
+  it('lets the code inside ask for its fence, and nobody outside', async () => {
+    const service = await open();
+    await service.run(operation(), async ({ fence }) => {
+      await new Promise(setImmediate);
+      expect(currentIdempotency()?.fence).toBe(fence);
+    });
+    expect(currentIdempotency()).toBeUndefined();
+  });
+
+  it('frees the key after NotApplied and blocks it after OutcomeUnknown, and throws their cause', async () => {
+    const service = await open(new MemoryIdempotencyStore(), { onLeaseExpiry: 'retry' });
+    const cause = new Error('cause');
+    const [free, blocked] = [operation(), operation()];
+    await expect(service.run(free, () => Promise.reject(new NotApplied(cause)))).rejects.toBe(cause);
+    expect(await service.run({ ...free, payload: 'corrected' }, async () => 1)).toBe(1);
+    await expect(service.run(blocked, () => Promise.reject(new OutcomeUnknown(cause)))).rejects.toBe(cause);
+    await expect(service.run(blocked, async () => 1)).rejects.toMatchObject({ code: 'OPERATION_UNCERTAIN' });
+  });
+
+  it('asks onError about a domain error that the policy would call uncertain', async () => {
+    class SoldOut extends Error {}
+    const service = await open(new MemoryIdempotencyStore(), {
+      onError: (error) => (error instanceof SoldOut ? 'release' : undefined),
+    });
+    const work = operation();
+    await expect(service.run(work, () => Promise.reject(new SoldOut()))).rejects.toThrow(SoldOut);
+    expect(await service.run(work, async () => 'restocked')).toBe('restocked');
+  });
+
+  it('takes a store that fell silent inside for unknown, and one that was never reached for a refusal', async () => {
+    const service = await open();
+    const [silent, unreached] = [operation(), operation()];
+    await expect(service.run(silent, () => Promise.reject(down('unknown')))).rejects.toThrow();
+    await expect(service.run(silent, async () => 1)).rejects.toMatchObject({ code: 'OPERATION_UNCERTAIN' });
+    await expect(service.run(unreached, () => Promise.reject(down('not-applied')))).rejects.toThrow();
+    expect(await service.run(unreached, async () => 1)).toBe(1);
+  });
+});
+
+describe('the heartbeat', () => {
+  it('keeps the claim of an execution that runs longer than its lease', async () => {
+    const service = await open(new MemoryIdempotencyStore(), { lease: 120, onLeaseExpiry: 'retry' });
+    const work = operation();
+    const startedAt = performance.now();
+    const long = service.run(work, () => until(startedAt + 500));
+    await eventually(async () => {
+      await expect(service.run(work, async () => 'second')).rejects.toMatchObject({ code: 'OPERATION_IN_PROGRESS' });
+      expect(performance.now() - startedAt).toBeGreaterThan(400);
+    });
+    await long;
+    expect(codes).toEqual([]);
+  });
+
+  it('stops at maxExecution, tells the handler by its signal, and says so once', async () => {
+    const service = await open(new MemoryIdempotencyStore(), { lease: 120, maxExecution: 120, onLeaseExpiry: 'retry' });
+    const work = operation();
+    let second: object | undefined;
+    const stuck = service.run<unknown>(work, async ({ signal }) => {
+      await eventually(() => expect([signal.aborted, second]).toEqual([true, { recovered: true }]));
+      return 'zombie';
+    });
+    second = await eventually(() => service.run(work, async ({ recovered }) => ({ recovered })));
+    expect(await stuck).toBe('zombie');
+    expect(await service.run(work, async () => 'third')).toEqual({ recovered: true });
+    expect(codes.filter((code) => code === 'EXECUTION_TOO_LONG')).toHaveLength(1);
+    expect(codes).toContain('SETTLEMENT_REFUSED');
+  });
+
+  it('survives a store that does not answer for a while', async () => {
+    const service = await open(failing('renew', 1), { lease: 300 });
+    const work = operation();
+    const startedAt = performance.now();
+    await service.run(work, () => until(startedAt + 450));
+    expect(codes).toEqual(['LEASE_RENEWAL_FAILED']);
+  });
+});
+
+describe('a store that does not answer', () => {
+  it('after the work was done changes nothing for the caller, and is told later', async () => {
+    const service = await open(failing('settle', 3), { lease: 300, onLeaseExpiry: 'retry' });
+    const work = operation();
+    expect(await service.run(work, async () => 'done')).toBe('done');
+    await expect(service.run(work, async () => 'again')).rejects.toMatchObject({ code: 'OPERATION_IN_PROGRESS' });
+    await eventually(async () => expect(await service.run(work, async () => 'again')).toBe('done'));
+    expect(codes).toContain('SETTLEMENT_DELAYED');
+  });
+
+  it('for longer than the lease leaves the operation uncertain, never released', async () => {
+    const service = await open(failing('settle', 1_000), { lease: 150, maxExecution: 150, sweepEvery: 100 });
+    const work = operation();
+    expect(await service.run(work, async () => 'done')).toBe('done');
+    await eventually(() => expect(codes).toContain('SETTLEMENT_LOST'));
+    await eventually(() =>
+      expect(service.run(work, async () => 'again')).rejects.toMatchObject({ code: 'OPERATION_UNCERTAIN' }),
+    );
+  });
+
+  it('to a begin that it has applied is told that nobody runs it', async () => {
+    const service = await open(failing('begin', 1, true));
+    const work = operation();
+    await expect(service.run(work, async () => 1)).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' });
+    expect(await eventually(() => service.run({ ...work, payload: 'other' }, async () => 2))).toBe(2);
+    expect(await service.listUncertain()).toEqual([]);
+  });
+
+  it('does not keep the application from closing', async () => {
+    const service = await open(failing('settle', 1_000), { lease: '10s' });
+    await service.run(operation(), async () => 1);
+    const startedAt = performance.now();
+    await module?.close();
+    module = undefined;
+    expect(performance.now() - startedAt).toBeLessThan(11_500);
+  });
+});
