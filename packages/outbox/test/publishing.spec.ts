@@ -1,5 +1,5 @@
 import 'reflect-metadata';
-import { MessageInvalidError, Outbox, OUTBOX_STORE, OutboxService } from '@lockstep/outbox';
+import { MessageInvalidError, OUTBOX_STORE, Outbox, OutboxService } from '@lockstep/outbox';
 import { Sql, Transactional, TransactionEndedError, TransactionRequiredError } from '@lockstep/sql';
 import { pgTransaction } from '@lockstep/sql/postgres';
 import { usePostgres } from '@lockstep/testing/vitest';
@@ -190,7 +190,7 @@ describe('Publishing', () => {
 });
 
 function circle(): unknown {
-  const one: Record<string, unknown> = {};
-  one['one'] = one;
+  const one: { one?: unknown } = {};
+  one.one = one;
   return one;
 }

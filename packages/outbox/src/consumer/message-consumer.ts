@@ -1,12 +1,4 @@
-import {
-  ContextCarriers,
-  checkpoint,
-  count,
-  Incidents,
-  isLockstepError,
-  RequestContext,
-  withSpan,
-} from '@lockstep/core';
+import { ContextCarriers, checkpoint, count, Incidents, isLockstepError, withSpan } from '@lockstep/core';
 import { CommitOutcomeUnknownError, Inbox, Sql } from '@lockstep/sql';
 import { Inject, Injectable } from '@nestjs/common';
 import type { AckSender } from '../ack/ack-sender.js';
@@ -69,37 +61,43 @@ export class MessageConsumer {
   }
 
   private async attempt({ message: envelope, attempt }: Delivery): Promise<DeliveryOutcome> {
-    const { attempts } = this.handler.options;
-    if (attempt > attempts) {
-      return { outcome: 'dead', error: new Error(`handed out ${attempt} times, and the process never answered`) };
-    }
     let message: Message;
     try {
       message = decodeMessage(envelope);
     } catch (error) {
       return { outcome: 'dead', error };
     }
+    const suspected = attempt > this.handler.options.attempts;
     try {
-      await this.inContext(message, () => this.once(message));
+      await this.inContext(message, () => this.once(message, suspected ? this.refuseToRun : this.run));
       return { outcome: 'done' };
     } catch (error) {
       return this.judge(await this.handler.filter(message, error), attempt);
     }
   }
 
+  private readonly run = async (message: Message): Promise<void> => {
+    await this.handler.invoke(message);
+  };
+
+  /** It took the process with it whenever it was handed out; or its effect is committed and only the answer was lost. */
+  private readonly refuseToRun = async (): Promise<void> => {
+    throw new MessageRefusedError('It was handed out for all its attempts, and the process never answered.');
+  };
+
   private inContext<T>(message: Message, fn: () => Promise<T>): Promise<T> {
     const { route, name } = this.handler;
     const attributes = { 'messaging.destination.name': route.topic, 'messaging.message.id': message.id };
-    return RequestContext.run(new RequestContext(message.id), () =>
-      this.services.carriers.run(message.headers, () => withSpan(`lockstep.outbox.consume ${name}`, attributes, fn)),
+    return this.services.carriers.run(message.headers, () =>
+      withSpan(`lockstep.outbox.consume ${name}`, attributes, fn),
     );
   }
 
-  private async once(message: Message): Promise<void> {
+  private async once(message: Message, effect: (message: Message) => Promise<void>): Promise<void> {
     await this.services.sql.transaction(
       async (tx) => {
         if (!(await this.services.inbox.once(tx, this.handler.route.consumer, message.id))) return;
-        await this.handler.invoke(message);
+        await effect(message);
         checkpoint('outbox.consumer.handled', { id: message.id });
       },
       { propagation: 'requires-new' },

@@ -44,6 +44,11 @@ export async function startOutbox(options: OutboxApplicationOptions): Promise<Ou
   app.get(Incidents).subscribe((incident) => incidents.push(incident));
   const sql = app.get(Sql);
   await prepare?.(sql);
-  await app.init();
+  try {
+    await app.init();
+  } catch (error) {
+    await app.close();
+    throw error;
+  }
   return { app, sql, incidents };
 }

@@ -1,0 +1,187 @@
+import 'reflect-metadata';
+import { ConfigurationError, Incidents } from '@lockstep/core';
+import {
+  DeadLetters,
+  MemoryMessageTransport,
+  type MessageTransport,
+  OnMessage,
+  OUTBOX_STORE,
+  OutboxModule,
+  type OutboxModuleOptions,
+  OutboxService,
+  type OutboxStore,
+} from '@lockstep/outbox';
+import { eventually } from '@lockstep/testing';
+import { usePostgres } from '@lockstep/testing/vitest';
+import { Injectable } from '@nestjs/common';
+import { Test } from '@nestjs/testing';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { type OutboxApplication, type OutboxApplicationOptions, startOutbox } from './support/outbox-application.js';
+
+const got: number[] = [];
+let handling: (n: number) => Promise<void> = async () => undefined;
+
+@Injectable()
+class Points {
+  @OnMessage('job', { consumer: 'points', attempts: 1 })
+  async grant({ n }: { n: number }): Promise<void> {
+    await handling(n);
+    got.push(n);
+  }
+}
+
+describe('OutboxModule', () => {
+  const mall = usePostgres();
+  const shop = usePostgres();
+  const applications: OutboxApplication[] = [];
+  let broker: MessageTransport;
+
+  beforeEach(() => {
+    got.length = 0;
+    handling = async () => undefined;
+    broker = new MemoryMessageTransport(new Incidents());
+  });
+  afterEach(async () => {
+    for (const { app, sql } of applications.splice(0)) {
+      await sql.execute(
+        'TRUNCATE lockstep_outbox, lockstep_outbox_inflight, lockstep_outbox_dead, lockstep_outbox_subscription',
+      );
+      await app.close();
+    }
+    await broker.close();
+  });
+
+  /** One that outlives the application, as a broker does. */
+  const shared = () => ({
+    useFactory: (): MessageTransport => ({
+      publish: (route, messages) => broker.publish(route, messages),
+      consume: (route, handler, options) => broker.consume(route, handler, options),
+      close: async () => undefined,
+    }),
+  });
+  const start = async (options: Partial<OutboxApplicationOptions> = {}): Promise<OutboxApplication> => {
+    const application = await startOutbox({ url: mall.url, transport: shared(), ...options });
+    applications.push(application);
+    return application;
+  };
+  const publish = ({ app, sql }: OutboxApplication, ...ns: number[]) =>
+    sql.transaction(() => app.get(OutboxService).publishMany(ns.map((n) => ({ topic: 'job', body: { n } }))));
+  const facts = ({ app }: OutboxApplication) => app.get<OutboxStore>(OUTBOX_STORE).operations.facts(4);
+
+  it('acknowledges to the origin through the transport where the databases are not the same', async () => {
+    const producer = await start({ topics: { job: { consumers: ['points'] } } });
+    await start({ url: shop.url, origin: 'shop', providers: [Points] });
+    await publish(producer, 1, 2);
+    await eventually(async () => expect(await facts(producer)).toMatchObject({ pending: 0, inFlight: 0 }));
+    expect(got.sort()).toEqual([1, 2]);
+  });
+
+  it.each(['until-ack', 'on-accept'] as const)('brings a dead message home to its origin (%s)', async (durability) => {
+    const producer = await start({ topics: { job: { consumers: ['points'], durability } } });
+    await start({ url: shop.url, origin: 'shop', providers: [Points] });
+    handling = () => Promise.reject(new Error('poison'));
+    await publish(producer, 1);
+    const letters = await eventually(async () => {
+      const found = await producer.app.get(DeadLetters).list();
+      expect(found).toHaveLength(1);
+      return found;
+    });
+    expect(letters).toMatchObject([{ consumer: 'points', error: 'Error: poison', message: { payload: '{"n":1}' } }]);
+    handling = async () => undefined;
+    await producer.app.get(DeadLetters).replay(letters);
+    await eventually(() => expect(got).toEqual([1]));
+  });
+
+  it('keeps the messages of a topic without a consumer, and delivers them when one starts', async () => {
+    const producer = await start({ run: { consumers: false } });
+    await publish(producer, 1, 2);
+    await eventually(async () => expect(await facts(producer)).toMatchObject({ pending: 0, inFlight: 2 }));
+    expect(producer.incidents.map(({ code }) => code)).toContain('OUTBOX_TOPIC_WITHOUT_CONSUMER');
+    await start({ run: { relay: false }, providers: [Points] });
+    await eventually(() => expect(got.sort()).toEqual([1, 2]));
+    await eventually(async () => expect(await facts(producer)).toMatchObject({ inFlight: 0 }));
+  });
+
+  it('delivers again what a transport lost with all that it held', async () => {
+    const first = await start({ run: { consumers: false }, topics: { job: { consumers: ['points'] } } });
+    await publish(first, 1, 2, 3);
+    await eventually(async () => expect(await facts(first)).toMatchObject({ pending: 0, inFlight: 3 }));
+    await broker.close();
+    await start({ run: { relay: false }, providers: [Points] });
+    await eventually(() => expect(got.sort()).toEqual([1, 2, 3]));
+    await eventually(async () => expect(await facts(first)).toMatchObject({ inFlight: 0 }));
+  });
+
+  it('starts while its transport is down, and consumes when it is back', async () => {
+    let isDown = true;
+    const transport = {
+      useFactory: (): MessageTransport => ({
+        publish: (route, messages) => broker.publish(route, messages),
+        consume: (...of) => (isDown ? Promise.reject(new Error('down')) : broker.consume(...of)),
+        close: async () => undefined,
+      }),
+    };
+    const application = await start({ transport, providers: [Points] });
+    await publish(application, 1);
+    await eventually(() => expect(application.incidents.map(({ code }) => code)).toContain('OUTBOX_START_DELAYED'));
+    isDown = false;
+    await eventually(() => expect(got).toEqual([1]));
+  });
+
+  it('relays also what was written when there were more shards', async () => {
+    const before = await start({ shards: 64, run: { relay: false, consumers: false } });
+    await publish(before, ...Array.from({ length: 64 }, (_, n) => n));
+    await start({ shards: 2, providers: [Points] });
+    await eventually(() => expect(got).toHaveLength(64));
+  });
+
+  it('finishes what runs before it ends, and starts nothing new', async () => {
+    const application = await start({ providers: [Points] });
+    let release: () => void = () => undefined;
+    const held = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    let isRunning = false;
+    handling = () => {
+      isRunning = true;
+      return held;
+    };
+    await publish(application, 1);
+    await eventually(() => expect(isRunning).toBe(true));
+    applications.length = 0;
+    const closed = application.app.close();
+    release();
+    await closed;
+    expect(got).toEqual([1]);
+  });
+
+  it.each<[string, Partial<OutboxModuleOptions>]>([
+    ['origin', { origin: 'The Mall' }],
+    ['durability', { durability: 'forever' as 'until-ack' }],
+    ['shards', { shards: 0 }],
+    ['batchSize', { batchSize: 1.5 }],
+    ['maxMessageBytes', { maxMessageBytes: 3 }],
+    ['leaseTtl', { leaseTtl: '2s', sweepEvery: '1s' }],
+    ['redeliverAtMost', { redeliverAfter: '30s', redeliverAtMost: '1s' }],
+    ['topics', { topics: { 'lockstep.ack': {} } }],
+    ['topics.job.consumers', { topics: { job: { consumers: ['A B'] } } }],
+  ])('refuses a wrong %s at boot, and names it', async (option, options) => {
+    const attempt = startOutbox({ url: mall.url, transport: shared(), ...options });
+    await expect(attempt).rejects.toThrow(ConfigurationError);
+    await expect(attempt).rejects.toThrow(`'${option}'`);
+  });
+
+  it('does not start without a database module', async () => {
+    const attempt = Test.createTestingModule({ imports: [OutboxModule.forRoot({ origin: 'mall' })] }).compile();
+    await expect(attempt).rejects.toThrow(/Sql/);
+  });
+
+  it.each<[string, () => unknown]>([
+    ['topic', () => OnMessage('Job', { consumer: 'a' })],
+    ['consumer', () => OnMessage('job', { consumer: 'a b' })],
+    ['attempts', () => OnMessage('job', { consumer: 'a', attempts: 0 })],
+    ['concurrency', () => OnMessage('job', { consumer: 'a', concurrency: -1 })],
+  ])('refuses a wrong %s of @OnMessage where it is written', (option, decorate) => {
+    expect(decorate).toThrow(`@OnMessage ${option}`);
+  });
+});
