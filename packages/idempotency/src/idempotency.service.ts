@@ -7,6 +7,7 @@ import {
   monotonicMs,
   PeriodicTask,
   StoreUnavailableError,
+  withSpan,
 } from '@lockstep/core';
 import { Inject, Injectable, type OnApplicationBootstrap } from '@nestjs/common';
 import { Execution, type IdempotencyContext } from './execution.js';
