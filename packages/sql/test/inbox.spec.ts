@@ -1,7 +1,7 @@
 import 'reflect-metadata';
 import { ConfigurationError } from '@lockstep/core';
 import { Inbox, type Sql, type SqlTransaction } from '@lockstep/sql';
-import { eventually } from '@lockstep/testing';
+import { eventually, seed, seededRandom } from '@lockstep/testing';
 import { usePostgres } from '@lockstep/testing/vitest';
 import { v7 } from 'uuid';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -91,6 +91,30 @@ describe('Inbox', () => {
     commitFirst();
     expect([await first, await second]).toEqual([true, false]);
     expect(await effects()).toBe(1);
+  });
+
+  it('balances: every message has one effect, whatever is repeated, rolled back or cut off in between', async () => {
+    const random = seededRandom(seed());
+    const messages = Array.from({ length: 40 }, (_, index) => v7({ msecs: MIDNIGHT - 20 + index }));
+    const acknowledged = new Set<string>();
+    const deliver = async (id: string, fate: number): Promise<void> => {
+      await sql.transaction(async (tx) => {
+        await take(tx, id);
+        if (fate < 0.2) throw new Error('rolled back');
+        if (fate < 0.3) await tx.query('SELECT pg_terminate_backend(pg_backend_pid())');
+      });
+      acknowledged.add(id);
+    };
+    const consume = async (): Promise<void> => {
+      while (acknowledged.size < messages.length) {
+        await deliver(random.pick(messages), random.next()).catch(() => undefined);
+      }
+    };
+    await Promise.all(Array.from({ length: 6 }, consume));
+    const ledger = await sql.query(
+      'SELECT count(*)::int AS effects, count(DISTINCT message_id)::int AS messages FROM effect',
+    );
+    expect(ledger).toEqual([{ effects: 40, messages: 40 }]);
   });
 
   it('files a message under its own day, whenever it arrives', async () => {

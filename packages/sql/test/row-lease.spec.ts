@@ -1,6 +1,6 @@
 import 'reflect-metadata';
-import { RowLeases } from '@lockstep/sql';
-import { eventually, spawnNode, startFaultProxy } from '@lockstep/testing';
+import { type RowLease, RowLeases } from '@lockstep/sql';
+import { eventually, seed, seededRandom, spawnNode, startFaultProxy } from '@lockstep/testing';
 import { usePostgres } from '@lockstep/testing/vitest';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { type SqlApplication, startSql } from './support/sql-application.js';
@@ -126,6 +126,26 @@ describe('RowLeases', () => {
     );
     expect(answer).toEqual({ held: false, renewed: false, heldAfterwards: false });
     expect(await successor.renew()).toBe(true);
+  });
+
+  it('never have two live owners, nor an epoch twice, under random acquisitions, renewals, releases and stalls', async () => {
+    const random = seededRandom(seed());
+    const granted: RowLease[] = [];
+    const epochs: bigint[] = [];
+    const work = async (): Promise<void> => {
+      while (epochs.length < 25) {
+        const lease = await leases.tryAcquire(name, random.integer(50, 120));
+        if (!lease) continue;
+        granted.push(lease);
+        epochs.push(lease.epoch);
+        expect(granted.filter((each) => each.isHeld()).length).toBeLessThanOrEqual(1);
+        while (random.next() < 0.7) await lease.renew();
+        // Whoever does not release stands still until others take over.
+        if (random.next() < 0.5) await lease.release();
+      }
+    };
+    await Promise.all(Array.from({ length: 4 }, work));
+    expect(new Set(epochs).size).toBe(epochs.length);
   });
 
   it('refuse names and times that are out of bounds', async () => {
