@@ -1,1 +1,1 @@
-export {};
+export { describeLockStoreContract, type LockStoreHarness } from './lock-store.contract.js';

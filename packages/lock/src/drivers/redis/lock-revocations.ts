@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Incidents, monotonicMs } from '@lockstep/core';
 import type { LockScripts } from './lock-scripts.js';
@@ -32,7 +33,10 @@ export class LockRevocations {
   constructor(
     private readonly release: LockScripts['release'],
     private readonly incidents: Incidents,
-  ) {}
+  ) {
+    // Every revocation listens while it pauses; an outage makes many, which is no leak.
+    setMaxListeners(0, this.closing.signal);
+  }
 
   add(revocation: Revocation): void {
     const run = this.revoke(revocation).finally(() => this.running.delete(run));

@@ -3,7 +3,7 @@
 -- ARGV: token; ttl in ms; latest server time for a grant in ms; how long a fence is kept in ms; 1 if a push is awaited
 -- Returns: the fence (> 0); minus the rest of the other's lease in ms (< 0); 0 when the request came too late
 local function one(lock, token, ttl, not_after, keep, awaits_push)
-  if now_ms > tonumber(not_after) then return 0 end
+  if now_us > not_after * 1000 then return 0 end
   local fence, waiters = now_us, ''
   local value = redis.call('GET', lock)
   if value then

@@ -1,0 +1,33 @@
+// One process of a crash test: takes a lock when told, says what it knows. Plain JavaScript, as a child needs no build.
+import 'reflect-metadata';
+import { LockModule, LockService } from '@lockstep/lock';
+import { redisLockStore } from '@lockstep/lock/redis';
+import { RedisModule } from '@lockstep/redis';
+import { Module } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+
+class AppModule {}
+Module({
+  imports: [
+    RedisModule.forRoot({ url: process.env.REDIS_URL, namespace: process.env.NAMESPACE }),
+    LockModule.forRoot({ store: redisLockStore(), ttl: process.env.TTL_MS * 1, wait: '20s' }),
+  ],
+})(AppModule);
+
+const app = await NestFactory.createApplicationContext(AppModule, { logger: false });
+app.enableShutdownHooks();
+const locks = app.get(LockService);
+let lease;
+
+process.on('message', async ({ ask, key }) => {
+  if (ask === 'acquire') {
+    lease = await locks.acquire(key);
+    process.send({ acquired: lease.fence.toString() });
+  }
+  if (ask === 'state') process.send({ held: lease.isHeld(), aborted: lease.signal.aborted });
+  if (ask === 'release') {
+    await lease.release();
+    process.send({ released: true });
+  }
+});
+process.send({ ready: true });

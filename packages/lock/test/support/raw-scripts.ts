@@ -1,0 +1,38 @@
+import type { RedisConnection, RedisScript } from '@lockstep/redis';
+
+const folder = new URL('../../src/drivers/redis/scripts/', import.meta.url);
+
+export interface RawAcquire {
+  readonly lock: string;
+  readonly token: string;
+  readonly notAfterMs: number;
+}
+
+const TTL_MS = 60_000;
+const RETENTION_MS = 60_000;
+
+/** The acquire script as a network would deliver it: at any time, any number of times. */
+export function rawAcquire(redis: RedisConnection): RedisScript<RawAcquire, number> {
+  return redis.script({
+    name: 'test.acquire',
+    source: new URL('acquire.lua', folder),
+    keyCount: 1,
+    argCount: 5,
+    keys: ({ lock }) => [lock],
+    args: ({ token, notAfterMs }) => [token, TTL_MS, notAfterMs, RETENTION_MS, 0],
+    read: Number,
+  });
+}
+
+/** The release script; resolves to the server's time. */
+export function rawRelease(redis: RedisConnection): RedisScript<{ lock: string; token: string }, number> {
+  return redis.script({
+    name: 'test.release',
+    source: new URL('release.lua', folder),
+    keyCount: 1,
+    argCount: 1,
+    keys: ({ lock }) => [lock],
+    args: ({ token }) => [token],
+    read: (_reply, serverMs) => serverMs,
+  });
+}
