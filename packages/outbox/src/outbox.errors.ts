@@ -12,12 +12,14 @@ export class MessageInvalidError extends LockstepError {
   }
 }
 
+export const MESSAGE_REFUSED = 'MESSAGE_REFUSED';
+
 /**
  * Thrown by a handler that knows that this message can never be handled: it becomes a dead letter at once, without
  * further attempts.
  */
 export class MessageRefusedError extends LockstepError {
   constructor(reason: string, cause?: unknown) {
-    super({ code: 'MESSAGE_REFUSED', kind: 'conflict', message: reason, cause });
+    super({ code: MESSAGE_REFUSED, kind: 'conflict', message: reason, cause });
   }
 }

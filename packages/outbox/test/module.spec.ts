@@ -11,6 +11,8 @@ import {
   OutboxService,
   type OutboxStore,
 } from '@lockstep/outbox';
+import { SqlModule } from '@lockstep/sql';
+import { pgDriver } from '@lockstep/sql/postgres';
 import { eventually } from '@lockstep/testing';
 import { usePostgres } from '@lockstep/testing/vitest';
 import { Injectable } from '@nestjs/common';
@@ -73,7 +75,7 @@ describe('OutboxModule', () => {
     await start({ url: shop.url, origin: 'shop', providers: [Points] });
     await publish(producer, 1, 2);
     await eventually(async () => expect(await facts(producer)).toMatchObject({ pending: 0, inFlight: 0 }));
-    expect(got.sort()).toEqual([1, 2]);
+    expect(got.sort((a, b) => a - b)).toEqual([1, 2]);
   });
 
   it.each(['until-ack', 'on-accept'] as const)('brings a dead message home to its origin (%s)', async (durability) => {
@@ -98,7 +100,7 @@ describe('OutboxModule', () => {
     await eventually(async () => expect(await facts(producer)).toMatchObject({ pending: 0, inFlight: 2 }));
     expect(producer.incidents.map(({ code }) => code)).toContain('OUTBOX_TOPIC_WITHOUT_CONSUMER');
     await start({ run: { relay: false }, providers: [Points] });
-    await eventually(() => expect(got.sort()).toEqual([1, 2]));
+    await eventually(() => expect(got.sort((a, b) => a - b)).toEqual([1, 2]));
     await eventually(async () => expect(await facts(producer)).toMatchObject({ inFlight: 0 }));
   });
 
@@ -108,7 +110,7 @@ describe('OutboxModule', () => {
     await eventually(async () => expect(await facts(first)).toMatchObject({ pending: 0, inFlight: 3 }));
     await broker.close();
     await start({ run: { relay: false }, providers: [Points] });
-    await eventually(() => expect(got.sort()).toEqual([1, 2, 3]));
+    await eventually(() => expect(got.sort((a, b) => a - b)).toEqual([1, 2, 3]));
     await eventually(async () => expect(await facts(first)).toMatchObject({ inFlight: 0 }));
   });
 
@@ -136,20 +138,37 @@ describe('OutboxModule', () => {
   });
 
   it('finishes what runs before it ends, and starts nothing new', async () => {
-    const application = await start({ providers: [Points] });
+    const progress: string[] = [];
+    const transport = {
+      useFactory: (): MessageTransport => ({
+        publish: (route, messages) => broker.publish(route, messages),
+        consume: async (...of) => {
+          const subscription = await broker.consume(...of);
+          return {
+            close: async (signal) => {
+              progress.push('draining');
+              await subscription.close(signal);
+            },
+          };
+        },
+        close: async () => undefined,
+      }),
+    };
+    const application = await start({ transport, providers: [Points] });
     let release: () => void = () => undefined;
     const held = new Promise<void>((resolve) => {
       release = resolve;
     });
-    let isRunning = false;
     handling = () => {
-      isRunning = true;
+      progress.push('running');
       return held;
     };
     await publish(application, 1);
-    await eventually(() => expect(isRunning).toBe(true));
+    await eventually(() => expect(progress).toEqual(['running']));
     applications.length = 0;
-    const closed = application.app.close();
+    const closed = application.app.close().then(() => progress.push('closed'));
+    await eventually(() => expect(progress).toContain('draining'));
+    expect(progress).not.toContain('closed');
     release();
     await closed;
     expect(got).toEqual([1]);
@@ -169,6 +188,13 @@ describe('OutboxModule', () => {
     const attempt = startOutbox({ url: mall.url, transport: shared(), ...options });
     await expect(attempt).rejects.toThrow(ConfigurationError);
     await expect(attempt).rejects.toThrow(`'${option}'`);
+  });
+
+  it('takes its options also from a factory, beside drivers that are given at once', async () => {
+    const module = OutboxModule.forRootAsync({ transport: shared(), useFactory: () => ({ origin: 'Not A Name' }) });
+    const sql = SqlModule.forRoot({ driver: pgDriver({ url: mall.url }) });
+    const attempt = Test.createTestingModule({ imports: [sql, module] }).compile();
+    await expect(attempt).rejects.toThrow("Option 'origin' is 'Not A Name'");
   });
 
   it('does not start without a database module', async () => {

@@ -1,14 +1,17 @@
 import { ContextCarriers, checkpoint, count, Incidents, isLockstepError, withSpan } from '@lockstep/core';
-import { CommitOutcomeUnknownError, Inbox, Sql } from '@lockstep/sql';
+import { Inbox, Sql } from '@lockstep/sql';
 import { Inject, Injectable } from '@nestjs/common';
 import type { AckSender } from '../ack/ack-sender.js';
 import type { Message } from '../message.js';
 import { decodeMessage } from '../message-codec.js';
 import type { Delivery, DeliveryOutcome } from '../message-transport.js';
-import { MessageRefusedError } from '../outbox.errors.js';
+import { MESSAGE_REFUSED, MessageRefusedError } from '../outbox.errors.js';
 import { acknowledge } from './acknowledge.js';
 import type { MessageHandler } from './message-handler.js';
 import { RetryPauses } from './retry-pauses.js';
+
+// By its code, which is the same in every copy of the package.
+const COMMIT_OUTCOME_UNKNOWN = 'COMMIT_OUTCOME_UNKNOWN';
 
 /** What the consumers of an application share. */
 @Injectable()
@@ -106,7 +109,7 @@ export class MessageConsumer {
   }
 
   private judge(error: unknown, attempt: number): DeliveryOutcome {
-    if (error instanceof MessageRefusedError) return { outcome: 'dead', error };
+    if (isLockstepError(error) && error.code === MESSAGE_REFUSED) return { outcome: 'dead', error };
     if (isNoFaultOfTheMessage(error)) return { outcome: 'postpone', delayMs: this.pauses.afterOutage(), error };
     if (attempt >= this.handler.options.attempts) return { outcome: 'dead', error };
     return { outcome: 'retry', delayMs: this.pauses.afterAttempt(attempt), error };
@@ -126,6 +129,6 @@ export class MessageConsumer {
 
 /** Somebody else was at it, or a server was away, or nobody knows: the inbox will tell. None of it is poison. */
 function isNoFaultOfTheMessage(error: unknown): boolean {
-  if (error instanceof CommitOutcomeUnknownError) return true;
-  return isLockstepError(error) && (error.kind === 'busy' || error.kind === 'unavailable');
+  if (!isLockstepError(error)) return false;
+  return error.kind === 'busy' || error.kind === 'unavailable' || error.code === COMMIT_OUTCOME_UNKNOWN;
 }
