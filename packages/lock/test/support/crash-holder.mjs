@@ -19,7 +19,7 @@ app.enableShutdownHooks();
 const locks = app.get(LockService);
 let lease;
 
-process.on('message', async ({ ask, key }) => {
+async function answer({ ask, key }) {
   if (ask === 'acquire') {
     lease = await locks.acquire(key);
     process.send({ acquired: lease.fence.toString() });
@@ -29,5 +29,7 @@ process.on('message', async ({ ask, key }) => {
     await lease.release();
     process.send({ released: true });
   }
-});
+}
+
+process.on('message', (question) => void answer(question));
 process.send({ ready: true });
