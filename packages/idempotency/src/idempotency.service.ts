@@ -11,7 +11,7 @@ import {
 } from '@lockstep/core';
 import { Inject, Injectable, type OnApplicationBootstrap } from '@nestjs/common';
 import { Execution, type IdempotencyContext } from './execution.js';
-import { failureVerdict, unwrapVerdict } from './failure-verdict.js';
+import { byPolicy, type FailureVerdict, failureVerdict, unwrapVerdict } from './failure-verdict.js';
 import { fingerprint } from './fingerprint.js';
 import { Heartbeat } from './heartbeat.js';
 import {
@@ -158,11 +158,9 @@ export class IdempotencyService implements OnApplicationBootstrap {
     return result;
   }
 
-  /** Ends an execution by what its error says of the effect. */
+  /** Ends an execution by what its error says of the effect. Never rejects. */
   fail(execution: Execution, error: unknown): Promise<void> {
-    const verdict = execution.wasEntered
-      ? failureVerdict(error, execution.onLeaseExpiry, this.options.onError)
-      : 'not-applied';
+    const verdict = execution.wasEntered ? this.verdictOf(execution, error) : 'not-applied';
     return this.end(
       execution,
       verdict === 'uncertain' ? { to: verdict } : { to: 'released', notApplied: verdict === 'not-applied' },
@@ -180,6 +178,16 @@ export class IdempotencyService implements OnApplicationBootstrap {
    */
   resolve(id: string, verdict: OperatorVerdict): Promise<boolean> {
     return this.store.resolve(id, { ...verdict, retentionMs: this.options.retentionMs });
+  }
+
+  private verdictOf({ onLeaseExpiry, operation }: Execution, error: unknown): FailureVerdict {
+    try {
+      return failureVerdict(error, onLeaseExpiry, this.options.onError);
+    } catch (cause) {
+      const message = `onError threw about an error of ${operation}; onLeaseExpiry decides`;
+      this.incidents.report({ code: 'ON_ERROR_FAILED', source: 'idempotency.run', message, cause });
+      return byPolicy(onLeaseExpiry);
+    }
   }
 
   /** `undefined` leaves the object empty, which is how it comes back. */

@@ -7,6 +7,8 @@ import type { Claim, IdempotencyStore, Settlement } from './idempotency-store.js
 const SOURCE = 'idempotency.settle';
 const FIRST_PAUSE_MS = 50;
 const LONGEST_PAUSE_MS = 1_000;
+/** An outage under load leaves many claims to take back; beyond this the policy of each decides. */
+const MOST_PENDING = 10_000;
 
 /**
  * Ends claims, and does not give up at the first refusal of the store.
@@ -43,7 +45,8 @@ export class Settler {
    * that never runs.
    */
   takeBack(claim: Claim, operation: string, withinMs: number, retentionMs: number): void {
-    this.keep(this.takeBackLater(claim, operation, withinMs, retentionMs));
+    if (this.pending.size < MOST_PENDING) this.keep(this.takeBackLater(claim, operation, withinMs, retentionMs));
+    else this.leaveBehind(operation, new Error(`${MOST_PENDING} others are waiting`));
   }
 
   /** Waits for what is pending, at most until the signal aborts. */
@@ -89,8 +92,12 @@ export class Settler {
         last = error;
       }
     }
+    this.leaveBehind(operation, last);
+  }
+
+  private leaveBehind(operation: string, cause: unknown): void {
     const message = `a begin of ${operation} without an answer could not be taken back`;
-    this.incidents.report({ code: 'CLAIM_LEFT_BEHIND', source: SOURCE, message, cause: last });
+    this.incidents.report({ code: 'CLAIM_LEFT_BEHIND', source: SOURCE, message, cause });
   }
 
   /** False when the time is over or the process ends. */

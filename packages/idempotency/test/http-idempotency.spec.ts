@@ -93,6 +93,8 @@ describe.each(['express', 'fastify'] as const)('@Idempotent over HTTP on %s', (p
     it('for text', async () => expectReplay(await twice('/text')));
     it('for null', async () => expectReplay(await twice('/null')));
     it('for a number', async () => expectReplay(await twice('/number')));
+    it('for a date', async () => expectReplay(await twice('/date')));
+    it('for a list', async () => expectReplay(await twice('/list')));
     it('for bytes', async () => expectReplay(await twice('/bytes')));
     it('for a redirect', async () => {
       const [first, second] = await twice('/redirect');

@@ -11,13 +11,14 @@ export interface StoredAnswer {
 }
 
 /**
- * - `none`: undefined · `json`: whatever JSON can say · `text`: a string · `bytes`: base64
+ * - `none`: undefined · `text`: a string · `scalar`: a number, a boolean or null · `bytes`: base64
+ * - `json`: an object, or what its `toJSON` says
  * - `error`: the response of an `HttpException`
  * - `unavailable`: a stream, or too large: it was sent, and can never be told again
  */
 export type StoredBody =
   | { readonly kind: 'none' | 'unavailable' }
-  | { readonly kind: 'json' | 'error'; readonly value: unknown }
+  | { readonly kind: 'json' | 'scalar' | 'error'; readonly value: unknown }
   | { readonly kind: 'text' | 'bytes'; readonly value: string };
 
 /** The body as it is kept. A value that no answer can be made of (a cycle, a bigint) is `unavailable`. */
@@ -25,6 +26,7 @@ export function storedBody(value: unknown): StoredBody {
   if (value === undefined) return { kind: 'none' };
   if (typeof value === 'string') return { kind: 'text', value };
   if (value instanceof Uint8Array) return { kind: 'bytes', value: Buffer.from(value).toString('base64') };
+  if (typeof value !== 'object' || value === null) return { kind: 'scalar', value };
   return isStream(value) ? { kind: 'unavailable' } : { kind: 'json', value };
 }
 
@@ -36,6 +38,9 @@ export function bodyValue(body: StoredBody): unknown {
       return undefined;
     case 'bytes':
       return Buffer.from(body.value, 'base64');
+    case 'json':
+      // A date was sent as a JSON string; as a plain string it would be sent as text.
+      return typeof body.value === 'object' ? body.value : { toJSON: () => body.value };
     default:
       return body.value;
   }
@@ -67,8 +72,8 @@ export function decodeAnswer(text: string): StoredAnswer {
 }
 
 /** Also a plain object around a stream: Nest 12 sends the stream in it. */
-function isStream(value: unknown): boolean {
-  if (typeof value !== 'object' || value === null) return false;
+function isStream(value: object): boolean {
+  if (Array.isArray(value)) return false;
   return isStreamItself(value) || Object.values(value).some((item) => typeof item === 'object' && isStreamItself(item));
 }
 

@@ -126,6 +126,18 @@ export class OrdersController {
     return ran('number');
   }
 
+  @Post('date')
+  @Idempotent()
+  async date(): Promise<Date> {
+    return new Date(ran('date'));
+  }
+
+  @Post('list')
+  @Idempotent()
+  async list(): Promise<readonly unknown[]> {
+    return [ran('list'), null, 'text', { nested: [undefined] }];
+  }
+
   @Post('bytes')
   @Header('Content-Type', 'image/png')
   @Idempotent()
