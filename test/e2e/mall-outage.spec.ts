@@ -63,7 +63,7 @@ describe('an outage of a server', () => {
   });
 
   it('lets the mall start without Postgres, answer 503 with Retry-After, and recover by itself', async () => {
-    await postgres.stop();
+    await postgres.kill();
     await using mall = await Mall.open({ databaseUrl, redisUrl: redis.url });
     expectUnavailable(await mall.order('ann', randomUUID(), { sku: 'cup', qty: 1 }));
 
@@ -97,7 +97,7 @@ describe('an outage of a server', () => {
   });
 
   it('is told apart from a server that is too old: the log names the version that is needed', async () => {
-    const old = await startFakeRedis({ version: '5.0.14' });
+    const old = await startFakeRedis({ version: '5.0.14', replies: { TIME: '*2\r\n$1\r\n1\r\n$1\r\n0\r\n' } });
     try {
       await using mall = await Mall.open({ databaseUrl, redisUrl: old.url });
       const answer = await mall.order('ann', randomUUID(), { sku: 'cup', qty: 1 });
