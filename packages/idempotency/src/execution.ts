@@ -36,7 +36,7 @@ export function currentIdempotency(): IdempotencyContext | undefined {
  * One claim that this process holds.
  *
  * ```
- * held --settled by us--> settled
+ * held --we say how it ended--> settling --the store has it--> settled
  * held --the store says that somebody else has it | lease over by our clock--> lost (the signal aborts)
  * ```
  * A lost execution may still try to settle: the store decides by the owner's token.
@@ -54,6 +54,7 @@ export class Execution implements IdempotencyContext, Claim {
   leaseEndsAt: number;
   private readonly controller = new AbortController();
   private isEntered = false;
+  private isEnding = false;
 
   constructor(init: ExecutionInit) {
     this.id = init.id;
@@ -82,6 +83,15 @@ export class Execution implements IdempotencyContext, Claim {
   /** Whether the method that does the work was called: before that, nothing can have happened. */
   get wasEntered(): boolean {
     return this.isEntered;
+  }
+
+  /** Whether the store has been told how it ended: it may know before we hear that it does. */
+  get isSettling(): boolean {
+    return this.isEnding;
+  }
+
+  startSettling(): void {
+    this.isEnding = true;
   }
 
   enter(): void {

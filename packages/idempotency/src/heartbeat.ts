@@ -91,9 +91,10 @@ export class Heartbeat {
   }
 
   private lose(execution: Execution, reason: string): void {
-    // Whoever settled meanwhile has left: that is the end of the claim, not its loss.
     if (!this.executions.has(execution) || execution.isLost) return;
     execution.lose();
+    // A settlement whose answer was lost looks the same from here; the settler finds out which it is.
+    if (execution.isSettling) return;
     this.incidents.report({ code: 'LEASE_LOST', source: SOURCE, message: `${execution.operation}: ${reason}` });
   }
 }

@@ -31,6 +31,7 @@ export class Settler {
 
   /** Resolves after the first try; never rejects, because the caller's answer does not depend on it. */
   async settle(execution: Execution, settlement: Settlement): Promise<void> {
+    execution.startSettling();
     try {
       await this.trySettle(execution, settlement);
     } catch (cause) {

@@ -206,6 +206,15 @@ describe('a store that does not answer', () => {
     expect(codes).toContain('SETTLEMENT_DELAYED');
   });
 
+  it('although it has stored the answer is no reason to call the lease lost', async () => {
+    const service = await open(failing('settle', 5, true), { lease: '1s' });
+    const work = operation();
+    expect(await service.run(work, async () => 'done')).toBe('done');
+    expect(await service.run(work, async () => 'again')).toBe('done');
+    await until(performance.now() + 1_200);
+    expect(codes).toEqual(['SETTLEMENT_DELAYED']);
+  });
+
   it('for longer than the lease leaves the operation uncertain, never released', async () => {
     const service = await open(failing('settle', 1_000), { lease: 150, maxExecution: 150, sweepEvery: 100 });
     const work = operation();
