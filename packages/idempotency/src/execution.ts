@@ -52,7 +52,9 @@ export class Execution implements IdempotencyContext, Claim {
   readonly renewUntil: number;
   /** Monotonic milliseconds from which the store may give the operation to somebody else. */
   leaseEndsAt: number;
-  private readonly controller = new AbortController();
+  /** Made when somebody asks for it: most executions end before anybody does. */
+  private controller: AbortController | undefined;
+  private hasLost = false;
   private isEntered = false;
   private isEnding = false;
 
@@ -73,11 +75,13 @@ export class Execution implements IdempotencyContext, Claim {
   }
 
   get signal(): AbortSignal {
+    this.controller ??= new AbortController();
+    if (this.hasLost) this.controller.abort();
     return this.controller.signal;
   }
 
   get isLost(): boolean {
-    return this.controller.signal.aborted;
+    return this.hasLost;
   }
 
   /** Whether the method that does the work was called: before that, nothing can have happened. */
@@ -99,7 +103,8 @@ export class Execution implements IdempotencyContext, Claim {
   }
 
   lose(): void {
-    this.controller.abort();
+    this.hasLost = true;
+    this.controller?.abort();
   }
 
   /** Runs `fn`, and all that it starts, as part of this execution. */

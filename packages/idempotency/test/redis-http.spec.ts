@@ -119,3 +119,23 @@ describe.each(['express', 'fastify'] as const)('@Idempotent on Redis and %s', (p
     expect(http.incidents.map(({ code }) => code)).toContain('SETTLEMENT_DELAYED');
   });
 });
+
+describe('@Idempotent on a Redis that is down when the application starts', () => {
+  it('starts, answers 503, and works as soon as Redis is there', async () => {
+    const proxy = await startFaultProxy({ target: server.url });
+    proxy.refuse();
+    const url = proxy.urlFor(server.url);
+    const http = await startHttpApp({
+      platform: 'express',
+      controllers: [OrdersController],
+      imports: [RedisModule.forRoot({ url, namespace: `${server.prefix}late`, commandTimeout: '300ms' })],
+      store: redisIdempotencyStore(),
+    });
+    const post = () => send(`${http.url}/orders`, { key: randomUUID(), body: {} });
+    expect(problem(await post())).toMatchObject({ status: 503, code: 'STORE_UNAVAILABLE' });
+    await proxy.heal();
+    await eventually(async () => expect((await post()).status).toBe(201));
+    await http.close();
+    await proxy.stop();
+  });
+});
