@@ -29,7 +29,7 @@ describe.each(useBackends())('consumers that die on $name', (backend) => {
   const spawn = (
     route: MessageRoute,
     consume: ConsumeOptions,
-    rest: { poison?: string | undefined; hang?: boolean; killAt?: string },
+    rest: { poison?: string | undefined; flaky?: string | undefined; hang?: boolean; killAt?: string },
   ): ChildHandle => {
     const { killAt, ...behaviour } = rest;
     const env = { CONSUMER: JSON.stringify({ options: options(), route, consume, ...behaviour }) };
@@ -44,25 +44,20 @@ describe.each(useBackends())('consumers that die on $name', (backend) => {
     const messages = newMessages(route, 100);
     const poison = messages[57]?.id;
     await port.publish(route, messages);
-    const answers: [string, string, number][] = [];
-    let kills = 0;
-    for (let run = 0; run < 8; run += 1) {
+    const children: ChildHandle[] = [];
+    const answers = () => children.flatMap(said).flatMap(({ answered }) => answered ?? []);
+    const isDead = () => answers().some(([, outcome]) => outcome === 'dead');
+    while (!isDead() && children.length < 8) {
       const consumer = spawn(route, { concurrency: 2, batchSize: 100 }, { poison });
-      const isDead = () => said(consumer).some(({ answered }) => answered?.some(([, outcome]) => outcome === 'dead'));
-      await Promise.race([consumer.exited, eventually(() => expect(isDead()).toBe(true), { timeoutMs: 15_000 })]);
-      answers.push(...said(consumer).flatMap(({ answered }) => (answered ?? []).map((one) => [...one] as never)));
-      if (isDead()) break;
-      kills += 1;
+      children.push(consumer);
+      await Promise.race([consumer.exited, eventually(() => expect(isDead()).toBe(true), { timeoutMs: 20_000 })]);
     }
-    // In the batch, alone beside others, and twice alone in quarantine: only those count as attempts.
-    expect(kills).toBe(4);
-    const rest = new Consumer();
-    await port.consume(route, rest.handler, { concurrency: 1, batchSize: 100 });
-    const done = () =>
-      new Set([...answers.filter(([, outcome]) => outcome === 'done').map(([id]) => id), ...rest.ids()]);
+    // Killed in the batch, alone beside others, and twice alone in quarantine: only those count as attempts.
+    expect(children).toHaveLength(5);
+    const done = () => new Set(answers().flatMap(([id, outcome]) => (outcome === 'done' ? [id] : [])));
     await eventually(() => expect(done().size).toBe(99), { timeoutMs: 15_000 });
-    expect(answers.filter(([, outcome]) => outcome === 'dead')).toEqual([[poison, 'dead', 3]]);
-    const attempts = answers.filter(([id]) => id !== poison).map(([, , attempt]) => attempt);
+    expect(answers().filter(([, outcome]) => outcome === 'dead')).toEqual([[poison, 'dead', 3]]);
+    const attempts = answers().flatMap(([id, , attempt]) => (id === poison ? [] : [attempt]));
     expect(new Set(attempts)).toEqual(new Set([1]));
   }, 60_000);
 
@@ -96,6 +91,51 @@ describe.each(useBackends())('consumers that die on $name', (backend) => {
     const consumer = new Consumer();
     await port.consume(route, consumer.handler, { concurrency: 2, batchSize: 40 });
     await eventually(() => expect(new Set(consumer.ids()).size).toBe(40), { timeoutMs: 10_000 });
+  }, 30_000);
+
+  it.each(['bullmq.batch.handled', 'bullmq.follow-ups.added'])(
+    'a process that dies at %s, while a failed message leaves its batch, loses none',
+    async (killAt) => {
+      const { port } = await open();
+      const route = newRoute();
+      const messages = newMessages(route, 6, 'key');
+      await port.publish(route, messages);
+      const victim = spawn(route, { concurrency: 1, batchSize: 2 }, { flaky: messages[2]?.id, killAt });
+      await victim.exited;
+      const handed = said(victim).flatMap((one) => one.handed ?? []);
+      expect(handed.map(([id]) => id)).toEqual(messages.slice(0, 4).map(({ id }) => id));
+      const consumer = new Consumer();
+      await port.consume(route, consumer.handler, { concurrency: 1, batchSize: 10 });
+      const left = messages.slice(2).map(({ id }) => id);
+      await eventually(() => expect(consumer.ids()).toEqual(expect.arrayContaining(left)), { timeoutMs: 10_000 });
+    },
+    30_000,
+  );
+
+  it('what a closed subscription left behind survives the process that takes it and dies', async () => {
+    const { port } = await open();
+    const route = newRoute();
+    const messages = newMessages(route, 3, 'key');
+    let letGo: () => void = () => undefined;
+    const first = new Consumer(
+      () =>
+        new Promise((resolve) => {
+          letGo = () => resolve({ outcome: 'done' });
+        }),
+    );
+    await port.publish(route, messages);
+    const subscription = await port.consume(route, first.handler, { concurrency: 1, batchSize: 1 });
+    await eventually(() => expect(first.deliveries).toHaveLength(1));
+    const closed = subscription.close();
+    letGo();
+    await closed;
+    const victim = spawn(route, { concurrency: 1, batchSize: 10 }, { hang: true });
+    await victim.waitForMessage((message) => (message as Answer).handed !== undefined);
+    await victim.sigkill();
+    const second = new Consumer();
+    await port.consume(route, second.handler, { concurrency: 1, batchSize: 10 });
+    const left = messages.slice(1).map(({ id }) => id);
+    await eventually(() => expect(second.ids()).toEqual(left), { timeoutMs: 10_000 });
   }, 30_000);
 
   it('a process that dies between the answers and the end of the job delivers twice and loses nothing', async () => {

@@ -35,6 +35,20 @@ describe('messages on Postgres', () => {
     expect(rows).toEqual([{ table_schema: 'mall_jobs' }]);
   });
 
+  it('a schema that disappears is made anew, and messages flow again', async () => {
+    const { port } = await make(bullmqTransport({ postgres: { url: postgres.url, schema: 'dropped' } }));
+    ends.push(() => port.close());
+    const route = newRoute();
+    const consumer = new Consumer();
+    await port.consume(route, consumer.handler, { concurrency: 1, batchSize: 1 });
+    await eventually(() => port.publish(route, newMessages(route, 1)));
+    await eventually(() => expect(consumer.deliveries).toHaveLength(1));
+    await pool().query('DROP SCHEMA dropped CASCADE');
+    const [message] = newMessages(route, 1);
+    await eventually(() => port.publish(route, message ? [message] : []));
+    await eventually(() => expect(consumer.ids()).toContain(message?.id), { timeoutMs: 15_000 });
+  });
+
   it("an application's own pool is used where its search_path leads to the schema, and is not closed", async () => {
     const ours = pool({ options: '-c search_path=own_pool' });
     const { port } = await make(bullmqTransport({ postgres: { pool: ours, schema: 'own_pool' } }));

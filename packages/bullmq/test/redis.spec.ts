@@ -68,6 +68,20 @@ describe('messages on Redis', () => {
     vi.restoreAllMocks();
   });
 
+  it('a server that refuses every command is not asked again and again', async () => {
+    const server = await startRedis();
+    ends.push(() => server.stop());
+    const full = new Redis(server.url);
+    ends.push(async () => full.disconnect());
+    await full.config('SET', 'maxmemory', '1');
+    const { port, incidents } = await open(server.url);
+    const startedAt = performance.now();
+    await port.consume(newRoute(), new Consumer().handler, { concurrency: 1, batchSize: 1 });
+    const refused = () => incidents.filter(({ cause }) => String(cause).includes('OOM')).length;
+    await eventually(() => expect(refused()).toBeGreaterThanOrEqual(4));
+    expect(performance.now() - startedAt).toBeGreaterThan(1_000);
+  });
+
   it("an application's own client lends its settings and is neither used nor closed", async () => {
     const ours = client();
     const made = await make(bullmqTransport({ redis: { connection: ours }, namespace: redis.prefix }));

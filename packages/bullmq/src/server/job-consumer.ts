@@ -58,7 +58,7 @@ export class JobConsumer {
       init.queueName,
       (job, token) => this.process(job, token ?? ''),
       workerOptions(init),
-      init.server.backendFactory,
+      init.server,
     );
     worker.on('error', (cause) => this.report('WORKER_FAILED', 'a worker met an error and goes on', cause));
     worker.on('failed', (job, cause) => {

@@ -10,6 +10,8 @@ export interface JobServer {
   readonly store: 'redis' | 'postgres';
   /** Keeps the queues of different applications apart; `undefined` where the queue's name does it. */
   readonly prefix: string | undefined;
+  /** Whether the answers to a worker's commands arrive in the order in which the server executed them. */
+  readonly answersInOrder: boolean;
   /** Makes the connections of a BullMQ queue or worker. Bound to this server: the `connection` option is ignored. */
   readonly backendFactory: BackendFactory;
   /** The name of a queue on this server. */

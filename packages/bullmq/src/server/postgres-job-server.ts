@@ -29,6 +29,7 @@ const CLOSE_WITHIN_MS = 2_000;
  */
 export class PostgresJobServer implements JobServer {
   readonly store = 'postgres';
+  readonly answersInOrder = false;
   readonly prefix = undefined;
   private readonly ready = new Latch();
   private readonly probe: PeriodicTask;

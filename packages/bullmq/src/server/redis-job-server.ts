@@ -13,6 +13,7 @@ const SOURCE = 'bullmq.redis';
  */
 export class RedisJobServer implements JobServer {
   readonly store = 'redis';
+  readonly answersInOrder = true;
   private readonly ready = new Latch();
   private readonly clients = new Set<RedisClientLike>();
   private readonly commands: RedisClientLike;

@@ -57,8 +57,8 @@ export class HandOverRun {
         for (const key of keys) this.latestOfKey.set(key, run);
         runs.push(run);
       }
-    } finally {
       await Promise.all(runs);
+    } finally {
       place.leave();
     }
     return this.verdicts;

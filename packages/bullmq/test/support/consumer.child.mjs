@@ -4,7 +4,7 @@ import 'reflect-metadata';
 import { bullmqTransport } from '@lockstep/bullmq';
 import { DrainService, Incidents } from '@lockstep/core';
 
-const { options, route, consume, poison, hang } = JSON.parse(process.env.CONSUMER ?? '{}');
+const { options, route, consume, poison, hang, flaky } = JSON.parse(process.env.CONSUMER ?? '{}');
 const incidents = new Incidents();
 const transport = await bullmqTransport(options).useFactory(incidents, new DrainService(incidents));
 const told = (message) => new Promise((resolve) => process.send(message, resolve));
@@ -16,7 +16,9 @@ await transport.consume(
     if (hang) await new Promise(() => {});
     const outcomes = [];
     for (const { message, attempt } of batch) {
-      if (message.id === poison && attempt > 2) outcomes.push({ outcome: 'dead', error: new Error('poison') });
+      if (message.id === flaky && attempt === 1)
+        outcomes.push({ outcome: 'retry', delayMs: 10, error: new Error('not yet') });
+      else if (message.id === poison && attempt > 2) outcomes.push({ outcome: 'dead', error: new Error('poison') });
       else if (message.id === poison) process.kill(process.pid, 'SIGKILL');
       else outcomes.push({ outcome: 'done' });
     }

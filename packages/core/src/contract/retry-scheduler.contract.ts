@@ -96,8 +96,8 @@ function replacing(open: Open, patienceMs: number): void {
     const queue = newQueue();
     const rings = new Rings(patienceMs);
     await waker.handle(queue, rings.handler);
-    await owner.schedule({ queue, id: 'row-1', dueAt: Date.now() + 60 });
-    const dueAt = Date.now() + 300;
+    await owner.schedule({ queue, id: 'row-1', dueAt: Date.now() + 500 });
+    const dueAt = Date.now() + 900;
     await owner.schedule({ queue, id: 'row-1', dueAt });
     await rings.untilCount(1);
     expect(rings.all[0]?.at).toBeGreaterThanOrEqual(dueAt);
@@ -142,9 +142,9 @@ function replacing(open: Open, patienceMs: number): void {
     const rings = new Rings(patienceMs);
     await waker.handle(queue, rings.handler);
     await owner.cancel(queue, 'unknown');
-    await owner.schedule({ queue, id: 'cancelled', dueAt: Date.now() + 80 });
+    await owner.schedule({ queue, id: 'cancelled', dueAt: Date.now() + 500 });
     await owner.cancel(queue, 'cancelled');
-    await owner.schedule({ queue, id: 'kept', dueAt: Date.now() + 160 });
+    await owner.schedule({ queue, id: 'kept', dueAt: Date.now() + 600 });
     await rings.untilCount(1);
     expect(rings.ids()).toEqual(['kept']);
   });
