@@ -1,14 +1,18 @@
 import 'reflect-metadata';
 import { CoreModule } from '@lockstep/core';
-import { MemoryOutboxStore, OUTBOX_STORE, type OutboxStore } from '@lockstep/outbox';
-import { outboxStoreContract } from '@lockstep/outbox/contract';
+import { MemoryOutboxStore, OUTBOX_STORE, type OutboxDelivery, type OutboxStore } from '@lockstep/outbox';
+import { OutboxBench, outboxStoreContract } from '@lockstep/outbox/contract';
 import { PostgresOutboxStore } from '@lockstep/outbox/postgres';
 import { RowLeases, Sql, SqlModule } from '@lockstep/sql';
 import { pgDriver } from '@lockstep/sql/postgres';
+import { eventually } from '@lockstep/testing';
 import { usePostgres } from '@lockstep/testing/vitest';
 import { Test, type TestingModule } from '@nestjs/testing';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import pg from 'pg';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { memoryTransaction } from './support/memory-transaction.js';
+
+const EMPTY = 'TRUNCATE lockstep_outbox, lockstep_outbox_inflight, lockstep_outbox_dead, lockstep_outbox_subscription';
 
 outboxStoreContract({
   name: 'memory',
@@ -18,6 +22,8 @@ outboxStoreContract({
     dispose: async () => undefined,
   }),
 });
+
+const idsOf = (deliveries: readonly OutboxDelivery[]) => deliveries.map(({ message }) => message.id);
 
 describe('PostgresOutboxStore', () => {
   const postgres = usePostgres();
@@ -47,11 +53,52 @@ describe('PostgresOutboxStore', () => {
   outboxStoreContract({
     name: 'postgres',
     open: async () => {
-      await sql.execute(
-        'TRUNCATE lockstep_outbox, lockstep_outbox_inflight, lockstep_outbox_dead, lockstep_outbox_subscription',
-      );
+      await sql.execute(EMPTY);
       return { store, transaction: (fn) => sql.transaction(fn), dispose: async () => undefined };
     },
+  });
+
+  describe('beside another relay that has not committed yet', () => {
+    let other: pg.Client;
+    let bench: OutboxBench;
+
+    beforeEach(async () => {
+      await sql.execute(EMPTY);
+      bench = new OutboxBench({ store, transaction: (fn) => sql.transaction(fn), dispose: async () => undefined });
+      await bench.subscribe('points');
+      other = new pg.Client(postgres.url);
+      await other.connect();
+      await other.query('BEGIN');
+    });
+    afterEach(() => other.end());
+
+    const untilSomebodyWaits = () =>
+      eventually(async () => {
+        const waiting = await sql.query(
+          "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
+        );
+        expect(waiting).toHaveLength(1);
+      });
+
+    it('does not claim what that one has moved', async () => {
+      const [first, second] = await bench.appendMany(2);
+      await other.query('DELETE FROM lockstep_outbox WHERE message_id = $1', [first]);
+      const claiming = bench.claim();
+      await untilSomebodyWaits();
+      await other.query('COMMIT');
+      expect(idsOf((await claiming).deliveries)).toEqual([second]);
+    });
+
+    it('does not give out what that one is giving out, and does not wait for it', async () => {
+      const [first, second] = await bench.appendMany(2);
+      await bench.claim(500, 0);
+      await other.query(
+        "UPDATE lockstep_outbox_inflight SET redeliver_at = now() + interval '1 hour' WHERE message_id = $1",
+        [first],
+      );
+      expect(idsOf(await bench.overdue())).toEqual([second]);
+      await other.query('COMMIT');
+    });
   });
 
   it('has no index on the hot table but its primary key', async () => {

@@ -21,13 +21,14 @@ import { memoryTransaction } from './support/memory-transaction.js';
 /** Answers as it is told, and remembers what it accepted. */
 class ScriptedTransport implements MessageTransport {
   readonly accepted: string[] = [];
-  isDown = false;
+  isDown: (route: MessageRoute) => boolean = () => false;
   refuses: (message: MessageEnvelope) => boolean = () => false;
   during: () => Promise<void> = async () => undefined;
 
-  async publish(_route: MessageRoute, messages: readonly MessageEnvelope[]): Promise<readonly PublishOutcome[]> {
+  async publish(route: MessageRoute, messages: readonly MessageEnvelope[]): Promise<readonly PublishOutcome[]> {
     await this.during();
-    if (this.isDown) throw new StoreUnavailableError({ store: 'test', operation: 'publish', outcome: 'unknown' });
+    if (this.isDown(route))
+      throw new StoreUnavailableError({ store: 'test', operation: 'publish', outcome: 'unknown' });
     return messages.map((message) => {
       if (this.refuses(message)) return { outcome: 'rejected', reason: 'too large' };
       this.accepted.push(message.payload);
@@ -96,21 +97,33 @@ describe('Relay', () => {
 
   it('keeps a message that awaits no acknowledgement only until the transport accepted it', async () => {
     await publish(false, '1');
-    transport.isDown = true;
+    transport.isDown = () => true;
     await expect(relay.run(HELD)).rejects.toThrow(StoreUnavailableError);
     expect(await facts()).toMatchObject({ pending: 1 });
-    transport.isDown = false;
+    transport.isDown = () => false;
     await relay.run(HELD);
     expect(await facts()).toMatchObject({ pending: 0, inFlight: 0 });
     expect(transport.accepted).toEqual(['1']);
   });
 
+  it('keeps a message to several consumers until the transport accepted it for each of them', async () => {
+    await bench.subscribe('stock');
+    await publish(false, '1');
+    transport.isDown = ({ consumer }) => consumer === 'stock';
+    await expect(relay.run(HELD)).rejects.toThrow(StoreUnavailableError);
+    expect(await facts()).toMatchObject({ pending: 1 });
+    transport.isDown = () => false;
+    await relay.run(HELD);
+    expect(await facts()).toMatchObject({ pending: 0, inFlight: 0 });
+    expect(transport.accepted).toEqual(['1', '1']);
+  });
+
   it('publishes what it holds first when the transport is back, so that nothing overtakes it', async () => {
     await publish(true, '1', '2');
-    transport.isDown = true;
+    transport.isDown = () => true;
     await expect(relay.run(HELD)).rejects.toThrow(StoreUnavailableError);
     await publish(true, '3');
-    transport.isDown = false;
+    transport.isDown = () => false;
     while (await relay.run(HELD));
     expect(transport.accepted).toEqual(['1', '2', '3']);
   });
@@ -126,9 +139,9 @@ describe('Relay', () => {
 
   it('drops what it holds when it owns the shard anew: somebody else may have gone on meanwhile', async () => {
     await publish(true, '1');
-    transport.isDown = true;
+    transport.isDown = () => true;
     await expect(relay.run(HELD)).rejects.toThrow(StoreUnavailableError);
-    transport.isDown = false;
+    transport.isDown = () => false;
     await publish(true, '2');
     await relay.run({ ...HELD });
     expect(transport.accepted).toEqual(['2']);

@@ -95,14 +95,11 @@ export class DeliveryPublisher {
 /** A message to several consumers leaves the outbox only when the transport has it for each of them. */
 function accepted(deliveries: readonly OutboxDelivery[], unknown: ReadonlySet<OutboxDelivery>): Settlement[] {
   const waiting = new Set([...unknown].map(({ message }) => message.id));
-  const left = new Set<string>();
-  return deliveries.flatMap(({ message, consumer, awaitsAck, place }): Settlement[] => {
-    if (awaitsAck || consumer === NO_CONSUMER || waiting.has(message.id)) return [];
-    if (!place) return [{ outcome: 'acknowledged', consumer, messageId: message.id }];
-    if (left.has(message.id)) return [];
-    left.add(message.id);
-    return [{ outcome: 'accepted', ...place }];
-  });
+  return deliveries
+    .filter(({ message, consumer, awaitsAck }) => !awaitsAck && consumer !== NO_CONSUMER && !waiting.has(message.id))
+    .map(({ message, consumer, place }) =>
+      place ? { outcome: 'accepted', ...place } : { outcome: 'acknowledged', consumer, messageId: message.id },
+    );
 }
 
 function routesOf(deliveries: readonly OutboxDelivery[]): Iterable<[MessageRoute, OutboxDelivery[]]> {
