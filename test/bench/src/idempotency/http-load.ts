@@ -14,7 +14,7 @@ export class HttpConnection {
 
   private constructor(private readonly socket: Socket) {
     socket.setEncoding('latin1').setNoDelay(true).setTimeout(ANSWER_TIMEOUT_MS);
-    socket.on('timeout', () => socket.destroy(new Error(`no answer within ${ANSWER_TIMEOUT_MS} ms`)));
+    socket.on('timeout', () => this.fail(new Error(`no answer within ${ANSWER_TIMEOUT_MS} ms`)));
     socket.on('data', (chunk: string) => this.read(chunk));
     socket.on('error', (error) => this.fail(error));
     socket.on('close', () => this.fail(new Error('The server closed the connection')));
@@ -30,6 +30,7 @@ export class HttpConnection {
   /** Sends the request and resolves with the status of the answer. */
   send(request: string): Promise<number> {
     return new Promise((resolve, reject) => {
+      if (this.socket.destroyed) throw new Error('The server closed the connection');
       this.waiting = { resolve, reject };
       this.socket.write(request, 'latin1');
     });

@@ -23,4 +23,5 @@ const app = await NestFactory.create<NestExpressApplication>(await variant(redis
 app.set('etag', false);
 process.stdin.resume().on('end', () => process.exit()); // the bench is gone, however it ended
 await app.listen(0, '127.0.0.1');
+app.getHttpServer().keepAliveTimeout = 0; // a connection idles while the other contestants have their turn
 console.log(`listening on ${(app.getHttpServer().address() as AddressInfo).port}`);
