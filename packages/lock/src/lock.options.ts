@@ -36,6 +36,7 @@ export function resolveLockOptions(
   defaults: LockTimes = { ttlMs: 10_000, waitMs: 5_000 },
 ): LockTimes {
   const { ttl, wait } = options;
+  if (ttl === undefined && wait === undefined) return defaults;
   return Object.freeze({
     ttlMs: ttl === undefined ? defaults.ttlMs : durationMs(ttl, 'ttl', TTL_BOUNDS),
     waitMs: wait === undefined ? defaults.waitMs : durationMs(wait, 'wait', WAIT_BOUNDS),

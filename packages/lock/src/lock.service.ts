@@ -10,13 +10,13 @@ import {
 } from '@lockstep/core';
 import { Inject, Injectable } from '@nestjs/common';
 import { isHeldByCaller, runUnderLease } from './lease/current-lease.js';
-import { Heartbeat } from './lease/heartbeat.js';
-import { HeldLease, type LeaseKeeper } from './lease/held-lease.js';
+import { HeldLease } from './lease/held-lease.js';
+import { HeldLeases } from './lease/held-leases.js';
 import type { Lease } from './lease/lease.js';
 import { type LeaseLoss, LockBusyError, LockReentryError, LockShuttingDownError } from './lock.errors.js';
 import { LOCK_DEFAULTS, type LockOptions, type LockTimes, resolveLockOptions } from './lock.options.js';
 import { assertLockKey } from './lock-key.js';
-import { type AcquireRequest, type Busy, LOCK_STORE, type LockStore } from './lock-store.js';
+import { type Busy, LOCK_STORE, type LockStore } from './lock-store.js';
 
 /**
  * Locks with one holder at a time.
@@ -30,17 +30,19 @@ import { type AcquireRequest, type Busy, LOCK_STORE, type LockStore } from './lo
  * without knowing. The lease tells as soon as it can; only the fence, checked where the data is, makes it harmless.
  */
 @Injectable()
-export class LockService implements LeaseKeeper {
-  private readonly heartbeat: Heartbeat;
+export class LockService {
+  private readonly leases: HeldLeases;
+  private readonly attributes: { readonly store: string };
   private isClosing = false;
 
   constructor(
     @Inject(LOCK_STORE) private readonly store: LockStore,
     @Inject(LOCK_DEFAULTS) private readonly defaults: LockTimes,
-    @Inject(Incidents) private readonly incidents: Incidents,
+    @Inject(Incidents) incidents: Incidents,
     @Inject(DrainService) drain: DrainService,
   ) {
-    this.heartbeat = new Heartbeat(store, incidents);
+    this.leases = new HeldLeases(store, incidents);
+    this.attributes = { store: store.name };
     drain.register({ name: 'locks', phase: 'leases', drain: () => this.close() });
   }
 
@@ -86,30 +88,13 @@ export class LockService implements LeaseKeeper {
     });
   }
 
-  /** Part of {@link LeaseKeeper}: call it on the lease. */
-  async extend(lease: HeldLease): Promise<void> {
-    lease.assertHeld();
-    const outcome = await this.heartbeat.extendNow(lease);
-    lease.assertHeld();
-    if (outcome?.status === 'failed') throw outcome.error;
-  }
-
-  /** Part of {@link LeaseKeeper}: call it on the lease. */
-  async release(lease: HeldLease): Promise<void> {
-    if (!lease.markReleased()) return;
-    this.heartbeat.remove(lease);
-    checkpoint('lock.release', { key: lease.key });
-    await this.giveBack([lease]);
-  }
-
   private async take(key: string, times: LockTimes, signal: AbortSignal | undefined): Promise<HeldLease | Busy> {
     assertLockKey(key);
     if (isHeldByCaller(key, this)) throw new LockReentryError(key);
     const giveUpAt = monotonicMs() + times.waitMs;
     for (;;) {
       if (this.isClosing) throw new LockShuttingDownError(key);
-      const waitMs = Math.max(giveUpAt - monotonicMs(), 0);
-      const outcome = await this.ask({ key, token: randomUUID(), ttlMs: times.ttlMs, waitMs, signal });
+      const outcome = await this.ask(key, times.ttlMs, Math.max(giveUpAt - monotonicMs(), 0), signal);
       if (!(outcome instanceof HeldLease)) {
         if (this.isClosing) continue;
         return outcome;
@@ -120,17 +105,22 @@ export class LockService implements LeaseKeeper {
     }
   }
 
-  private async ask(request: Omit<AcquireRequest, 'onLost'>): Promise<HeldLease | Busy> {
-    const { key, token, ttlMs } = request;
+  private async ask(
+    key: string,
+    ttlMs: number,
+    waitMs: number,
+    signal: AbortSignal | undefined,
+  ): Promise<HeldLease | Busy> {
+    const token = randomUUID();
     let lease: HeldLease | undefined;
     let lostBefore: LeaseLoss | undefined;
     const onLost = (cause: LeaseLoss): void => {
       lostBefore = cause;
       lease?.lose(cause);
     };
-    const outcome = await this.store.acquire({ ...request, onLost });
+    const outcome = await this.store.acquire({ key, token, ttlMs, waitMs, signal, onLost });
     if (outcome.status === 'busy') return outcome;
-    lease = new HeldLease(key, token, ttlMs, outcome, this);
+    lease = new HeldLease(key, token, ttlMs, outcome, this.leases);
     if (lostBefore) lease.lose(lostBefore);
     return lease;
   }
@@ -138,37 +128,15 @@ export class LockService implements LeaseKeeper {
   /** False when the grant took longer to arrive than its lease lasts, or nobody may keep it any longer. */
   private keep(lease: HeldLease): boolean {
     if (this.isClosing || !lease.isHeld()) return false;
-    this.heartbeat.add(lease);
-    count('lockstep.lock.acquired', { store: this.store.name });
-    checkpoint('lock.acquired', { key: lease.key, fence: lease.fence });
+    this.leases.add(lease);
+    count('lockstep.lock.acquired', this.attributes);
+    checkpoint('lock.acquired');
     return true;
-  }
-
-  /** A lease that the store knows to be another's is left alone; every other is given back, lost or not. */
-  private async giveBack(leases: readonly HeldLease[]): Promise<void> {
-    const own = leases.filter((lease) => lease.loss !== 'stolen');
-    const outcomes = await this.store.release(own.map(({ key, token, deadline }) => ({ key, token, deadline })));
-    for (const [index, outcome] of outcomes.entries()) {
-      if (outcome.status === 'not-held') own[index]?.lose('stolen');
-      if (outcome.status === 'failed') this.reportNotReleased(outcome.error);
-    }
-  }
-
-  private reportNotReleased(cause: unknown): void {
-    this.incidents.report({
-      code: 'LOCK_NOT_RELEASED',
-      source: 'lock.service',
-      message: 'a lock could not be given back; others wait until its lease ends',
-      cause,
-    });
   }
 
   private async close(): Promise<void> {
     this.isClosing = true;
-    const held = this.heartbeat.held;
-    this.heartbeat.stop();
-    for (const lease of held) lease.lose('shutdown');
-    await this.giveBack(held);
+    await this.leases.releaseAll();
     await this.store.close();
   }
 }

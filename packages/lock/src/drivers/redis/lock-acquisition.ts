@@ -2,7 +2,7 @@ import { monotonicMs, StoreUnavailableError } from '@lockstep/core';
 import type { RedisConnection } from '@lockstep/redis';
 import type { AcquireRequest, Busy, Grant } from '../../lock-store.js';
 import type { LockRevocations } from './lock-revocations.js';
-import type { AcquireReply, LockScripts } from './lock-scripts.js';
+import type { AcquireItem, LockScripts } from './lock-scripts.js';
 
 /** What all acquisitions of a store share. */
 export interface AcquisitionHost {
@@ -110,37 +110,44 @@ export class LockAcquisition {
   private async ask(awaitsPush: boolean): Promise<Grant | Busy> {
     for (let late = 0; late < MOST_LATE; ) {
       const sentAt = monotonicMs();
-      const reply = await this.send(awaitsPush);
-      if (reply === undefined) continue;
-      if (reply.status === 'busy') return reply;
-      if (reply.status === 'granted') return { ...reply, deadline: sentAt + this.request.ttlMs };
-      late += 1;
+      try {
+        this.isAsking = true;
+        const reply = await this.host.scripts.acquire.run(this.nextRequest(awaitsPush));
+        if (reply.status === 'busy') return reply;
+        if (reply.status === 'granted') {
+          return { status: 'granted', fence: reply.fence, deadline: sentAt + this.request.ttlMs };
+        }
+        late += 1;
+      } catch (error) {
+        if (!isOutcomeUnknown(error)) throw error;
+        this.isAmbiguous = true;
+        if (this.isOver()) throw error;
+      } finally {
+        this.isAsking = false;
+      }
     }
     const cause = new Error('the request reached the server too late');
     throw new StoreUnavailableError({ store: 'redis', operation: 'lock.acquire', outcome: 'not-applied', cause });
   }
 
-  /** Undefined when the answer was lost and there is time to ask again. */
-  private async send(awaitsPush: boolean): Promise<AcquireReply | undefined> {
-    const { connection, scripts } = this.host;
+  private nextRequest(awaitsPush: boolean): AcquireItem {
+    const { connection } = this.host;
     const { token, ttlMs } = this.request;
     const boundMs = Math.min(connection.serverTimeBoundMs(), connection.commandTimeoutMs);
     this.notAfterMs = Math.ceil(connection.serverTimeMs() + boundMs + connection.commandTimeoutMs);
-    this.isAsking = true;
-    try {
-      return await scripts.acquire.run({ lock: this.lock, token, ttlMs, notAfterMs: this.notAfterMs, awaitsPush });
-    } catch (error) {
-      if (!isOutcomeUnknown(error)) throw error;
-      this.isAmbiguous = true;
-      if (this.isOver()) throw error;
-      return undefined;
-    } finally {
-      this.isAsking = false;
-    }
+    return { lock: this.lock, token, ttlMs, notAfterMs: this.notAfterMs, awaitsPush };
+  }
+
+  /** For an outcome that nobody takes: a grant goes back. */
+  discard(outcome: Grant | Busy): void {
+    this.revokeIf(outcome.status === 'granted');
   }
 
   private conclude(outcome: Grant | Busy): Grant | Busy {
-    if (this.isGivenUp) return { status: 'busy', remainingMs: 0 };
+    if (this.isGivenUp) {
+      this.discard(outcome);
+      return { status: 'busy', remainingMs: 0 };
+    }
     if (outcome.status === 'busy') this.revokeIf(this.isAmbiguous);
     else if (this.isAmbiguous) this.host.noteLateCopy(this.request.token, this.notAfterMs);
     return outcome;

@@ -71,8 +71,13 @@ export class RedisLockStore implements LockStore {
         reject(signal.reason);
       };
       signal.addEventListener('abort', abort, { once: true });
-      const settled = (): void => signal.removeEventListener('abort', abort);
-      acquisition.run().then(resolve, reject).finally(settled);
+      const settle = (outcome: Grant | Busy): void => {
+        signal.removeEventListener('abort', abort);
+        // A signal may abort between the grant and this line; then the grant has no taker.
+        if (signal.aborted) acquisition.discard(outcome);
+        resolve(outcome);
+      };
+      acquisition.run().then(settle, reject);
     });
   }
 
