@@ -59,12 +59,14 @@ export interface OverdueRequest {
 }
 
 /**
- * The end of one delivery. `accepted`: the transport has it, and that was all that was asked for. `acknowledged`: the
- * consumer has committed its effect. `dead`: it was given up; where nothing stands in flight any more, `message` is
+ * What becomes of one delivery. `accepted`: the transport has it, and that was all that was asked for. `deferred`: it
+ * could not be published while others could; it moves in flight, due at once, and its place in the outbox is free. All
+ * deliveries of a message that are still open are deferred together. `acknowledged`: the consumer has committed its effect. `dead`: it was given up; where nothing stands in flight any more, `message` is
  * what becomes the dead letter, and without it nothing does.
  */
 export type Settlement =
   | ({ readonly outcome: 'accepted' } & OutboxPlace)
+  | ({ readonly outcome: 'deferred'; readonly consumer: string } & OutboxPlace)
   | { readonly outcome: 'acknowledged'; readonly consumer: string; readonly messageId: string }
   | {
       readonly outcome: 'dead';
@@ -90,7 +92,8 @@ export interface ShardLease {
  *   |                 |  ^  |                     --dead--> dead letters --replay--> in flight
  *   |                 |  |  '--overdue--> given out again, later and later
  *   |                 '--'    parked (no consumer) --overdue, once there is one--> in flight
- *   '--claim, then accepted (a message that awaits no acknowledgement)--> (gone)
+ *   |--claim, then accepted (a message that awaits no acknowledgement)--> (gone)
+ *   '--claim, then deferred (likewise)--> in flight
  * ```
  *
  * Contract:

@@ -22,11 +22,13 @@ import { memoryTransaction } from './support/memory-transaction.js';
 class ScriptedTransport implements MessageTransport {
   readonly accepted: string[] = [];
   isDown: (route: MessageRoute) => boolean = () => false;
+  isBroken: (route: MessageRoute) => boolean = () => false;
   refuses: (message: MessageEnvelope) => boolean = () => false;
   during: () => Promise<void> = async () => undefined;
 
   async publish(route: MessageRoute, messages: readonly MessageEnvelope[]): Promise<readonly PublishOutcome[]> {
     await this.during();
+    if (this.isBroken(route)) throw new TypeError('no such queue');
     if (this.isDown(route))
       throw new StoreUnavailableError({ store: 'test', operation: 'publish', outcome: 'unknown' });
     return messages.map((message) => {
@@ -109,13 +111,37 @@ describe('Relay', () => {
   it('keeps a message to several consumers until the transport accepted it for each of them', async () => {
     await bench.subscribe('stock');
     await publish(false, '1');
-    transport.isDown = ({ consumer }) => consumer === 'stock';
+    transport.isDown = () => true;
     await expect(relay.run(HELD)).rejects.toThrow(StoreUnavailableError);
-    expect(await facts()).toMatchObject({ pending: 1 });
-    transport.isDown = () => false;
+    expect(await facts()).toMatchObject({ pending: 1, inFlight: 0 });
+    transport.isDown = ({ consumer }) => consumer === 'stock';
     await relay.run(HELD);
+    expect(await facts()).toMatchObject({ pending: 0, inFlight: 1 });
+    transport.isDown = () => false;
+    await redelivery.run();
     expect(await facts()).toMatchObject({ pending: 0, inFlight: 0 });
     expect(transport.accepted).toEqual(['1', '1']);
+  });
+
+  it.each([true, false])('does not let a broken route hold up the others (until-ack: %s)', async (awaitsAck) => {
+    await bench.subscribe('broken');
+    transport.isBroken = ({ consumer }) => consumer === 'broken';
+    await publish(awaitsAck, ...Array.from({ length: 25 }, (_, n) => String(n)));
+    while (await relay.run(HELD));
+    expect(transport.accepted).toEqual(Array.from({ length: 25 }, (_, n) => String(n)));
+    expect(new Set(codes)).toEqual(new Set(['OUTBOX_ROUTE_BROKEN']));
+    expect(await facts()).toMatchObject({ pending: 0, inFlight: awaitsAck ? 50 : 25 });
+    transport.isBroken = () => false;
+    await eventually(() => redelivery.run().then(() => expect(transport.accepted.length).toBeGreaterThanOrEqual(50)));
+  });
+
+  it('loses no delivery of a message when one route is broken and the other away', async () => {
+    await bench.subscribe('broken');
+    await publish(false, '1');
+    transport.isBroken = ({ consumer }) => consumer === 'broken';
+    transport.isDown = () => true;
+    await relay.run(HELD);
+    expect(await facts()).toMatchObject({ pending: 0, inFlight: 2 });
   });
 
   it('publishes what it holds first when the transport is back, so that nothing overtakes it', async () => {

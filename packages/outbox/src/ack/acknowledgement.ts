@@ -5,7 +5,7 @@ import type { MessageRoute } from '../message-transport.js';
 import type { Settlement } from '../outbox-store.js';
 
 /** What a consumer tells the origin of a message about its end. */
-export type Acknowledgement = Exclude<Settlement, { outcome: 'accepted' }>;
+export type Acknowledgement = Exclude<Settlement, { outcome: 'accepted' | 'deferred' }>;
 
 const ACK_TOPIC = 'lockstep.ack';
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;

@@ -1,15 +1,6 @@
-import { randomBytes } from 'node:crypto';
-import { v7 as uuidv7 } from 'uuid';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import type { MessageEnvelope } from '../message.js';
-import type {
-  BatchHandler,
-  ConsumeOptions,
-  Delivery,
-  DeliveryOutcome,
-  MessageRoute,
-  MessageTransport,
-} from '../message-transport.js';
+import type { BatchHandler, ConsumeOptions, DeliveryOutcome, MessageTransport } from '../message-transport.js';
+import { collect, DONE, Gate, newMessage, newRoute } from './message-transport.bench.js';
 
 /** Two ends of one broker; a driver that lives in one process gives the same object twice. */
 export interface TransportEnds {
@@ -28,7 +19,6 @@ export interface MessageTransportContract {
 }
 
 const ONE_BY_ONE: ConsumeOptions = { concurrency: 1, batchSize: 1 };
-const DONE: DeliveryOutcome = { outcome: 'done' };
 
 /** What every {@link MessageTransport} must keep. Call it in a spec file of the driver. */
 export function messageTransportContract(contract: MessageTransportContract): void {
@@ -233,50 +223,4 @@ function closing(open: Open, timeoutMs: number): void {
     await subscription.close(AbortSignal.timeout(50));
     gate.open();
   });
-}
-
-class Gate {
-  open: () => void = () => undefined;
-  readonly opened = new Promise<void>((resolve) => {
-    this.open = resolve;
-  });
-}
-
-interface Collected {
-  readonly deliveries: readonly Delivery[];
-  readonly handler: BatchHandler;
-  ids(): string[];
-  untilCount(count: number, timeoutMs: number): Promise<void>;
-}
-
-function collect(answer: (delivery: Delivery) => DeliveryOutcome = () => DONE): Collected {
-  const deliveries: Delivery[] = [];
-  return {
-    deliveries,
-    handler: async (batch) =>
-      batch.map((delivery) => {
-        deliveries.push(delivery);
-        return answer(delivery);
-      }),
-    ids: () => deliveries.map(({ message }) => message.id),
-    untilCount: (count, timeoutMs) =>
-      vi.waitFor(() => expect(deliveries.length).toBeGreaterThanOrEqual(count), { timeout: timeoutMs, interval: 10 }),
-  };
-}
-
-function newRoute(): MessageRoute {
-  const suffix = randomBytes(5).toString('hex');
-  return { topic: `topic.${suffix}`, consumer: `consumer-${suffix}` };
-}
-
-function newMessage(topic: string, init: Partial<MessageEnvelope> = {}): MessageEnvelope {
-  return {
-    id: uuidv7(),
-    topic,
-    key: undefined,
-    payload: '{"n":1}',
-    headers: {},
-    publishedAt: 1_767_225_600_000,
-    ...init,
-  };
 }

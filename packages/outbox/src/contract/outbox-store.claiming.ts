@@ -115,6 +115,25 @@ export function claiming(bench: Bench): void {
     expect(await bench().overdue(10, 0)).toEqual([]);
   });
 
+  it('moves in flight what is deferred, and goes on behind it', async () => {
+    await bench().subscribe('points', 'stock');
+    const ids = await bench().appendMany(2, false);
+    const { deliveries } = await bench().claim(1);
+    const deferred = deliveries.flatMap(({ place, consumer }): Settlement[] =>
+      place ? [{ outcome: 'deferred', consumer, ...place }] : [],
+    );
+    await bench().store.settle(deferred);
+    await bench().store.settle(deferred);
+    expect(idsOf((await bench().claim(1)).deliveries)).toEqual([ids[1], ids[1]]);
+    const overdue = await bench().overdue();
+    expect(idsOf(overdue)).toEqual([ids[0], ids[0]]);
+    expect(routedTo(overdue).sort()).toEqual(['points', 'stock']);
+    expect(overdue.map(({ awaitsAck, place }) => [awaitsAck, place])).toEqual([
+      [false, undefined],
+      [false, undefined],
+    ]);
+  });
+
   it('parks a message whose topic has no consumer, and delivers it to those that come later', async () => {
     const ids = [...(await bench().appendMany(1)), ...(await bench().appendMany(1, false))];
     const claimed = await bench().claim();

@@ -1,4 +1,4 @@
-import { checkpoint, count, Incidents } from '@lockstep/core';
+import { checkpoint, count, Incidents, isLockstepError } from '@lockstep/core';
 import { Inject, Injectable } from '@nestjs/common';
 import type { MessageEnvelope } from '../message.js';
 import {
@@ -10,15 +10,29 @@ import {
 import { NO_CONSUMER, OUTBOX_STORE, type OutboxDelivery, type OutboxStore, type Settlement } from '../outbox-store.js';
 
 export interface PublishReport {
-  /** Those of which the transport did not say what became of them; in the order given. */
-  readonly unknown: readonly OutboxDelivery[];
+  /** Those that were not taken because the transport was away as a whole; in the order given. */
+  readonly held: readonly OutboxDelivery[];
   /** Why; undefined when there are none. */
   readonly cause: unknown;
+}
+
+/** What became of the groups of one call. */
+interface Attempt {
+  readonly refused: Settlement[];
+  /** The transport did not answer. */
+  readonly away: OutboxDelivery[];
+  /** This route failed, for a reason of its own. */
+  readonly broken: OutboxDelivery[];
+  relayed: boolean;
+  cause: unknown;
 }
 
 /**
  * Hands deliveries to the transport and settles what ends with that: messages that await no acknowledgement, and those
  * that the transport refuses, which become dead letters alone while the others flow.
+ *
+ * A transport that does not answer at all is away: what it should have taken is the caller's to hold. A route that fails
+ * while others work, or fails otherwise than by silence, must not hold up those: its messages are left to the scan.
  */
 @Injectable()
 export class DeliveryPublisher {
@@ -30,24 +44,44 @@ export class DeliveryPublisher {
 
   /** Publishes route by route, each in the order given. @throws when what is over cannot be settled */
   async publish(deliveries: readonly OutboxDelivery[]): Promise<PublishReport> {
-    const unknown = new Set<OutboxDelivery>();
-    const refused: Settlement[] = [];
-    let cause: unknown;
-    for (const [route, group] of routesOf(this.routed(deliveries))) {
-      try {
-        const outcomes = await this.transport.publish(
-          route,
-          group.map(({ message }) => message),
-        );
-        refused.push(...this.refusals(group, outcomes));
-      } catch (error) {
-        cause = error;
-        for (const delivery of group) unknown.add(delivery);
-      }
-    }
+    const attempt: Attempt = { refused: [], away: [], broken: [], relayed: false, cause: undefined };
+    for (const [route, group] of routesOf(this.routed(deliveries))) await this.publishGroup(route, group, attempt);
     checkpoint('outbox.published');
-    await this.settle([...refused, ...accepted(deliveries, unknown)]);
-    return { unknown: deliveries.filter((delivery) => unknown.has(delivery)), cause };
+    if (attempt.relayed) attempt.broken.push(...attempt.away.splice(0));
+    if (attempt.broken.length > 0) this.reportBroken(attempt);
+    const open = new Set([...attempt.away, ...attempt.broken]);
+    const deferred = deferredOf(open, attempt.broken);
+    await this.settle([
+      ...attempt.refused,
+      ...accepted(deliveries, open),
+      ...deferred.flatMap(({ consumer, place }): Settlement[] =>
+        place ? [{ outcome: 'deferred', consumer, ...place }] : [],
+      ),
+    ]);
+    return { held: attempt.away.filter((delivery) => !deferred.includes(delivery)), cause: attempt.cause };
+  }
+
+  private async publishGroup(route: MessageRoute, group: OutboxDelivery[], attempt: Attempt): Promise<void> {
+    try {
+      const messages = group.map(({ message }) => message);
+      attempt.refused.push(...this.refusals(group, await this.transport.publish(route, messages)));
+      attempt.relayed = true;
+    } catch (cause) {
+      attempt.cause = cause;
+      const isAway = isLockstepError(cause) && cause.kind === 'unavailable';
+      (isAway ? attempt.away : attempt.broken).push(...group);
+    }
+  }
+
+  private reportBroken({ broken, cause }: Attempt): void {
+    const [first] = broken;
+    this.incidents.report({
+      code: 'OUTBOX_ROUTE_BROKEN',
+      source: 'outbox.relay',
+      message: 'the transport does not take the messages of a route; they are tried again by the scan',
+      cause,
+      fields: { topic: first?.message.topic ?? '', consumer: first?.consumer ?? '', messages: broken.length },
+    });
   }
 
   private routed(deliveries: readonly OutboxDelivery[]): readonly OutboxDelivery[] {
@@ -93,13 +127,19 @@ export class DeliveryPublisher {
 }
 
 /** A message to several consumers leaves the outbox only when the transport has it for each of them. */
-function accepted(deliveries: readonly OutboxDelivery[], unknown: ReadonlySet<OutboxDelivery>): Settlement[] {
-  const waiting = new Set([...unknown].map(({ message }) => message.id));
+function accepted(deliveries: readonly OutboxDelivery[], open: ReadonlySet<OutboxDelivery>): Settlement[] {
+  const waiting = new Set([...open].map(({ message }) => message.id));
   return deliveries
     .filter(({ message, consumer, awaitsAck }) => !awaitsAck && consumer !== NO_CONSUMER && !waiting.has(message.id))
     .map(({ message, consumer, place }) =>
       place ? { outcome: 'accepted', ...place } : { outcome: 'acknowledged', consumer, messageId: message.id },
     );
+}
+
+/** With one delivery of a message its row leaves the outbox, so all that are open must go along. */
+function deferredOf(open: ReadonlySet<OutboxDelivery>, broken: readonly OutboxDelivery[]): readonly OutboxDelivery[] {
+  const leaving = new Set(broken.filter(({ place }) => place).map(({ message }) => message.id));
+  return [...open].filter(({ message, place }) => place && leaving.has(message.id));
 }
 
 function routesOf(deliveries: readonly OutboxDelivery[]): Iterable<[MessageRoute, OutboxDelivery[]]> {

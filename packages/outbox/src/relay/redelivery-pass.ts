@@ -24,8 +24,8 @@ export class RedeliveryPass {
     checkpoint('outbox.overdue', { messages: overdue.length });
     count('lockstep.outbox.redelivered', {}, overdue.length);
     this.reportSuspicious(overdue);
-    const { unknown, cause } = await this.publisher.publish(overdue);
-    if (unknown.length > 0) throw cause;
+    const { held, cause } = await this.publisher.publish(overdue);
+    if (held.length > 0) throw cause;
     return overdue.length >= limit;
   }
 

@@ -47,8 +47,8 @@ export class RelayPass {
       this.drop();
       return false;
     }
-    const { unknown, cause } = await this.publisher.publish(this.held.deliveries);
-    this.held = unknown.length > 0 ? { lease, deliveries: unknown } : undefined;
+    const { held, cause } = await this.publisher.publish(this.held.deliveries);
+    this.held = held.length > 0 ? { lease, deliveries: held } : undefined;
     if (this.held) throw cause;
     return more;
   }

@@ -96,7 +96,9 @@ export class MemoryOutboxStore implements OutboxStore {
   }
 
   async settle(settlements: readonly Settlement[]): Promise<void> {
+    this.tables.defer(settlements.filter((one) => one.outcome === 'deferred'));
     for (const settlement of settlements) {
+      if (settlement.outcome === 'deferred') continue;
       if (settlement.outcome === 'accepted') this.tables.remove(settlement);
       else if (settlement.outcome === 'acknowledged') this.tables.inFlight.delete(flightKey(settlement));
       else this.tables.bury(settlement, Date.now());

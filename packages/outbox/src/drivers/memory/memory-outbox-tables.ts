@@ -57,6 +57,14 @@ export class MemoryOutboxTables {
     if (!this.inFlight.has(key)) this.inFlight.set(key, { ...row });
   }
 
+  defer(places: readonly Extract<Settlement, { outcome: 'deferred' }>[]): void {
+    for (const { shard, position, consumer } of places) {
+      const row = this.pending.get(`${shard}/${position}`);
+      if (row) this.fly({ message: row.message, consumer, awaitsAck: row.awaitsAck, deliveries: 1, dueAt: 0 });
+    }
+    for (const place of places) this.remove(place);
+  }
+
   due(now: number, limit: number): InFlight[] {
     const rows = [...this.inFlight.values()].filter(({ dueAt }) => dueAt <= now);
     return rows.sort((a, b) => a.dueAt - b.dueAt).slice(0, limit);

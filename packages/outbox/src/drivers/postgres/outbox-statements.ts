@@ -73,6 +73,20 @@ DELETE FROM lockstep_outbox accepted
 USING json_to_recordset($1::json) AS place (shard smallint, position bigint)
 WHERE accepted.shard = place.shard AND accepted.id = place.position`;
 
+/** $1 places, each with a consumer. */
+export const DEFERRED = `
+WITH place AS MATERIALIZED (
+  SELECT * FROM json_to_recordset($1::json) AS place (shard smallint, position bigint, consumer text)
+), gone AS (
+  DELETE FROM lockstep_outbox deferred USING (SELECT DISTINCT shard, position FROM place) one
+  WHERE deferred.shard = one.shard AND deferred.id = one.position
+  RETURNING deferred.*
+)
+INSERT INTO lockstep_outbox_inflight (consumer, ${MESSAGE}, awaits_ack, published_at, deliveries, redeliver_at)
+SELECT place.consumer, ${MESSAGE}, awaits_ack, published_at, 1, now()
+FROM gone JOIN place ON place.shard = gone.shard AND place.position = gone.id
+ON CONFLICT (consumer, message_id) DO NOTHING`;
+
 /** $1 acknowledgements. */
 export const ACKNOWLEDGED = `
 DELETE FROM lockstep_outbox_inflight acknowledged

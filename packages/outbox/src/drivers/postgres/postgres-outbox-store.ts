@@ -12,7 +12,17 @@ import type {
   ShardLease,
 } from '../../outbox-store.js';
 import { columnsOf, envelopeOf, type MessageRow } from './outbox-rows.js';
-import { ACCEPTED, ACKNOWLEDGED, APPEND, BURY, CLAIM, OVERDUE, ROUTE_PARKED, SUBSCRIBE } from './outbox-statements.js';
+import {
+  ACCEPTED,
+  ACKNOWLEDGED,
+  APPEND,
+  BURY,
+  CLAIM,
+  DEFERRED,
+  OVERDUE,
+  ROUTE_PARKED,
+  SUBSCRIBE,
+} from './outbox-statements.js';
 import { PostgresOutboxOperations } from './postgres-outbox-operations.js';
 
 const MIGRATIONS: MigrationSet = { name: 'outbox', directory: new URL('./migrations/', import.meta.url) };
@@ -77,8 +87,10 @@ export class PostgresOutboxStore implements OutboxStore {
   async settle(settlements: readonly Settlement[]): Promise<void> {
     await this.ready();
     const places = settlements.filter((one) => one.outcome === 'accepted');
+    const deferred = settlements.filter((one) => one.outcome === 'deferred');
     const acks = settlements.filter((one) => one.outcome === 'acknowledged');
     if (places.length > 0) await this.sql.execute(ACCEPTED, [JSON.stringify(places)]);
+    if (deferred.length > 0) await this.sql.execute(DEFERRED, [JSON.stringify(deferred)]);
     if (acks.length > 0) {
       const rows = acks.map(({ consumer, messageId }) => ({ consumer, message_id: messageId }));
       await this.sql.execute(ACKNOWLEDGED, [JSON.stringify(rows)]);
