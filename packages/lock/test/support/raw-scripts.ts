@@ -19,7 +19,7 @@ export function rawAcquire(redis: RedisConnection): RedisScript<RawAcquire, numb
     keyCount: 1,
     argCount: 5,
     keys: ({ lock }) => [lock],
-    args: ({ token, notAfterMs }) => [token, TTL_MS, notAfterMs, RETENTION_MS, 0],
+    args: ({ token, notAfterMs }) => [token, TTL_MS, notAfterMs, TTL_MS + RETENTION_MS, 0],
     read: Number,
   });
 }

@@ -54,7 +54,7 @@ export function lockScripts(connection: RedisConnection, fenceRetentionMs: numbe
     keyCount: 1,
     argCount: 3,
     keys,
-    args: (item: ExtendItem) => [item.token, item.ttlMs, fenceRetentionMs],
+    args: (item: ExtendItem) => [item.token, item.ttlMs, item.ttlMs + fenceRetentionMs],
     read: (reply) => (reply === 1 ? 'extended' : reply === 0 ? 'stolen' : 'expired'),
   });
   const acquire = connection.script({
@@ -63,7 +63,13 @@ export function lockScripts(connection: RedisConnection, fenceRetentionMs: numbe
     keyCount: 1,
     argCount: 5,
     keys,
-    args: (item: AcquireItem) => [item.token, item.ttlMs, item.notAfterMs, fenceRetentionMs, item.awaitsPush ? 1 : 0],
+    args: (item: AcquireItem) => [
+      item.token,
+      item.ttlMs,
+      item.notAfterMs,
+      item.ttlMs + fenceRetentionMs,
+      item.awaitsPush ? 1 : 0,
+    ],
     read: readAcquire,
   });
   return { acquire, extend, release };

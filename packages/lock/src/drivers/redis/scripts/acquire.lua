@@ -1,8 +1,8 @@
 -- Purpose: grants a lock to a token when nobody else holds it; asked again by the holder, it renews the lease.
 -- KEYS: lock, holding 'token|fence|lease end in ms|waiters': an empty token is a released lock, 'w' asks for a push
--- ARGV: token; ttl in ms; latest server time for a grant in ms; how long a fence is kept in ms; 1 if a push is awaited
+-- ARGV: token; ttl in ms; latest server time for a grant in ms; TTL of the key in ms; 1 if a push is awaited
 -- Returns: the fence (> 0); minus the rest of the other's lease in ms (< 0); 0 when the request came too late
-local function one(lock, token, ttl, not_after, keep, awaits_push)
+local function one(lock, token, ttl, not_after, key_ttl, awaits_push)
   if now_us > not_after * 1000 then return 0 end
   local fence, waiters = now_us, ''
   local value = redis.call('GET', lock)
@@ -19,6 +19,6 @@ local function one(lock, token, ttl, not_after, keep, awaits_push)
     end
   end
   value = token .. '|' .. digits(fence) .. '|' .. digits(now_ms + ttl) .. '|' .. waiters
-  redis.call('PSETEX', lock, digits(ttl + keep), value)
+  redis.call('PSETEX', lock, key_ttl, value)
   return fence
 end

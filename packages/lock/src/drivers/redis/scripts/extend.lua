@@ -1,14 +1,14 @@
 -- Purpose: lengthens the lease of its holder; one that has run out is not revived, for its holder was told so.
 -- KEYS: lock, as in acquire.lua
--- ARGV: token; ttl in ms; how long a fence is kept in ms
+-- ARGV: token; ttl in ms; TTL of the key in ms
 -- Returns: 1 extended; 0 the token is not the owner; -1 the lease has run out
-local function one(lock, token, ttl, keep)
+local function one(lock, token, ttl, key_ttl)
   local value = redis.call('GET', lock)
   if not value then return 0 end
   local owner, fence, lease_end, waiters = string.match(value, '^([^|]*)|(%d+)|(%d+)|(w?)$')
   if owner ~= token then return 0 end
   if tonumber(lease_end) <= now_ms then return -1 end
   value = token .. '|' .. fence .. '|' .. digits(now_ms + ttl) .. '|' .. waiters
-  redis.call('PSETEX', lock, digits(ttl + keep), value)
+  redis.call('PSETEX', lock, key_ttl, value)
   return 1
 end
