@@ -1,18 +1,12 @@
 import { checkpoint } from '@lockstep/core';
 import { runInSavepoint } from './savepoint.js';
-import {
-  CommitOutcomeUnknownError,
-  TransactionAbortedError,
-  TransactionEndedError,
-  TransactionMisuseError,
-} from './sql.errors.js';
+import { SavepointStack } from './savepoint-stack.js';
+import { CommitOutcomeUnknownError, TransactionAbortedError, TransactionEndedError } from './sql.errors.js';
 import type { IsolationLevel, SqlSession } from './sql-driver.js';
 import type { SqlDialect, SqlTransaction } from './sql-transaction.js';
-import type { SavepointScope, TransactionContext } from './transaction-context.js';
+import { type SavepointScope, TRANSACTION_SCOPE, type TransactionContext } from './transaction-context.js';
 
 type State = 'active' | 'committing' | 'committed' | 'rolled-back' | 'unknown';
-
-const TRANSACTION_SCOPE: SavepointScope = 0;
 
 /**
  * A transaction that this package has begun and will end.
@@ -28,8 +22,7 @@ const TRANSACTION_SCOPE: SavepointScope = 0;
  */
 export class ActiveTransaction implements SqlTransaction {
   private state: State = 'active';
-  private readonly openScopes: SavepointScope[] = [TRANSACTION_SCOPE];
-  private lastScope = TRANSACTION_SCOPE;
+  private readonly savepoints = new SavepointStack();
   private readonly beforeHooks: (() => Promise<void>)[] = [];
   private readonly afterHooks: (() => void)[] = [];
   private firstFailure: unknown;
@@ -81,38 +74,46 @@ export class ActiveTransaction implements SqlTransaction {
 
   async savepoint<T>(fn: () => Promise<T>): Promise<T> {
     this.assertUsable();
-    this.lastScope += 1;
-    const scope = this.lastScope;
+    const scope = this.savepoints.begin();
     const marks = { before: this.beforeHooks.length, after: this.afterHooks.length, failure: this.firstFailure };
-    this.openScopes.push(scope);
     try {
       return await runInSavepoint(
-        (statement) => this.session.execute(statement, []),
+        (statement) => this.control(scope, statement),
         `lockstep_${scope}`,
         () => this.context.run(this, scope, async () => this.insideSavepoint(scope, fn)),
         () => this.firstFailure,
       );
     } catch (error) {
-      this.beforeHooks.length = marks.before;
-      this.afterHooks.length = marks.after;
-      this.firstFailure = marks.failure;
+      // One that outlived the savepoint around it has been undone with that one; the marks are of another time.
+      if (this.savepoints.isOpen(scope)) this.forgetSince(marks);
       throw error;
     } finally {
-      const at = this.openScopes.indexOf(scope);
-      if (at >= 0) this.openScopes.length = at;
+      this.savepoints.end(scope);
     }
   }
 
   /** @throws TransactionEndedError, TransactionMisuseError when the calling code may not use it now */
   assertUsable(): void {
-    if (this.state !== 'active') throw new TransactionEndedError(this.state);
+    this.assertActive();
     const scope = this.context.scopeOf(this);
-    if (scope === undefined || scope === this.openScopes.at(-1)) return;
-    throw new TransactionMisuseError(
-      this.openScopes.includes(scope)
-        ? 'A savepoint of this transaction is open; what is done outside of it now would be undone with it. Await it.'
-        : 'The savepoint that this code runs in has ended. Await everything that belongs to it.',
-    );
+    if (scope !== undefined) this.savepoints.assertInnermost(scope);
+  }
+
+  private assertActive(): void {
+    if (this.state !== 'active') throw new TransactionEndedError(this.state);
+  }
+
+  /** A savepoint that nobody awaited may end after its transaction; the connection is somebody else's by then. */
+  private async control(scope: SavepointScope, statement: string): Promise<void> {
+    this.assertActive();
+    this.savepoints.assertOpen(scope);
+    await this.session.execute(statement, []);
+  }
+
+  private forgetSince(marks: { readonly before: number; readonly after: number; readonly failure: unknown }): void {
+    this.beforeHooks.length = marks.before;
+    this.afterHooks.length = marks.after;
+    this.firstFailure = marks.failure;
   }
 
   private async work<T>(fn: () => Promise<T>): Promise<T> {
@@ -129,9 +130,7 @@ export class ActiveTransaction implements SqlTransaction {
 
   private async insideSavepoint<T>(scope: SavepointScope, fn: () => Promise<T>): Promise<T> {
     const value = await fn();
-    if (this.openScopes.at(-1) !== scope) {
-      throw new TransactionMisuseError('A savepoint inside this one is still open. Await it.');
-    }
+    this.savepoints.assertInnermost(scope);
     return value;
   }
 

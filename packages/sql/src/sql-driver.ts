@@ -48,7 +48,8 @@ export interface SqlDriver {
 
 /**
  * Port: the connection of one transaction, from BEGIN to its end. Ends exactly once, by `commit` or `rollback`; then
- * the connection is given back, or destroyed if its state is in doubt.
+ * the connection is given back, or destroyed if its state is in doubt, and every further statement is a
+ * `TransactionEndedError`: it would run in the transaction of somebody else.
  */
 export interface SqlSession {
   query<Row>(text: string, params: readonly unknown[]): Promise<Row[]>;

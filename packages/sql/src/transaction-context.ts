@@ -4,6 +4,8 @@ import type { SqlTransaction } from './sql-transaction.js';
 /** Number of a savepoint within its transaction; 0 is the transaction itself. */
 export type SavepointScope = number;
 
+export const TRANSACTION_SCOPE: SavepointScope = 0;
+
 interface Frame {
   readonly transaction: SqlTransaction;
   readonly scope: SavepointScope | undefined;

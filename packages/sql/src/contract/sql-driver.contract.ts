@@ -136,6 +136,18 @@ function describeTransactions(subject: Subject, { capabilities }: SqlDriverHarne
     },
   );
 
+  it('takes no statement after its end: the connection may serve somebody else', async () => {
+    const name = subject.name();
+    const [committed, rolledBack] = [await subject.begin(), await subject.begin()];
+    await committed.commit();
+    await rolledBack.rollback();
+    for (const ended of [committed, rolledBack]) {
+      await expect(ended.execute(subject.insertion, [name])).rejects.toMatchObject({ code: 'TRANSACTION_ENDED' });
+      await expect(ended.query('SELECT 1', [])).rejects.toMatchObject({ code: 'TRANSACTION_ENDED' });
+    }
+    expect(await subject.exists(name)).toBe(false);
+  });
+
   it('gives its connection back, however it ends', async () => {
     for (let round = 0; round < 30; round += 1) {
       const session = await subject.begin();

@@ -1,5 +1,8 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { runInSavepoint } from '../../savepoint.js';
+import { SavepointStack } from '../../savepoint-stack.js';
 import type { SqlTransaction } from '../../sql-transaction.js';
+import { type SavepointScope, TRANSACTION_SCOPE } from '../../transaction-context.js';
 import { lastResult, type PgClient, type PgResult } from './pg-client.js';
 import { asStoreError } from './pg-connection.js';
 import { StatementQueue } from './statement-queue.js';
@@ -15,7 +18,8 @@ export function pgTransaction(client: PgClient): SqlTransaction {
 class PgTransaction implements SqlTransaction {
   readonly dialect = 'postgres';
   private readonly queue = new StatementQueue();
-  private savepoints = 0;
+  private readonly savepoints = new SavepointStack();
+  private readonly scope = new AsyncLocalStorage<SavepointScope>();
 
   constructor(private readonly client: PgClient) {}
 
@@ -28,11 +32,40 @@ class PgTransaction implements SqlTransaction {
   }
 
   async savepoint<T>(fn: () => Promise<T>): Promise<T> {
-    this.savepoints += 1;
-    return runInSavepoint((statement) => this.run(statement, []), `lockstep_x${this.savepoints}`, fn);
+    this.assertInnermost();
+    const scope = this.savepoints.begin();
+    try {
+      return await runInSavepoint(
+        (statement) => this.control(scope, statement),
+        `lockstep_x${scope}`,
+        () => this.scope.run(scope, async () => this.insideSavepoint(scope, fn)),
+      );
+    } finally {
+      this.savepoints.end(scope);
+    }
+  }
+
+  private async insideSavepoint<T>(scope: SavepointScope, fn: () => Promise<T>): Promise<T> {
+    const value = await fn();
+    this.savepoints.assertInnermost(scope);
+    return value;
+  }
+
+  private assertInnermost(): void {
+    this.savepoints.assertInnermost(this.scope.getStore() ?? TRANSACTION_SCOPE);
+  }
+
+  private async control(scope: SavepointScope, statement: string): Promise<void> {
+    this.savepoints.assertOpen(scope);
+    await this.send(statement, []);
   }
 
   private async run(text: string, params: readonly unknown[]): Promise<PgResult> {
+    this.assertInnermost();
+    return this.send(text, params);
+  }
+
+  private async send(text: string, params: readonly unknown[]): Promise<PgResult> {
     try {
       return lastResult(await this.queue.add(() => this.client.query(text, [...params])));
     } catch (error) {

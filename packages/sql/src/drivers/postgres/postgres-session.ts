@@ -1,5 +1,5 @@
 import type { Incidents } from '@lockstep/core';
-import { CommitOutcomeUnknownError } from '../../sql.errors.js';
+import { CommitOutcomeUnknownError, TransactionEndedError } from '../../sql.errors.js';
 import type { BeginOptions, SqlSession } from '../../sql-driver.js';
 import type { PgResult } from './pg-client.js';
 import { asStoreError, type PgConnection, within } from './pg-connection.js';
@@ -7,6 +7,8 @@ import { isCommitRefusal, PgConnectionLostError } from './pg-errors.js';
 
 /** One transaction on one connection. open → ended by commit or rollback; the connection goes back in either case. */
 export class PostgresSession implements SqlSession {
+  private ended = false;
+
   private constructor(
     private readonly connection: PgConnection,
     private readonly options: BeginOptions,
@@ -34,6 +36,7 @@ export class PostgresSession implements SqlSession {
   }
 
   async commit(): Promise<'committed' | 'rolled-back'> {
+    this.ended = true;
     try {
       const { command } = await this.connection.run('COMMIT', [], this.options.commitTimeoutMs);
       // After a failed statement Postgres answers COMMIT with success and the tag ROLLBACK.
@@ -47,6 +50,7 @@ export class PostgresSession implements SqlSession {
   }
 
   async rollback(): Promise<void> {
+    this.ended = true;
     const { commandTimeoutMs } = this.options;
     try {
       // Bounded as a whole: it waits for its turn behind statements that nobody awaits any more.
@@ -66,6 +70,8 @@ export class PostgresSession implements SqlSession {
   }
 
   private async run(text: string, params: readonly unknown[]): Promise<PgResult> {
+    // The connection may serve another transaction by now.
+    if (this.ended) throw new TransactionEndedError('ended');
     try {
       return await this.connection.run(text, params, this.options.statementTimeoutMs);
     } catch (error) {
