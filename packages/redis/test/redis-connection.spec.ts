@@ -111,6 +111,7 @@ describe('a connection', () => {
 describe('a client of the application', () => {
   it('is duplicated with safe settings, and neither used nor closed', async () => {
     const own = new Redis(server.url, { keyPrefix: 'theirs:', db: 3, enableOfflineQueue: true });
+    own.on('error', () => undefined); // it loses its server below, as the connection does
     await own.ping();
     opened = await openConnection({ client: own }, 'connection', TIMEOUT_MS);
     const { connection } = opened;
@@ -126,24 +127,54 @@ describe('a client of the application', () => {
     own.disconnect();
   });
 
-  it('of another make is accepted when it has the same shape', async () => {
-    const replies: unknown[] = [];
-    const fake: RedisClient = {
-      status: 'ready',
-      options: {},
-      call: async (command) => {
-        replies.push(command);
-        return command === 'time' ? ['1', '0'] : 'redis_version:7.0.0\r\n';
-      },
-      duplicate: () => fake,
-      on: () => fake,
-      off: () => fake,
-      disconnect: () => undefined,
-    };
-    opened = await openConnection({ client: fake }, 'connection');
-    await opened.connection.command('test', 'ping');
-    expect(replies).toContain('ping');
-  });
+  it.each([
+    ['standalone', false],
+    ['cluster', true],
+  ])(
+    'of another make is accepted when it has the same shape, and never resends or queues: %s',
+    async (_, isCluster) => {
+      const duplicates: unknown[][] = [];
+      const commands: string[] = [];
+      const fake: RedisClient & { isCluster: boolean } = {
+        status: 'ready',
+        isCluster,
+        options: { redisOptions: { password: 'theirs', keyPrefix: 'theirs:' } },
+        call: async (command) => {
+          commands.push(command);
+          return command === 'time' ? ['1', '0'] : 'redis_version:7.0.0\r\n';
+        },
+        duplicate: (...overrides) => {
+          duplicates.push(overrides);
+          return fake;
+        },
+        on: () => fake,
+        off: () => fake,
+        disconnect: () => undefined,
+      };
+      opened = await openConnection({ client: fake }, 'connection');
+      await opened.connection.command('test', 'ping');
+      expect(commands).toContain('ping');
+      expect(opened.connection.isCluster).toBe(isCluster);
+      const safe = {
+        autoResendUnfulfilledCommands: false,
+        maxRetriesPerRequest: 0,
+        commandTimeout: 300,
+        keyPrefix: '',
+      };
+      expect(duplicates).toEqual([
+        isCluster
+          ? [
+              [],
+              expect.objectContaining({
+                enableOfflineQueue: false,
+                retryDelayOnFailover: 0,
+                redisOptions: expect.objectContaining({ ...safe, password: 'theirs' }),
+              }),
+            ]
+          : [expect.objectContaining({ ...safe, enableOfflineQueue: false })],
+      ]);
+    },
+  );
 });
 
 describe('pushes', () => {
