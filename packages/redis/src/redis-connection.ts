@@ -49,7 +49,8 @@ export class RedisConnection {
   script<Item, Result>(definition: ScriptDefinition<Item, Result>): RedisScript<Item, Result> {
     const { isCluster, tick, clock } = this;
     const command = this.sendCommand.bind(this);
-    return new RedisScript(definition, { isCluster, tick, clock, command });
+    const reconnect = (): void => this.client.disconnect(true);
+    return new RedisScript(definition, { isCluster, tick, clock, command, reconnect });
   }
 
   /**
@@ -72,14 +73,19 @@ export class RedisConnection {
     return this.clock.nowMs();
   }
 
-  /** By how much {@link serverTimeMs} may be wrong; Infinity before the first connection. */
+  /**
+   * By how much {@link serverTimeMs} may be wrong; Infinity before the first connection. On a Cluster it is the clock of
+   * the master that answered last, and others may differ by more.
+   */
   serverTimeBoundMs(): number {
     return this.clock.errorBoundMs();
   }
 
   /**
    * Hears what is published on a channel, over a connection that all subscriptions of this process share. Delivery is
-   * at most once: `onResubscribed` tells that messages may have been missed.
+   * at most once: `onResubscribed` tells that messages may have been missed. Joining a channel that others hear already
+   * needs no answer of the server; if its connection is being replaced just then, `onResubscribed` follows. The callbacks
+   * run in the asynchronous context of this call; what they throw is reported.
    *
    * @returns ends the subscription; never rejects
    * @throws StoreUnavailableError when the server has not confirmed within the command timeout

@@ -1,5 +1,6 @@
+import { AsyncResource } from 'node:async_hooks';
 import { type Incidents, StoreUnavailableError } from '@lockstep/core';
-import { becomesReady } from './client/client-readiness.js';
+import { ClientReadiness } from './client/client-readiness.js';
 import type { RedisClient } from './client/redis-client.js';
 import { commandError } from './redis.errors.js';
 
@@ -20,13 +21,14 @@ interface Channel {
  * limit of the server, and a large reply on it would cut the pushes off.
  *
  * ```
- * channel: absent --first listener--> subscribing --confirmed--> live --connection lost--> deaf --reconnected--> live
+ * channel: absent --first listener--> subscribing --confirmed--> live --connection lost--> deaf --subscribed again--> live
  *                                                                  live --last listener leaves--> absent
  * ```
  * Messages that were published while a channel was deaf are gone, so its listeners are told when it is live again.
  */
 export class RedisSubscriber {
-  private client: RedisClient | undefined;
+  private connection: { readonly client: RedisClient; readonly readiness: ClientReadiness } | undefined;
+  private isClosed = false;
   private readonly channels = new Map<string, Channel>();
 
   constructor(
@@ -35,7 +37,12 @@ export class RedisSubscriber {
     private readonly incidents: Incidents,
   ) {}
 
-  async subscribe(name: string, listener: Listener): Promise<() => Promise<void>> {
+  async subscribe(name: string, heard: Listener): Promise<() => Promise<void>> {
+    // Messages arrive in the context of whoever subscribed first: another user's request, a transaction that has ended.
+    const listener: Listener = {
+      onMessage: AsyncResource.bind((message: string) => heard.onMessage(message)),
+      onResubscribed: AsyncResource.bind(() => heard.onResubscribed()),
+    };
     const channel = this.channels.get(name) ?? this.addChannel(name);
     channel.listeners.add(listener);
     try {
@@ -48,7 +55,8 @@ export class RedisSubscriber {
   }
 
   close(): void {
-    this.client?.disconnect();
+    this.isClosed = true;
+    this.connection?.client.disconnect();
     this.channels.clear();
   }
 
@@ -59,42 +67,61 @@ export class RedisSubscriber {
   }
 
   private async request(name: string): Promise<unknown> {
-    this.client ??= this.connect();
-    if (!(await becomesReady(this.client, this.timeoutMs))) {
+    if (!this.isClosed) this.connection ??= this.connect();
+    if (!this.connection || !(await this.connection.readiness.wait())) {
       throw new StoreUnavailableError({ store: 'redis', operation: 'subscribe', outcome: 'not-applied' });
     }
-    return this.client.call('subscribe', [name]);
+    return this.connection.client.call('subscribe', [name]);
   }
 
-  private connect(): RedisClient {
+  private connect(): { readonly client: RedisClient; readonly readiness: ClientReadiness } {
     const client = this.open();
+    const readiness = new ClientReadiness(client, this.timeoutMs);
     let wasReady = false;
     client.on('error', (cause) => this.report('the connection for pushes failed', cause));
     client.on('message', (name, message) => this.deliver(String(name), String(message)));
     client.on('ready', () => {
-      if (wasReady) this.resubscribe(client);
+      if (wasReady) void this.resubscribe(client);
       wasReady = true;
     });
     // A Cluster resubscribes by itself when its nodes change, without saying when: better once too often.
     client.on('+node', () => this.tellResubscribed());
-    return client;
+    return { client, readiness };
   }
 
   private deliver(name: string, message: string): void {
-    for (const listener of this.channels.get(name)?.listeners ?? []) listener.onMessage(message);
+    for (const listener of this.channels.get(name)?.listeners ?? []) this.tell(() => listener.onMessage(message));
   }
 
-  private resubscribe(client: RedisClient): void {
+  private async resubscribe(client: RedisClient): Promise<void> {
     const names = [...this.channels.keys()];
     if (names.length === 0) return;
-    client.call('subscribe', names).then(
-      () => this.tellResubscribed(),
-      (cause: unknown) => this.report('channels could not be subscribed again', cause),
-    );
+    try {
+      await client.call('subscribe', names);
+      this.tellResubscribed();
+    } catch (cause) {
+      this.report('channels could not be subscribed again', cause);
+      // Where the connection stands, nothing else would ever try again.
+      if (client.status === 'ready') setTimeout(() => void this.resubscribe(client), this.timeoutMs).unref();
+    }
   }
 
   private tellResubscribed(): void {
-    for (const { listeners } of this.channels.values()) for (const listener of listeners) listener.onResubscribed();
+    for (const { listeners } of this.channels.values()) {
+      for (const listener of listeners) this.tell(() => listener.onResubscribed());
+    }
+  }
+
+  /** Thrown into the client, it would end the process and keep the message from the other listeners. */
+  private tell(listen: () => unknown): void {
+    const failed = (cause: unknown): void => this.report('a listener failed', cause);
+    try {
+      // An async function passes for a listener; its rejection must not go into the air.
+      const result = listen();
+      if (result instanceof Promise) result.catch(failed);
+    } catch (cause) {
+      failed(cause);
+    }
   }
 
   private async leave(name: string, channel: Channel, listener: Listener): Promise<void> {
@@ -102,9 +129,10 @@ export class RedisSubscriber {
     if (channel.listeners.size > 0 || this.channels.get(name) !== channel) return;
     this.channels.delete(name);
     // Without a connection the server has forgotten the channel already.
-    if (this.client?.status !== 'ready') return;
+    const client = this.connection?.client;
+    if (client?.status !== 'ready') return;
     try {
-      await this.client.call('unsubscribe', [name]);
+      await client.call('unsubscribe', [name]);
     } catch (cause) {
       this.report('a channel could not be left', cause);
     }

@@ -1,12 +1,15 @@
 import { isLockstepError, LockstepError, StoreUnavailableError } from '@lockstep/core';
 
-/** A script raised an error for one item: a key of a foreign type, a server that is out of memory. */
+/**
+ * A script raised an error for one item: a key of a foreign type, a server that is out of memory. What the server said
+ * is the `cause`, for the log: the message reaches the client.
+ */
 export class RedisScriptError extends LockstepError {
   constructor(script: string, cause: Error) {
     super({
       code: 'REDIS_SCRIPT_FAILED',
       kind: 'unknown',
-      message: `Redis script ${script} failed: ${cause.message}`,
+      message: `Redis script ${script} failed`,
       cause,
       fields: { script },
     });
@@ -21,6 +24,11 @@ const NEVER_SENT = /^(Stream isn't writeable|Cluster isn't ready)/;
 
 export function isReplyError(error: unknown): error is Error {
   return error instanceof Error && error.name === 'ReplyError';
+}
+
+/** Whether a write met a server that was a master once and follows another one now. */
+export function isDemotion(reply: unknown): boolean {
+  return isReplyError(reply) && reply.message.startsWith('READONLY ');
 }
 
 /** Whether the server does not know the script: then it has not executed anything either. */

@@ -1,5 +1,5 @@
 import { ConfigurationError, type Incidents, StoreUnavailableError } from '@lockstep/core';
-import { becomesReady } from './client/client-readiness.js';
+import { ClientReadiness } from './client/client-readiness.js';
 import type { RedisClient } from './client/redis-client.js';
 import { checkServer } from './server-check.js';
 import type { ServerClock } from './server-clock.js';
@@ -17,13 +17,15 @@ export class ServerGate {
   /** True while nothing needs to be awaited: the way of nearly every operation. */
   isOpen = false;
   private checking: Promise<void> | undefined;
+  private readonly readiness: ClientReadiness;
 
   constructor(
     private readonly client: RedisClient,
     private readonly clock: ServerClock,
-    private readonly timeoutMs: number,
+    timeoutMs: number,
     private readonly incidents: Incidents,
   ) {
+    this.readiness = new ClientReadiness(client, timeoutMs);
     client.on('error', (cause) => this.report('the connection failed', cause));
     client.on('close', () => this.shut());
     client.on('ready', () => this.checkAhead());
@@ -35,7 +37,7 @@ export class ServerGate {
    */
   async pass(operation: string): Promise<void> {
     try {
-      if (!(await becomesReady(this.client, this.timeoutMs))) throw new Error('there is no connection');
+      if (!(await this.readiness.wait())) throw new Error('there is no connection');
       await this.check();
     } catch (cause) {
       if (cause instanceof ConfigurationError) throw cause;

@@ -79,6 +79,28 @@ describe('a connection', () => {
     expect(await connection.command('test', 'get', 'late')).toBeNull();
   });
 
+  it('lets any number of operations wait for it without a warning of Node', async () => {
+    const warnings: string[] = [];
+    const note = (warning: Error): number => warnings.push(warning.name);
+    process.on('warning', note);
+    const { connection } = await open(`redis://127.0.0.1:${await freePort()}`);
+    await Promise.allSettled(Array.from({ length: 50 }, () => connection.command('test', 'ping')));
+    process.off('warning', note);
+    expect(warnings).toEqual([]);
+  });
+
+  it('leaves a master that was demoted when an item of a script meets it', async () => {
+    const demoted = await startRedis();
+    const { connection } = await open(demoted.url);
+    const script = appendScript(connection);
+    await script.run({ entity: 'e', text: 'a' });
+    const before = await connection.command('test', 'client', 'id');
+    await connection.command('test', 'replicaof', '127.0.0.1', String(server.port));
+    expect(await failure(script.run({ entity: 'e', text: 'b' }))).toMatchObject({ code: 'STORE_UNAVAILABLE' });
+    await eventually(async () => expect(await connection.command('test', 'client', 'id')).not.toBe(before));
+    await demoted.stop();
+  });
+
   it('refuses a server older than 6.2 with every operation, but lets the application start', async () => {
     const old = await startFakeRedis({ version: '5.0.14', replies: { TIME: '*2\r\n$1\r\n1\r\n$1\r\n0\r\n' } });
     const { connection } = await open(old.url);

@@ -12,7 +12,8 @@ export interface RedisClient {
   duplicate(...overrides: never[]): unknown;
   on(event: string, listener: (...details: unknown[]) => void): unknown;
   off(event: string, listener: (...details: unknown[]) => void): unknown;
-  disconnect(): void;
+  /** With `true` the client connects anew; otherwise this is its end. */
+  disconnect(reconnect?: boolean): void;
 }
 
 /** Whether the client speaks to a Redis Cluster. */

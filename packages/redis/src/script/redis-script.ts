@@ -1,6 +1,6 @@
 import { ConfigurationError, monotonicMs } from '@lockstep/core';
 import calculateSlot from 'cluster-key-slot';
-import { commandError, isReplyError, isUnknownScript, itemError } from '../redis.errors.js';
+import { commandError, isDemotion, isReplyError, isUnknownScript, itemError } from '../redis.errors.js';
 import type { ServerClock } from '../server-clock.js';
 import type { FlushTick } from './flush-tick.js';
 import { ScriptBatch, type ScriptCall } from './script-batch.js';
@@ -13,6 +13,8 @@ export interface ScriptHost {
   readonly tick: FlushTick;
   readonly clock: ServerClock;
   command(operation: string, command: string, args: (string | number)[]): Promise<unknown>;
+  /** Looks for the master anew. */
+  reconnect(): void;
 }
 
 /**
@@ -113,6 +115,8 @@ export class RedisScript<Item, Result> {
     const serverMs = Number(reply[0]) / 1_000;
     this.host.clock.sample(serverMs, sentAt, receivedAt);
     for (const [index, call] of calls.entries()) this.settleOne(call, reply[index + 1], serverMs);
+    // The client looks at the reply as a whole; an item's own error it does not see.
+    if (reply.some(isDemotion)) this.host.reconnect();
   }
 
   private settleOne(call: ScriptCall<Result>, reply: unknown, serverMs: number): void {
