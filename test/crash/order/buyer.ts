@@ -8,6 +8,8 @@ export interface OrderRequest {
   readonly qty: number;
   /** Clicks at the same moment. */
   readonly clicks: number;
+  /** Buyers come one by one, so that every fault meets some of them. */
+  readonly arrivesAfterMs: number;
   readonly orderIds: Set<string>;
   soldOut: boolean;
   /** Answers that are neither an order, nor a refusal, nor a request to come back. */
@@ -26,6 +28,7 @@ const COME_BACK = new Set([408, 423, 425, 429, 500, 502, 503, 504]);
  * @returns whether there was a final answer before the buyer gave up
  */
 export async function insist(request: OrderRequest, urls: () => readonly string[]): Promise<boolean> {
+  await sleep(request.arrivesAfterMs);
   const giveUpAt = performance.now() + GIVE_UP_MS;
   while (performance.now() < giveUpAt) {
     const targets = urls();

@@ -35,7 +35,7 @@ export class Faults {
   async rage(durationMs: number): Promise<void> {
     const until = performance.now() + durationMs;
     while (this.running && performance.now() < until) {
-      await sleep(200 + this.random.next() * 800);
+      await sleep(500 + this.random.next() * 1_500);
       const fault = this.pick();
       this.struck.set(fault.name, (this.struck.get(fault.name) ?? 0) + 1);
       await fault.strike();

@@ -26,6 +26,8 @@ export const FATAL_CHECKPOINTS: Record<Role, readonly string[]> = {
  */
 export class Member {
   kills = 0;
+  /** Those of the kills that happened at a fatal checkpoint. */
+  readonly fatalSteps: string[] = [];
   readonly unhandledRejections: string[] = [];
   readonly unexpectedExits: string[] = [];
   private child: ChildHandle | undefined;
@@ -78,6 +80,7 @@ export class Member {
       this.child = child;
       await Promise.race([this.noteUrl(child), child.exited]);
       this.noteExit(child, await child.exited);
+      if (killAt !== undefined && child.hits(killAt) > 0) this.fatalSteps.push(killAt);
     }
   }
 
@@ -110,6 +113,13 @@ export class Fleet {
 
   get kills(): number {
     return this.members.reduce((sum, member) => sum + member.kills, 0);
+  }
+
+  /** How often a process died at which step. */
+  get fatalSteps(): ReadonlyMap<string, number> {
+    const steps = new Map<string, number>();
+    for (const step of this.members.flatMap((member) => member.fatalSteps)) steps.set(step, (steps.get(step) ?? 0) + 1);
+    return steps;
   }
 
   /** What no fault excuses: rejections that nobody handled, and processes that ended by themselves. */

@@ -81,10 +81,7 @@ async function checkStrayPoints(database: Client): Promise<string[]> {
   return rows.map(({ order_id }) => `points were granted for order ${order_id}, which does not exist`);
 }
 
-/**
- * Every message is done with, and none was given up. The points entry of an order is unique, so a message that took
- * effect twice would show as a dead letter.
- */
+/** Every message is done with, and none was given up. */
 async function checkMessages(database: Client): Promise<string[]> {
   const { rows } = await database.query<{ pending: number; flying: number; dead: number }>(
     `SELECT (SELECT count(*)::int FROM lockstep_outbox) AS pending,

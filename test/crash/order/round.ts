@@ -13,9 +13,9 @@ export interface Arena {
   readonly databaseUrl: string;
 }
 
-const BUYERS = 24;
-const PIECES = 20;
-const RAGE_MS = 6_000;
+const BUYERS = 60;
+const PIECES = 60;
+const RAGE_MS = 10_000;
 const SETTLE_MS = 120_000;
 
 /** One round: buyers order while faults strike; afterwards everything settles and the books must balance. */
@@ -42,6 +42,7 @@ function drawRequests(random: SeededRandom, sku: string): OrderRequest[] {
     sku,
     qty: 1 + Math.floor(random.next() * 2),
     clicks: 1 + Math.floor(random.next() * 3),
+    arrivesAfterMs: random.next() * RAGE_MS,
     orderIds: new Set<string>(),
     soldOut: false,
     odd: [],
