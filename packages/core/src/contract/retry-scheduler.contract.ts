@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { randomBytes } from 'node:crypto';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import type { RetryScheduler, WakeUpHandler } from '../scheduling/retry-scheduler.js';
@@ -72,6 +73,21 @@ function waking(open: Open, patienceMs: number): void {
     await owner.schedule({ queue, id: 'row-1', dueAt: Date.now() });
     await waker.handle(queue, rings.handler);
     await rings.untilCount(1);
+  });
+
+  it('runs the handler in the context of its subscription, not in that of whoever scheduled', async () => {
+    const { owner, waker } = await open();
+    const queue = newQueue();
+    const context = new AsyncLocalStorage<string>();
+    const seen: (string | undefined)[] = [];
+    const rings = new Rings(patienceMs, async (count) => {
+      seen.push(context.getStore());
+      if (count === 1) throw new Error('once more');
+    });
+    await context.run('handling', () => waker.handle(queue, rings.handler));
+    await context.run('scheduling', () => owner.schedule({ queue, id: 'row-1', dueAt: Date.now() }));
+    await rings.untilCount(2);
+    expect(seen).not.toContain('scheduling');
   });
 
   it('tells rows and queues apart, whatever their ids look like', async () => {
@@ -184,6 +200,18 @@ function closing(open: Open, patienceMs: number): void {
     gate.open();
     await closed;
     expect(rings.ids()).toEqual(['row-1']);
+  });
+
+  it('leaves a queue to its other handlers when one of them closes', async () => {
+    const { owner, waker } = await open();
+    const queue = newQueue();
+    const [staying, leaving] = [new Rings(patienceMs), new Rings(patienceMs)];
+    await waker.handle(queue, staying.handler);
+    const subscription = await waker.handle(queue, leaving.handler);
+    await subscription.close();
+    await owner.schedule({ queue, id: 'row-1', dueAt: Date.now() });
+    await staying.untilCount(1);
+    expect(leaving.ids()).toEqual([]);
   });
 
   it('gives up waiting for a handler that hangs when the signal aborts, and tells it so', async () => {

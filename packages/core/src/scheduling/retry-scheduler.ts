@@ -23,6 +23,7 @@ export interface WakeUpSubscription {
  * Contract:
  * - `schedule` replaces the wake-up of the same queue and id, to an earlier or a later time.
  * - A wake-up is delivered at least once to one of the handlers of its queue, wherever they run, not before `dueAt`.
+ * - A handler never runs in the asynchronous context of whoever scheduled: not as its user, nor in its transaction.
  * - A handler that rejects is called again later, with growing pauses, a bounded number of times; then the wake-up is
  *   dropped and reported.
  * - `cancel` of what is not there does nothing; what already runs is not stopped.

@@ -1,3 +1,4 @@
+import { AsyncResource } from 'node:async_hooks';
 import type { RetryScheduler, WakeUp, WakeUpHandler, WakeUpSubscription } from '../../scheduling/retry-scheduler.js';
 import type { Incidents } from '../../telemetry/incidents.js';
 
@@ -7,6 +8,7 @@ const MAX_TIMER_MS = 2_147_483_647;
 
 /** One subscription: its handler, what runs, and the end of its patience. */
 interface Handling {
+  readonly queue: string;
   readonly handler: WakeUpHandler;
   readonly running: Set<Promise<void>>;
   readonly giveUp: AbortController;
@@ -24,7 +26,7 @@ interface Alarm {
  */
 export class MemoryRetryScheduler implements RetryScheduler {
   private readonly alarms = new Map<string, Alarm>();
-  private readonly handling = new Map<string, Handling>();
+  private readonly handlings = new Set<Handling>();
   private isClosed = false;
 
   constructor(private readonly incidents: Incidents) {}
@@ -38,13 +40,15 @@ export class MemoryRetryScheduler implements RetryScheduler {
   }
 
   async handle(queue: string, handler: WakeUpHandler): Promise<WakeUpSubscription> {
-    const handling: Handling = { handler, running: new Set(), giveUp: new AbortController() };
-    this.handling.set(queue, handling);
+    // A timer runs in the context of whoever set it: another user's request, or a transaction that has ended by then.
+    const bound: WakeUpHandler = AsyncResource.bind(async (id: string, signal: AbortSignal) => handler(id, signal));
+    const handling: Handling = { queue, handler: bound, running: new Set(), giveUp: new AbortController() };
+    this.handlings.add(handling);
     // A copy: arming moves an alarm to the end of the map, where the iteration would meet it again.
     for (const alarm of [...this.alarms.values()]) if (alarm.wakeUp.queue === queue) this.arm(alarm);
     return {
       close: async (signal) => {
-        if (this.handling.get(queue) === handling) this.handling.delete(queue);
+        this.handlings.delete(handling);
         await finish(handling, signal);
       },
     };
@@ -53,8 +57,8 @@ export class MemoryRetryScheduler implements RetryScheduler {
   async close(): Promise<void> {
     this.isClosed = true;
     for (const key of [...this.alarms.keys()]) this.disarm(key);
-    const subscriptions = [...this.handling.values()];
-    this.handling.clear();
+    const subscriptions = [...this.handlings];
+    this.handlings.clear();
     await Promise.all(subscriptions.map((handling) => finish(handling, AbortSignal.abort())));
   }
 
@@ -77,7 +81,7 @@ export class MemoryRetryScheduler implements RetryScheduler {
       this.arm(alarm);
       return;
     }
-    const handling = this.handling.get(alarm.wakeUp.queue);
+    const handling = [...this.handlings].find(({ queue }) => queue === alarm.wakeUp.queue);
     if (!handling) return;
     this.alarms.delete(key);
     const run = this.deliver(handling, alarm).finally(() => handling.running.delete(run));
