@@ -2,7 +2,9 @@ import { BadRequestException, Injectable, type PipeTransform } from '@nestjs/com
 import type { Product } from './product.js';
 
 const SKU = /^[a-z0-9-]{1,64}$/;
-const MAX_INT = 2_147_483_647;
+// What an order of the most pieces costs must fit an integer column.
+const MAX_PRICE_CENTS = 10_000_000;
+const MAX_QTY = 2_147_483_647;
 
 @Injectable()
 export class SkuPipe implements PipeTransform<unknown, string> {
@@ -19,11 +21,15 @@ export class ProductPipe implements PipeTransform<unknown, Omit<Product, 'sku'>>
     if (typeof name !== 'string' || name.length === 0 || name.length > 200) {
       throw new BadRequestException('name must be a string of 1 to 200 characters');
     }
-    return { name, priceCents: wholeNumber(priceCents, 'priceCents'), qty: wholeNumber(qty, 'qty') };
+    return {
+      name,
+      priceCents: wholeNumber(priceCents, 'priceCents', MAX_PRICE_CENTS),
+      qty: wholeNumber(qty, 'qty', MAX_QTY),
+    };
   }
 }
 
-function wholeNumber(value: unknown, field: string): number {
-  if (typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= MAX_INT) return value;
-  throw new BadRequestException(`${field} must be a whole number from 0 to ${MAX_INT}`);
+function wholeNumber(value: unknown, field: string, max: number): number {
+  if (typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= max) return value;
+  throw new BadRequestException(`${field} must be a whole number from 0 to ${max}`);
 }

@@ -8,6 +8,9 @@ import { StockService } from '../stock/stock.service.js';
 import { ORDER_PLACED, type Order, type OrderPlaced, type PlaceOrder } from './order.js';
 import { OrderRepository } from './order.repository.js';
 
+/** No order was written: this request has one already, or there is no such product. */
+class NothingWritten extends Error {}
+
 /** An order together with whose it is: what the message about it needs. */
 interface PlacedOrder extends Order {
   readonly buyerId: string;
@@ -28,11 +31,22 @@ export class OrdersService {
   async placeOnce(request: PlaceOrder): Promise<Order> {
     const earlier = await this.orders.findByRequest(request.buyerId, request.requestId);
     if (earlier) return earlier;
-    const { buyerId: _, ...order } = await this.place(request);
-    return order;
+    try {
+      const { buyerId: _, ...order } = await this.place(request);
+      return order;
+    } catch (error) {
+      if (!(error instanceof NothingWritten)) throw error;
+      // Its first process was not dead but slow, and has committed between our look-up and our attempt.
+      const twin = await this.orders.findByRequest(request.buyerId, request.requestId);
+      if (twin) return twin;
+      throw soldOut(request);
+    }
   }
 
-  /** Stock, order and message in one transaction, one buyer at a time for each product. */
+  /**
+   * Order, stock and message in one transaction, one buyer at a time for each product. The order comes first: a request
+   * whose twin took the last pieces must meet its own order, not the empty shelf.
+   */
   @DistributedLock({ key: (request: PlaceOrder) => `sku:${request.sku}`, ttl: '10s', wait: '10s' })
   @Transactional()
   @Outbox(ORDER_PLACED, {
@@ -41,15 +55,9 @@ export class OrdersService {
   })
   async place(request: PlaceOrder): Promise<PlacedOrder> {
     const tx = this.sql.requireCurrent('placing an order');
-    if (!(await this.stock.take(tx, request.sku, request.qty))) {
-      throw new ConflictException({
-        code: 'SOLD_OUT',
-        message: `There are not ${request.qty} pieces of ${request.sku}`,
-      });
-    }
     const order = await this.orders.insert(tx, randomUUID(), request);
-    // Rolls the stock back: the twin of this request committed between our look-up and here.
-    if (!order) throw new ConflictException({ code: 'ALREADY_PLACED', message: 'This request has its order already' });
+    if (!order) throw new NothingWritten();
+    if (!(await this.stock.take(tx, request.sku, request.qty))) throw soldOut(request);
     tx.afterCommit?.(() => checkpoint('mall.order.committed', { order: order.id }));
     return { ...order, buyerId: request.buyerId };
   }
@@ -57,4 +65,8 @@ export class OrdersService {
   listOf(buyerId: string): Promise<Order[]> {
     return this.orders.listOf(buyerId);
   }
+}
+
+function soldOut({ sku, qty }: PlaceOrder): ConflictException {
+  return new ConflictException({ code: 'SOLD_OUT', message: `There are not ${qty} pieces of ${sku}` });
 }

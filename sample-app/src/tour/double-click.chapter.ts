@@ -34,7 +34,7 @@ export async function doubleClick(stage: Stage, narrator: Narrator): Promise<voi
   narrator.expect('one piece left the shelf', (await shopper.piecesLeft(sku)) === 4, await shopper.piecesLeft(sku));
   await eventually(async () => {
     const { entries } = await shopper.points();
-    if (entries !== 1) throw new Error(`${entries} entries`);
+    if (entries !== 1) throw new Error(`${String(entries)} entries`);
   });
   const points = await shopper.points();
   narrator.received(`GET /points  ${JSON.stringify(points)}`);

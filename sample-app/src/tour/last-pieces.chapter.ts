@@ -28,7 +28,8 @@ export async function lastPieces(stage: Stage, narrator: Narrator): Promise<void
 function summary(answers: readonly (Answer | undefined)[]): string {
   const counts = new Map<string, number>();
   for (const answer of answers) {
-    const label = `${answer?.status ?? 'no answer'} ${String(answer?.body.code ?? '')}`.trim();
+    const code = answer?.body.code;
+    const label = `${answer?.status ?? 'no answer'} ${typeof code === 'string' ? code : ''}`.trim();
     counts.set(label, (counts.get(label) ?? 0) + 1);
   }
   return [...counts].map(([label, times]) => `${times} × ${label}`).join(', ');
