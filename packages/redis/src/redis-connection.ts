@@ -41,7 +41,7 @@ export class RedisConnection {
   }
 
   /**
-   * A script whose concurrent calls travel as one. Calls that gather in one tick are sent script by script, in the
+   * A script whose concurrent calls travel as one, for the life of the connection: make each once. Calls that gather in one tick are sent script by script, in the
    * order in which the scripts were made here.
    *
    * @throws ConfigurationError when the Lua function does not take what the definition declares

@@ -24,8 +24,9 @@ export interface RowLeaseInit {
  * held | expired --renewal refused--> lost
  * any --release--> released
  * ```
- * The server's deadline is never earlier than the local one, so nobody else owns the name while `isHeld()` is true. What
- * the lease cannot stop is a step that was begun while it was held: whatever it guards must compare the epoch.
+ * The server's deadline is not earlier than the local one, so nobody else owns the name while `isHeld()` is true. That
+ * fails where the server's clock is set forward, or where the two clocks drift apart by more within one lease than the
+ * statement took to arrive: keep leases short. What the lease cannot stop is a step that was begun while it was held: whatever it guards must compare the epoch.
  */
 export class RowLease {
   readonly name: string;
