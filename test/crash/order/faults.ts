@@ -8,13 +8,13 @@ interface Fault {
   strike(): Promise<void>;
 }
 
-const FREEZE_MS = 3_000;
+/** Shorter than the lease of a request, and longer: then somebody takes over, and the frozen one comes back. */
+const FREEZES_MS = [3_000, 6_500];
 
 /** Strikes at random until it is stopped: processes killed and frozen, servers restarted with and without their data. */
 export class Faults {
   readonly struck = new Map<string, number>();
   private readonly faults: readonly Fault[];
-  private running = true;
 
   constructor(
     private readonly fleet: Fleet,
@@ -34,16 +34,12 @@ export class Faults {
   /** Strikes, with pauses, for so long. */
   async rage(durationMs: number): Promise<void> {
     const until = performance.now() + durationMs;
-    while (this.running && performance.now() < until) {
+    while (performance.now() < until) {
       await sleep(500 + this.random.next() * 1_500);
       const fault = this.pick();
       this.struck.set(fault.name, (this.struck.get(fault.name) ?? 0) + 1);
       await fault.strike();
     }
-  }
-
-  stop(): void {
-    this.running = false;
   }
 
   private pick(): Fault {
@@ -61,7 +57,7 @@ export class Faults {
 
   private async freeze(member: Member): Promise<void> {
     member.freeze();
-    await sleep(FREEZE_MS);
+    await sleep(this.random.pick(FREEZES_MS));
     member.thaw();
   }
 }
