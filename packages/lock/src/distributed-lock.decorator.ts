@@ -23,7 +23,7 @@ const GUARANTEE: Guarantee<LockService> = {
  *
  * @throws LockBusyError from the method when somebody else holds the lock until the wait is over (HTTP 423)
  * @throws LockLostError from the method when it succeeded but the lock had been lost
- * @throws StoreUnavailableError from the method when the store does not answer (HTTP 503)
+ * @throws StoreUnavailableError from the method when the store does not answer and the method did not run (HTTP 503)
  * @throws ConfigurationError at once when `ttl` or `wait` is not valid
  */
 export function DistributedLock<Key extends LockKey>(options: DistributedLockOptions<Key>): GuaranteeDecorator<Key> {

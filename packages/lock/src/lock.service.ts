@@ -4,6 +4,7 @@ import {
   count,
   DrainService,
   Incidents,
+  isLockstepError,
   monotonicMs,
   StoreUnavailableError,
   withSpan,
@@ -50,7 +51,7 @@ export class LockService {
    * Takes the lock, waiting for others at most `wait`. Release it, or let `await using` do so.
    *
    * @throws LockBusyError when somebody else still holds it
-   * @throws StoreUnavailableError when the store does not answer
+   * @throws StoreUnavailableError `not-applied` when the store does not answer: what it may still grant is taken back
    * @throws LockReentryError when the calling code runs under this lock already
    * @throws LockKeyError before anything is sent
    * @throws the signal's reason once it aborts
@@ -118,7 +119,7 @@ export class LockService {
       lostBefore = cause;
       lease?.lose(cause);
     };
-    const outcome = await this.store.acquire({ key, token, ttlMs, waitMs, signal, onLost });
+    const outcome = await this.store.acquire({ key, token, ttlMs, waitMs, signal, onLost }).catch(notTaken);
     if (outcome.status === 'busy') return outcome;
     lease = new HeldLease(key, token, ttlMs, outcome, this.leases);
     if (lostBefore) lease.lose(lostBefore);
@@ -142,6 +143,18 @@ export class LockService {
 }
 
 function lateGrant(): StoreUnavailableError {
-  const cause = new Error('the grant arrived after its lease had ended');
+  return unavailable(new Error('the grant arrived after its lease had ended'));
+}
+
+/**
+ * What the store executed of a request whose answer was lost is between it and its backend; for whoever wanted the
+ * lock nothing has happened, and an idempotency outside must not take the guarded work for half done.
+ */
+function notTaken(cause: unknown): never {
+  if (!isLockstepError(cause)) throw cause;
+  throw cause.kind === 'unknown' || cause.fields.outcome === 'unknown' ? unavailable(cause) : cause;
+}
+
+function unavailable(cause: unknown): StoreUnavailableError {
   return new StoreUnavailableError({ store: 'lock', operation: 'lock.acquire', outcome: 'not-applied', cause });
 }

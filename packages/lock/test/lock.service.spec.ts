@@ -1,5 +1,5 @@
 import 'reflect-metadata';
-import { monotonicMs, StoreUnavailableError } from '@lockstep/core';
+import { LockstepError, monotonicMs, StoreUnavailableError } from '@lockstep/core';
 import {
   type AcquireRequest,
   currentLease,
@@ -36,6 +36,21 @@ async function passed(ms: number): Promise<void> {
   const until = monotonicMs() + ms;
   await eventually(() => expect(monotonicMs()).toBeGreaterThan(until), { intervalMs: 5 });
 }
+
+describe('an acquisition', () => {
+  it.each([
+    ['was lost', unavailable],
+    ['made no sense', new LockstepError({ code: 'SCRIPT_FAILED', kind: 'unknown', message: 'not a lock' })],
+  ])('whose answer %s did not happen for the caller, whatever the store has done of it', async (_, cause) => {
+    store.onAcquire = () => Promise.reject(cause);
+    let ran = false;
+    const guarded = running.locks.using('k', {}, async () => {
+      ran = true;
+    });
+    await expect(guarded).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE', outcome: 'not-applied', cause });
+    expect(ran).toBe(false);
+  });
+});
 
 describe('a lease', () => {
   it('is held beyond its length while the store answers', async () => {
@@ -199,8 +214,9 @@ describe('acquiring', () => {
 
   it('never calls a store that is down a lock that is held', async () => {
     store.onAcquire = () => Promise.reject(unavailable);
-    await expect(running.locks.acquire('k')).rejects.toBe(unavailable);
-    await expect(running.locks.tryAcquire('k')).rejects.toBe(unavailable);
+    const refusal = { code: 'STORE_UNAVAILABLE', kind: 'unavailable', cause: unavailable };
+    await expect(running.locks.acquire('k')).rejects.toMatchObject(refusal);
+    await expect(running.locks.tryAcquire('k')).rejects.toMatchObject(refusal);
   });
 
   it('does not take a grant that arrives after its own end', async () => {

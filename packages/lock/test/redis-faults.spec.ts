@@ -1,5 +1,6 @@
 import 'reflect-metadata';
 import { randomUUID } from 'node:crypto';
+import { getEventListeners } from 'node:events';
 import { monotonicMs } from '@lockstep/core';
 import { eventually, type FaultProxy, type RedisServer, startFaultProxy, startRedis } from '@lockstep/testing';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -50,6 +51,13 @@ describe('a Redis that misbehaves', () => {
     await eventually(async () => {
       expect(await direct.store.acquire({ ...wish, token: randomUUID() })).toMatchObject({ status: 'granted' });
     });
+  });
+
+  it('leaves no listener behind on a signal that outlives the failed request', async () => {
+    const { signal } = new AbortController();
+    server.pause();
+    await expect(redis.store.acquire({ ...request(), signal })).rejects.toMatchObject({ outcome: 'unknown' });
+    expect(getEventListeners(signal, 'abort')).toEqual([]);
   });
 
   it('that gets a request late refuses it (H3)', async () => {

@@ -72,12 +72,13 @@ export class RedisLockStore implements LockStore {
       };
       signal.addEventListener('abort', abort, { once: true });
       const settle = (outcome: Grant | Busy): void => {
-        signal.removeEventListener('abort', abort);
         // A signal may abort between the grant and this line; then the grant has no taker.
         if (signal.aborted) acquisition.discard(outcome);
         resolve(outcome);
       };
-      acquisition.run().then(settle, reject);
+      // Also after a failure: a signal that lives as long as the process would collect a listener for each.
+      const leave = (): void => signal.removeEventListener('abort', abort);
+      acquisition.run().finally(leave).then(settle, reject);
     });
   }
 
