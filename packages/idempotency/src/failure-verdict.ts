@@ -1,4 +1,4 @@
-import { isLockstepError, type LockstepError, StoreUnavailableError } from '@lockstep/core';
+import { isLockstepError, type LockstepError } from '@lockstep/core';
 import { NotApplied, OutcomeUnknown } from './idempotency.errors.js';
 import type { ErrorVerdict } from './idempotency.options.js';
 import type { LeaseExpiryPolicy } from './idempotency-store.js';
@@ -14,7 +14,7 @@ export function failureVerdict(error: unknown, policy: LeaseExpiryPolicy, onErro
   if (error instanceof OutcomeUnknown) return 'uncertain';
   const decided = onError(error);
   if (decided) return decided === 'release' ? 'released' : 'uncertain';
-  if (isLockstepError(error)) return verdictOfKind(error, policy);
+  if (isLockstepError(error)) return verdictOf(error, policy);
   return byPolicy(policy);
 }
 
@@ -24,9 +24,9 @@ export function byPolicy(policy: LeaseExpiryPolicy): FailureVerdict {
 }
 
 /** All kinds but `unknown` mean that the refused step did not happen; a store's silence does not. */
-function verdictOfKind(error: LockstepError, policy: LeaseExpiryPolicy): FailureVerdict {
-  if (error.kind === 'unknown') return 'uncertain';
-  return error instanceof StoreUnavailableError && error.outcome === 'unknown' ? byPolicy(policy) : 'released';
+function verdictOf({ kind, fields }: LockstepError, policy: LeaseExpiryPolicy): FailureVerdict {
+  if (kind === 'unknown') return 'uncertain';
+  return fields.outcome === 'unknown' ? byPolicy(policy) : 'released';
 }
 
 /** The error that the caller shall see: what a verdict of the handler was wrapped around. */

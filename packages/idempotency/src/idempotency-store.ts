@@ -42,12 +42,15 @@ export type RenewalOutcome = 'renewed' | 'lost' | 'unknown';
 /** How a claim ends. `response` is opaque to the store. */
 export type Settlement =
   | { readonly to: 'completed'; readonly response: string; readonly retentionMs: number }
-  /** `notApplied`: nothing happened at all, so that the key may even be used for another payload. */
+  /**
+   * `notApplied`: this claim did nothing at all, so that the key may even be used for another payload, unless an earlier
+   * claim was released otherwise or vanished: what that one may have done is still bound to its payload.
+   */
   | { readonly to: 'released'; readonly notApplied: boolean; readonly retentionMs: number }
   | { readonly to: 'uncertain' };
 
 export type BeginOutcome =
-  /** The caller owns the operation. `recovered`: an earlier owner began it and vanished. */
+  /** The caller owns the operation. `recovered`: some earlier owner began it and vanished, and none completed it since. */
   | { readonly outcome: 'acquired'; readonly fence: bigint; readonly recovered: boolean }
   | { readonly outcome: 'completed'; readonly response: string }
   /** Another owner is at it; its lease ends, unless it is renewed, in `retryAfterMs`. */
@@ -84,7 +87,7 @@ export type Resolution =
  *
  * Contract:
  * - `begin` decides a mismatch first, in every state that still knows a fingerprint; a released operation knows it
- *   unless it was released as not applied.
+ *   unless nothing of it was ever applied.
  * - `begin` repeated by the owner of a running or uncertain claim is `acquired` with the same fence and a fresh lease.
  * - Fences of one id rise strictly, also over expiry, release and the deletion of the record.
  * - `renew` and `settle` change nothing unless the caller owns the claim; a lease that ended does not take the claim

@@ -92,7 +92,7 @@ export class IdempotencyService implements OnApplicationBootstrap {
    * @throws IdempotencyKeyReusedError the key belongs to another payload
    * @throws OperationInProgressError somebody is at it
    * @throws OperationUncertainError nobody knows whether it took effect
-   * @throws StoreUnavailableError nothing was begun
+   * @throws StoreUnavailableError `not-applied`: a claim that the store may still make is taken back
    */
   async begin(operation: Operation, policy: ExecutionPolicy = {}): Promise<Begun> {
     const request = this.beginRequest(operation, policy);
@@ -111,12 +111,7 @@ export class IdempotencyService implements OnApplicationBootstrap {
       case 'uncertain':
         throw new OperationUncertainError();
       case 'late':
-        throw new StoreUnavailableError({
-          store: 'idempotency',
-          operation: 'idempotency.begin',
-          outcome: 'not-applied',
-          cause: new Error('the claim reached the store too late'),
-        });
+        throw notBegun(new Error('the claim reached the store too late'));
     }
   }
 
@@ -222,10 +217,9 @@ export class IdempotencyService implements OnApplicationBootstrap {
       );
     } catch (error) {
       count('lockstep.idempotency.begin', { outcome: 'unavailable' });
-      if (mayHaveBegun(error)) {
-        this.settler.takeBack(request, request.operation, request.applyWithinMs, request.retentionMs);
-      }
-      throw error;
+      if (!mayHaveBegun(error)) throw error;
+      this.settler.takeBack(request, request.operation, request.applyWithinMs, request.retentionMs);
+      throw notBegun(error);
     }
   }
 
@@ -263,6 +257,16 @@ export class IdempotencyService implements OnApplicationBootstrap {
     await this.settler.drain(signal);
     this.heartbeat.stop();
   }
+}
+
+/** Whatever the store made of it, nobody works under this claim, and a guarantee outside must not think so. */
+function notBegun(cause: unknown): StoreUnavailableError {
+  return new StoreUnavailableError({
+    store: 'idempotency',
+    operation: 'idempotency.begin',
+    outcome: 'not-applied',
+    cause,
+  });
 }
 
 function decodeResult<T>(response: string): T {

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Incidents, monotonicMs, StoreUnavailableError } from '@lockstep/core';
 import type { Execution } from './execution.js';
@@ -27,7 +28,10 @@ export class Settler {
     private readonly store: IdempotencyStore,
     private readonly heartbeat: Heartbeat,
     private readonly incidents: Incidents,
-  ) {}
+  ) {
+    // Everything pending listens while it pauses; an outage makes a lot pending, which is no leak.
+    setMaxListeners(0, this.closing.signal);
+  }
 
   /** Resolves after the first try; never rejects, because the caller's answer does not depend on it. */
   async settle(execution: Execution, settlement: Settlement): Promise<void> {

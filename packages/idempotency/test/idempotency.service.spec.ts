@@ -228,9 +228,21 @@ describe('a store that does not answer', () => {
   it('to a begin that it has applied is told that nobody runs it', async () => {
     const service = await open(failing('begin', 1, true));
     const work = operation();
-    await expect(service.run(work, async () => 1)).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' });
+    const refusal = { code: 'STORE_UNAVAILABLE', outcome: 'not-applied' };
+    await expect(service.run(work, async () => 1)).rejects.toMatchObject(refusal);
     expect(await eventually(() => service.run({ ...work, payload: 'other' }, async () => 2))).toBe(2);
     expect(await service.listUncertain()).toEqual([]);
+  });
+
+  it('to many at a time is no reason to warn of a leak', async () => {
+    const warnings: string[] = [];
+    const note = ({ name }: Error): void => void warnings.push(name);
+    process.on('warning', note);
+    const service = await open(failing('settle', 1_000), { lease: '10s' });
+    await Promise.all(Array.from({ length: 12 }, () => service.run(operation(), async () => 1)));
+    await until(performance.now() + 50);
+    process.off('warning', note);
+    expect(warnings).toEqual([]);
   });
 
   it('does not keep the application from closing', async () => {

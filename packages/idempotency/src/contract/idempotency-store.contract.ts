@@ -89,6 +89,15 @@ function describeExpiry(subject: ContractSubject): void {
     expect(next?.outcome === 'acquired' && next.fence > fence).toBe(true);
   });
 
+  it('tells every later owner that one vanished, also after a take-over that did nothing, until it is completed', async () => {
+    const crashed = await subject.acquired({ leaseMs: 60, onLeaseExpiry: 'retry' });
+    const { id, request, claim } = await subject.takenOver(crashed.id);
+    expect(await subject.store.begin(request)).toMatchObject({ outcome: 'acquired', recovered: true });
+    expect(await subject.store.settle(claim, released(true))).toBe(true);
+    expect(await subject.begin({ id, fingerprint: 'other' })).toEqual({ outcome: 'mismatch' });
+    expect(await subject.begin({ id })).toMatchObject({ outcome: 'acquired', recovered: true });
+  });
+
   it('makes a write of the former owner after a takeover a no-op', async () => {
     const zombie = await subject.acquired({ leaseMs: 60, onLeaseExpiry: 'retry' });
     const { request, claim } = await subject.takenOver(zombie.id);
@@ -192,6 +201,15 @@ function describeSettlements(subject: ContractSubject): void {
     const never = await subject.acquired();
     await subject.store.settle(never.claim, released(true));
     expect(await subject.begin({ id: never.id, fingerprint: 'other' })).toMatchObject({ outcome: 'acquired' });
+  });
+
+  it('remembers the payload of an earlier attempt when a later one did nothing (H6g)', async () => {
+    const { id, claim } = await subject.acquired();
+    await subject.store.settle(claim, released(false));
+    const second = await subject.acquired({ id });
+    await subject.store.settle(second.claim, released(true));
+    expect(await subject.begin({ id, fingerprint: 'other' })).toEqual({ outcome: 'mismatch' });
+    expect(await subject.begin({ id })).toMatchObject({ outcome: 'acquired', recovered: false });
   });
 
   it('settles nothing for anybody but the owner', async () => {

@@ -13,6 +13,9 @@ import type {
 
 type State = 'running' | 'completed' | 'released' | 'uncertain';
 
+/** What earlier claims of a running operation may have left: nothing, what a release left open, what a crash did. */
+type Past = 'none' | 'released' | 'vanished';
+
 interface StoredOperation {
   state: State;
   /** Undefined once the operation was released as not applied. */
@@ -23,6 +26,7 @@ interface StoredOperation {
   leaseEndsAt: number;
   policy: LeaseExpiryPolicy;
   response: string;
+  past: Past;
   sinceAt: number;
   /** Infinity while only an owner or an operator may end it. */
   expiresAt: number;
@@ -81,7 +85,8 @@ export class MemoryIdempotencyStore implements IdempotencyStore {
     if (!record) return false;
     if (!isOpen(record)) return record.state === settlement.to;
     if (settlement.to === 'uncertain') this.markUncertain(record);
-    else this.close(record, settlement, settlement.to === 'released' && settlement.notApplied);
+    else
+      this.close(record, settlement, settlement.to === 'released' && settlement.notApplied && record.past === 'none');
     return true;
   }
 
@@ -111,6 +116,7 @@ export class MemoryIdempotencyStore implements IdempotencyStore {
     this.close(record, resolution, true);
     // Its owner may still be alive, but the operator has had the last word.
     record.owner = '';
+    record.past = 'none';
     return true;
   }
 
@@ -125,7 +131,7 @@ export class MemoryIdempotencyStore implements IdempotencyStore {
 
   private beginAgain(request: BeginRequest, record: StoredOperation): BeginOutcome {
     this.extend(record, request);
-    return { outcome: 'acquired', fence: record.fence, recovered: false };
+    return acquired(record);
   }
 
   private claim(request: BeginRequest, before: StoredOperation | undefined): BeginOutcome {
@@ -138,12 +144,13 @@ export class MemoryIdempotencyStore implements IdempotencyStore {
       leaseEndsAt: 0,
       policy: request.onLeaseExpiry,
       response: '',
+      past: pastOf(before),
       sinceAt: 0,
       expiresAt: 0,
     };
     this.extend(record, request);
     this.records.set(request.id, record);
-    return { outcome: 'acquired', fence: record.fence, recovered: before?.state === 'running' };
+    return acquired(record);
   }
 
   private extend(record: StoredOperation, { leaseMs, retentionMs }: { leaseMs: number; retentionMs: number }): void {
@@ -196,4 +203,14 @@ export class MemoryIdempotencyStore implements IdempotencyStore {
 
 function isOpen({ state }: StoredOperation): boolean {
   return state === 'running' || state === 'uncertain';
+}
+
+function pastOf(before: StoredOperation | undefined): Past {
+  if (!before) return 'none';
+  if (before.state === 'running') return 'vanished';
+  return before.past === 'none' && before.fingerprint !== undefined ? 'released' : before.past;
+}
+
+function acquired({ fence, past }: StoredOperation): BeginOutcome {
+  return { outcome: 'acquired', fence, recovered: past === 'vanished' };
 }

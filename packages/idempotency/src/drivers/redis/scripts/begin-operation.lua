@@ -4,8 +4,8 @@
 --       not after (epoch ms of this server)
 -- Returns: {'acquired', fence, 0|1 recovered} | {'completed', response} | {'busy', ms} | {'mismatch'} | {'uncertain'} | {'late'}
 local function one(record, running, uncertain, fingerprint, owner, lease, retention, policy, member, not_after)
-  local v = redis.call('HMGET', record, 'st', 'fp', 'ow', 'lx', 'fe', 'po', 'mb', 'rs')
-  local state, own, fence = v[1], v[3] == owner, v[5]
+  local v = redis.call('HMGET', record, 'st', 'fp', 'ow', 'lx', 'fe', 'po', 'mb', 'rs', 'pa')
+  local state, own, fence, past = v[1], v[3] == owner, v[5], v[9] or '0'
   if v[2] and v[2] ~= fingerprint then return {'mismatch'} end
   if state == 'C' then return {'completed', v[8]} end
   if state == 'R' and own then return {'late'} end
@@ -24,11 +24,12 @@ local function one(record, running, uncertain, fingerprint, owner, lease, retent
     if now_ms > tonumber(not_after) then return {'late'} end
     -- The clock keeps fences rising when the record, and the last fence with it, was deleted.
     fence = string.format('%.0f', math.max((tonumber(fence) or 0) + 1, now_us))
+    if state == 'P' then past = '2' elseif v[2] and past == '0' then past = '1' end
   end
   local ends = string.format('%.0f', now_ms + lease)
-  redis.call('HSET', record, 'st', 'P', 'fp', fingerprint, 'ow', owner, 'lx', ends, 'fe', fence, 'po', policy, 'mb', member)
+  redis.call('HSET', record, 'st', 'P', 'fp', fingerprint, 'ow', owner, 'lx', ends, 'fe', fence, 'po', policy, 'mb', member, 'pa', past)
   if policy == 'U' then redis.call('ZADD', running, ends, member) end
   -- A running record of policy U must not vanish before somebody knows; that of policy R must outlive its lease.
   if policy == 'U' then redis.call('PERSIST', record) else redis.call('PEXPIRE', record, lease + retention) end
-  return {'acquired', fence, state == 'P' and not own and 1 or 0}
+  return {'acquired', fence, past == '2' and 1 or 0}
 end

@@ -10,7 +10,7 @@ local function one(record, uncertain, target, response, retention)
   if target == 'C' then
     redis.call('HSET', record, 'rs', response)
   else
-    redis.call('HDEL', record, 'fp')
+    redis.call('HDEL', record, 'fp', 'pa')
   end
   redis.call('PEXPIRE', record, retention)
   return 1

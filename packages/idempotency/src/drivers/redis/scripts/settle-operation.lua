@@ -5,7 +5,7 @@
 -- Returns: 1 settled as asked · 0 somebody else has the say, nothing was changed
 local function one(record, running, uncertain, owner, target, response, retention)
   local state = target == 'N' and 'R' or target
-  local v = redis.call('HMGET', record, 'st', 'ow', 'mb')
+  local v = redis.call('HMGET', record, 'st', 'ow', 'mb', 'pa')
   if v[2] ~= owner then return 0 end
   if v[1] == state then return 1 end
   if v[1] ~= 'P' and v[1] ~= 'U' then return 0 end
@@ -19,7 +19,8 @@ local function one(record, running, uncertain, owner, target, response, retentio
   redis.call('ZREM', uncertain, v[3])
   -- The owner stays, so that a resent command is known; so does the fence, so that the next one is higher.
   if state == 'C' then redis.call('HSET', record, 'rs', response) end
-  if target == 'N' then redis.call('HDEL', record, 'fp') end
+  -- This claim did nothing; what an earlier one may have done is still bound to its payload.
+  if target == 'N' and v[4] == '0' then redis.call('HDEL', record, 'fp') end
   redis.call('PEXPIRE', record, retention)
   return 1
 end
