@@ -1,9 +1,10 @@
 import 'reflect-metadata';
 import { randomUUID } from 'node:crypto';
 import { monotonicMs } from '@lockstep/core';
-import { eventually, redisCommandCounter } from '@lockstep/testing';
+import { eventually } from '@lockstep/testing';
 import { useRedis } from '@lockstep/testing/vitest';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { countCommandsOf } from './support/count-commands.js';
 import { type OpenedRedis, openRedis } from './support/redis-store.js';
 import { endLease, lockKey, ownerOf, storedLock } from './support/stored-lock.js';
 
@@ -27,7 +28,7 @@ async function hold(key: string, ttlMs?: number) {
 
 describe('locks on Redis', () => {
   it('cost one command to acquire and one to release', async () => {
-    const counter = await redisCommandCounter(server.url);
+    const counter = await countCommandsOf(redis.connection, server.url);
     await redis.store.release([await hold(randomUUID())]);
     await counter.reset();
     await redis.store.release([await hold(randomUUID())]);
@@ -40,7 +41,7 @@ describe('locks on Redis', () => {
     const held = await Promise.all(Array.from({ length: 100 }, () => hold(randomUUID())));
     const wishes = held.map(({ key, token }) => ({ key, token, ttlMs: 10_000 }));
     await redis.store.extend(wishes);
-    const counter = await redisCommandCounter(server.url);
+    const counter = await countCommandsOf(redis.connection, server.url);
     await redis.store.extend(wishes);
     expect(await counter.commands()).toEqual(['EVALSHA']);
     counter.stop();
@@ -110,7 +111,7 @@ describe('locks on Redis', () => {
     const controller = new AbortController();
     const waiter = redis.store.acquire({ ...request(holder.key, 30_000), signal: controller.signal });
     await eventually(async () => expect((await storedLock(redis.connection, holder.key))?.waiters).toBe('w'));
-    const counter = await redisCommandCounter(server.url);
+    const counter = await countCommandsOf(redis.connection, server.url);
     await counter.reset();
     const until = monotonicMs() + 300;
     await eventually(() => expect(monotonicMs()).toBeGreaterThan(until));
