@@ -40,6 +40,13 @@ export class Sql {
     this.migrator = new Migrator(options.migrations, driver.migrations, {
       query: (text, params) => this.query(text, params),
       transaction: (fn) => this.context.runOutside(() => this.begin(fn, 'read committed')),
+      onNewer: (set, file) =>
+        incidents.report({
+          code: 'SQL_DATABASE_NEWER',
+          source: 'sql.migrations',
+          message: 'The database has a migration that the installed package does not have',
+          fields: { set, file },
+        }),
     });
   }
 

@@ -9,6 +9,8 @@ export interface MigrationConnection {
   query<Row>(text: string, params?: readonly unknown[]): Promise<Row[]>;
   /** A transaction of its own, whatever is open around. */
   transaction<T>(fn: (tx: SqlTransaction) => Promise<T>): Promise<T>;
+  /** Hears of a migration that was applied and that the installed package does not have. */
+  onNewer(set: string, file: string): void;
 }
 
 type Query = SqlTransaction['query'];
@@ -78,18 +80,18 @@ export class Migrator {
   private async pending(set: MigrationSet, migrations: readonly Migration[], query: Query): Promise<Migration[]> {
     const exists = await query(this.statements.findTable);
     const applied = exists.length === 0 ? [] : await query<AppliedRow>(SELECT_APPLIED, [set.name]);
-    for (const row of applied) this.compare(set, migrations[Number(row.version) - 1], row, migrations.length);
+    for (const row of applied) this.compare(set, migrations[Number(row.version) - 1], row);
     return migrations.slice(applied.length);
   }
 
-  private compare(set: MigrationSet, migration: Migration | undefined, row: AppliedRow, known: number): void {
+  /**
+   * A database that is newer than the files is what every rolling deployment has for a while: migrations are additions,
+   * so the older process goes on, and an operator hears of it.
+   */
+  private compare(set: MigrationSet, migration: Migration | undefined, row: AppliedRow): void {
     if (!migration) {
-      throw new MigrationError(
-        set.name,
-        `${row.file} was applied to this database, but the installed package has only ${known} files. ` +
-          'The database was migrated by a newer version, or the file is missing.',
-        row.file,
-      );
+      this.connection.onNewer(set.name, row.file);
+      return;
     }
     if (migration.file !== row.file || migration.checksum !== row.checksum) {
       throw new MigrationError(set.name, `${row.file} was changed after it had been applied.`, row.file);
