@@ -41,8 +41,7 @@ describe('spawnNode()', () => {
     child.sigstop();
     const hits = await eventually(async () => {
       const before = child.hits('work');
-      await new Promise((resolve) => setTimeout(resolve, 50));
-      expect(child.hits('work')).toBe(before);
+      await expect(child.reached({ name: 'work', hit: before + 1 }, 100)).rejects.toThrow(ChildWaitError);
       return before;
     });
     child.sigcont();
