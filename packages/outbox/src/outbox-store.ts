@@ -61,8 +61,9 @@ export interface OverdueRequest {
 /**
  * What becomes of one delivery. `accepted`: the transport has it, and that was all that was asked for. `deferred`: it
  * could not be published while others could; it moves in flight, due at once, and its place in the outbox is free. All
- * deliveries of a message that are still open are deferred together. `acknowledged`: the consumer has committed its effect. `dead`: it was given up; where nothing stands in flight any more, `message` is
- * what becomes the dead letter, and without it nothing does.
+ * deliveries of a message that are still open are deferred together. `acknowledged`: the consumer has committed its
+ * effect. `dead`: it was given up; where nothing stands in flight any more, `message` is what becomes the dead letter,
+ * and without it nothing does.
  */
 export type Settlement =
   | ({ readonly outcome: 'accepted' } & OutboxPlace)
@@ -107,7 +108,8 @@ export interface ShardLease {
  * - `overdue` gives out again what is in flight and overdue on the store's clock, and sets when it is overdue next. Two
  *   calls at the same time never return the same delivery. What was parked is in flight for every consumer once the
  *   topic has some; as long as it has none, it is returned now and then with {@link NO_CONSUMER}.
- * - `settle` may be repeated and may come for what is already gone: then it does nothing.
+ * - `settle` may be repeated and may come for what is already gone: then it does nothing. One that breaks off half-way
+ *   has removed no message that it was to bury.
  * - `subscribe` makes every message claimed from then on reach the route, also after a restart. It may be repeated.
  * - Everything but `append` rejects with `StoreUnavailableError` while the server cannot be reached. `append` passes
  *   the database's own errors.

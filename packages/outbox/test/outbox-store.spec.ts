@@ -89,6 +89,20 @@ describe('PostgresOutboxStore', () => {
       expect(idsOf((await claiming).deliveries)).toEqual([second]);
     });
 
+    it('lets no refused message leave the outbox before it is a dead letter', async () => {
+      const [id] = await bench.appendMany(1, false);
+      const [delivery] = (await bench.claim()).deliveries;
+      if (!delivery?.place) throw new Error('not claimed');
+      const { message, consumer, place } = delivery;
+      await other.query('LOCK TABLE lockstep_outbox_dead');
+      const settling = store.settle([
+        { outcome: 'accepted', ...place },
+        { outcome: 'dead', consumer, messageId: message.id, error: 'too large', message },
+      ]);
+      await expect(settling).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' });
+      expect(idsOf((await bench.claim()).deliveries)).toEqual([id]);
+    });
+
     it('does not give out what that one is giving out, and does not wait for it', async () => {
       const [first, second] = await bench.appendMany(2);
       await bench.claim(500, 0);

@@ -89,13 +89,14 @@ export class PostgresOutboxStore implements OutboxStore {
     const places = settlements.filter((one) => one.outcome === 'accepted');
     const deferred = settlements.filter((one) => one.outcome === 'deferred');
     const acks = settlements.filter((one) => one.outcome === 'acknowledged');
+    // First the dead letters: a message that the transport refuses may have no row but the one that is removed below.
+    for (const dead of settlements.filter((one) => one.outcome === 'dead')) await this.bury(dead);
     if (places.length > 0) await this.sql.execute(ACCEPTED, [JSON.stringify(places)]);
     if (deferred.length > 0) await this.sql.execute(DEFERRED, [JSON.stringify(deferred)]);
     if (acks.length > 0) {
       const rows = acks.map(({ consumer, messageId }) => ({ consumer, message_id: messageId }));
       await this.sql.execute(ACKNOWLEDGED, [JSON.stringify(rows)]);
     }
-    for (const dead of settlements.filter((one) => one.outcome === 'dead')) await this.bury(dead);
   }
 
   async subscribe(routes: readonly MessageRoute[]): Promise<void> {
