@@ -52,6 +52,19 @@ describe.each([
     expect(await mall.piecesLeft(sku)).toBe(0);
   });
 
+  it('takes a key in quotes for the same as without', async () => {
+    const sku = await mall.shelve(5);
+    const buyer = `ann-${randomUUID()}`;
+    const key = randomUUID();
+
+    const bare = await mall.order(buyer, key, { sku, qty: 1 });
+    const quoted = await mall.order(buyer, `"${key}"`, { sku, qty: 1 });
+
+    expect([bare.status, quoted.status]).toEqual([201, 201]);
+    expect(quoted.body).toEqual(bare.body);
+    expect(await mall.orders(buyer)).toHaveLength(1);
+  });
+
   it('keeps the same key of two buyers apart', async () => {
     const sku = await mall.shelve(5);
     const key = randomUUID();

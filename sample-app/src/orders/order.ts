@@ -1,7 +1,7 @@
 /** What a buyer asks for. */
 export interface PlaceOrder {
   readonly buyerId: string;
-  /** Chosen by the client, the same in every repetition of the request. */
+  /** The same in every repetition of the request. */
   readonly requestId: string;
   readonly sku: string;
   readonly qty: number;

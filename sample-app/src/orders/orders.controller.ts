@@ -1,10 +1,11 @@
 import { Idempotent } from '@lockstep/idempotency';
-import { Body, Controller, Get, Headers, Inject, Post, UseGuards } from '@nestjs/common';
+import { Body, Controller, Get, Inject, Post, UseGuards } from '@nestjs/common';
 import { Buyer } from '../accounts/buyer.decorator.js';
 import { BuyerGuard } from '../accounts/buyer.guard.js';
 import type { Order, PlaceOrder } from './order.js';
 import { OrderBodyPipe } from './order.pipe.js';
 import { OrdersService } from './orders.service.js';
+import { RequestId } from './request-id.decorator.js';
 
 @Controller('orders')
 @UseGuards(BuyerGuard)
@@ -16,7 +17,7 @@ export class OrdersController {
   @Idempotent({ required: true, onLeaseExpiry: 'retry' })
   place(
     @Buyer() buyerId: string,
-    @Headers('idempotency-key') requestId: string,
+    @RequestId() requestId: string,
     @Body(OrderBodyPipe) body: Pick<PlaceOrder, 'sku' | 'qty'>,
   ): Promise<Order> {
     return this.orders.placeOnce({ ...body, buyerId, requestId });

@@ -1,6 +1,6 @@
 import { bullmqTransport } from '@lockstep/bullmq';
-import { LockstepModule, RequestContext } from '@lockstep/core';
-import { IdempotencyModule, memoryIdempotencyStore } from '@lockstep/idempotency';
+import { LockstepModule } from '@lockstep/core';
+import { IdempotencyModule, memoryIdempotencyStore, principalScope } from '@lockstep/idempotency';
 import { redisIdempotencyStore } from '@lockstep/idempotency/redis';
 import { LockModule, memoryLockStore } from '@lockstep/lock';
 import { redisLockStore } from '@lockstep/lock/redis';
@@ -44,7 +44,7 @@ function platform(config: MallConfig): DynamicModule[] {
     LockModule.forRoot({ store: redisUrl ? redisLockStore() : memoryLockStore() }),
     IdempotencyModule.forRoot({
       store: redisUrl ? redisIdempotencyStore() : memoryIdempotencyStore(),
-      scope: () => RequestContext.current()?.principal?.id ?? 'anonymous',
+      scope: principalScope(),
       secret,
       lease: '5s',
     }),

@@ -4,7 +4,6 @@ import type { OrderRequest } from './buyer.js';
 interface OrderRow {
   readonly id: string;
   readonly buyer_id: string;
-  readonly request_id: string;
   readonly qty: number;
   readonly total_cents: number;
   readonly entries: number;
@@ -30,7 +29,7 @@ export async function balance(
 
 async function ordersOf(database: Client, sku: string): Promise<OrderRow[]> {
   const { rows } = await database.query<OrderRow>(
-    `SELECT o.id, o.buyer_id, o.request_id, o.qty, o.total_cents,
+    `SELECT o.id, o.buyer_id, o.qty, o.total_cents,
             count(p.order_id)::int AS entries, max(p.points) AS points
      FROM mall_order o LEFT JOIN mall_points_entry p ON p.order_id = o.id
      WHERE o.sku = $1 GROUP BY o.id`,
@@ -40,7 +39,8 @@ async function ordersOf(database: Client, sku: string): Promise<OrderRow[]> {
 }
 
 function checkRequest(request: OrderRequest, orders: readonly OrderRow[]): string[] {
-  const own = orders.filter((order) => order.buyer_id === request.buyer && order.request_id === request.key);
+  // Every request has a buyer of its own.
+  const own = orders.filter((order) => order.buyer_id === request.buyer);
   const [order] = own;
   const name = `request ${request.key}`;
   const problems = request.odd.map((answer) => `${name} was answered ${answer}`);
