@@ -7,7 +7,7 @@ export interface BeginRequest {
   readonly id: string;
   /** Keyed digest of the payload, compared byte by byte. */
   readonly fingerprint: string;
-  /** Random token of this attempt, 128 bits. The same owner may begin twice: a client library may send twice. */
+  /** Random token of this attempt, a UUID. The same owner may begin twice: a client library may send twice. */
   readonly owner: string;
   /** What is being done, for operators: `POST /orders`. Bounded and from the program, not from the caller. */
   readonly operation: string;

@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { createSecretKey, type KeyObject, randomUUID } from 'node:crypto';
 import {
   checkpoint,
   count,
@@ -32,7 +32,6 @@ import type { Begun, ExecutionEnd, ExecutionPolicy, Operation, OperatorVerdict }
 import { operationId } from './operation-id.js';
 import { mayHaveBegun, Settler } from './settler.js';
 
-const OWNER_BYTES = 16;
 /** Longer than a caller waits for the store, shorter than a delayed packet may live. */
 const BEGIN_APPLIES_WITHIN_MS = 5_000;
 /** The lease of an owner that crashed may be long, the work of one that lives is usually short. */
@@ -55,6 +54,7 @@ const SWEEP_LIMIT = 1_000;
  */
 @Injectable()
 export class IdempotencyService implements OnApplicationBootstrap {
+  private readonly secret: KeyObject;
   private readonly heartbeat: Heartbeat;
   private readonly settler: Settler;
   private readonly sweeper: PeriodicTask;
@@ -65,6 +65,7 @@ export class IdempotencyService implements OnApplicationBootstrap {
     @Inject(Incidents) private readonly incidents: Incidents,
     @Inject(DrainService) drain: DrainService,
   ) {
+    this.secret = createSecretKey(options.secret, 'utf8');
     this.heartbeat = new Heartbeat(store, incidents, options.leaseMs);
     this.settler = new Settler(store, this.heartbeat, incidents);
     this.sweeper = new PeriodicTask({
@@ -200,8 +201,8 @@ export class IdempotencyService implements OnApplicationBootstrap {
   private beginRequest(operation: Operation, policy: ExecutionPolicy): BeginRequest {
     return {
       id: operationId(operation),
-      fingerprint: fingerprint(this.options.secret, operation.payload),
-      owner: randomBytes(OWNER_BYTES).toString('base64url'),
+      fingerprint: fingerprint(this.secret, operation.payload),
+      owner: randomUUID(),
       operation: operation.operation,
       leaseMs: this.options.leaseMs,
       retentionMs: policy.retentionMs ?? this.options.retentionMs,

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 
 /** What tells one operation from another. */
 export interface OperationKey {
@@ -16,5 +16,5 @@ export interface OperationKey {
  */
 export function operationId({ scope, operation, key }: OperationKey): string {
   const text = `${scope.length}:${scope}${operation.length}:${operation}${key.length}:${key}`;
-  return createHash('sha256').update(text).digest('base64url');
+  return hash('sha256', text, 'base64url');
 }
