@@ -1,5 +1,5 @@
 import { bullmqTransport } from '@lockstep/bullmq';
-import { LockstepModule } from '@lockstep/core';
+import { isLockstepError, LockstepModule } from '@lockstep/core';
 import { IdempotencyModule, memoryIdempotencyStore, principalScope } from '@lockstep/idempotency';
 import { redisIdempotencyStore } from '@lockstep/idempotency/redis';
 import { LockModule, memoryLockStore } from '@lockstep/lock';
@@ -46,6 +46,7 @@ function platform(config: MallConfig): DynamicModule[] {
       store: redisUrl ? redisIdempotencyStore() : memoryIdempotencyStore(),
       scope: principalScope(),
       secret,
+      onError: releaseWhatIsFoundAgain,
       lease: '5s',
     }),
     OutboxModule.forRoot({
@@ -61,6 +62,11 @@ function platform(config: MallConfig): DynamicModule[] {
       run: { relay: config.roles.has('relay'), consumers: config.roles.has('consumer') },
     }),
   ];
+}
+
+/** Whether an order of unknown outcome was placed, its row tells: the request comes again and finds it, or places it. */
+function releaseWhatIsFoundAgain(error: unknown): 'release' | undefined {
+  return isLockstepError(error) && error.kind === 'unknown' ? 'release' : undefined;
 }
 
 function shops(config: MallConfig): (DynamicModule | typeof OrdersModule)[] {
