@@ -1,6 +1,7 @@
 import 'reflect-metadata';
 import { type BullmqServerOptions, bullmqRetryScheduler, bullmqTransport } from '@lockstep/bullmq';
 import type { StoreUnavailableError } from '@lockstep/core';
+import type { DeliveryOutcome } from '@lockstep/outbox';
 import {
   eventually,
   freePort,
@@ -103,6 +104,29 @@ describe.each(KINDS)('a $name that goes away', (kind) => {
     const later = newMessages(route, 5);
     await eventually(() => transport.publish(route, later), PATIENT);
     await eventually(() => expect(consumer.ids()).toEqual(expect.arrayContaining(later.map(({ id }) => id))), PATIENT);
+  }, 60_000);
+
+  it('that falls silent while a batch is settled counts nothing against a message that was postponed', async () => {
+    const port = await freePort();
+    const server = await start(port);
+    const { port: transport } = await open(port);
+    const route = newRoute();
+    const [done, postponed] = newMessages(route, 2);
+    if (!done || !postponed) throw new Error('two messages');
+    const consumer = new Consumer(({ message }): DeliveryOutcome => {
+      if (message.id === done.id || consumer.deliveries.length > 2) return { outcome: 'done' };
+      server.pause();
+      setTimeout(() => server.resume(), 700);
+      return { outcome: 'postpone', delayMs: 20, error: new Error('the database is away') };
+    });
+    await eventually(() => transport.publish(route, [done, postponed]), PATIENT);
+    await transport.consume(route, consumer.handler, { concurrency: 1, batchSize: 10 });
+    const ofPostponed = () => consumer.deliveries.filter(({ message }) => message.id === postponed.id);
+    await eventually(() => expect(ofPostponed().length).toBeGreaterThanOrEqual(2), PATIENT);
+    const settledAt = performance.now() + 2_500;
+    await eventually(() => expect(performance.now()).toBeGreaterThan(settledAt), PATIENT);
+    expect(new Set(consumer.deliveries.map(({ attempt }) => attempt))).toEqual(new Set([1]));
+    expect(consumer.ids().filter((id) => id === done.id)).toHaveLength(1);
   }, 60_000);
 
   it('that stops answering leaves a publish with an unknown outcome, within the command timeout', async () => {

@@ -1,9 +1,11 @@
 import { setMaxListeners } from 'node:events';
-import { checkpoint, count, type Incidents } from '@lockstep/core';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { checkpoint, count, type Incidents, isLockstepError } from '@lockstep/core';
 import type { BatchHandler, ConsumeOptions, TransportSubscription } from '@lockstep/outbox';
 import { DelayedError, WaitingError } from 'bullmq';
 import { JobConsumer, RunAgain } from '../server/job-consumer.js';
 import type { JobServer, QueuedJob } from '../server/job-server.js';
+import { untilAborted } from '../until-aborted.js';
 import { HandOverRun, type Hands } from './hand-over.js';
 import { KeyLanes } from './key-lanes.js';
 import { type Luggage, packLuggage, unpackLuggage } from './letter.js';
@@ -19,6 +21,8 @@ import {
   withoutTry,
   withTry,
 } from './settlement.js';
+
+const ADD_AGAIN_MS = 500;
 
 export interface RouteSubscriptionInit {
   readonly server: JobServer;
@@ -128,9 +132,28 @@ export class RouteSubscription implements TransportSubscription {
 
   private async replace(job: QueuedJob, followUps: readonly FollowUp[]): Promise<void> {
     if (followUps.length === 0) return;
-    await this.init.addFollowUps(job.id ?? '', followUps);
+    await this.insist(() => this.init.addFollowUps(job.id ?? '', followUps));
     checkpoint('bullmq.follow-ups.added', { jobId: job.id });
   }
+
+  /** A job that failed here would run again whole, and count a delivery against each message, postponed ones too. */
+  private async insist(add: () => Promise<void>): Promise<void> {
+    for (;;) {
+      try {
+        return await add();
+      } catch (cause) {
+        if (!isLockstepError(cause) || cause.kind !== 'unavailable') throw cause;
+        const message = `${this.init.queueName}: what is left of a batch is not yet put back`;
+        this.init.incidents.report({ code: 'FOLLOW_UPS_DELAYED', source: 'bullmq.transport', message, cause });
+        if (!(await rested(this.closing.signal))) throw cause;
+      }
+    }
+  }
+}
+
+/** False once the signal has aborted. */
+async function rested(signal: AbortSignal): Promise<boolean> {
+  return untilAborted(sleep(ADD_AGAIN_MS, true, { ref: false }), signal, () => false);
 }
 
 interface JobRun {
