@@ -17,7 +17,7 @@ const MOST_PENDING = 10_000;
  * ```
  * running --settle--> settled
  * settle fails --> pending (the lease is still renewed) --store answers--> settled | not ours any more
- *                  pending --lease over--> given up, reported: the policy of the operation decides
+ *                  pending --time over--> given up, reported: the policy of the operation decides
  * ```
  */
 export class Settler {
@@ -73,7 +73,7 @@ export class Settler {
 
   private async settleLater(execution: Execution, settlement: Settlement): Promise<void> {
     let last: unknown;
-    for (const pause = new Pause(); await this.rest(pause, execution.leaseEndsAt); ) {
+    for (const pause = new Pause(); await this.rest(pause, settleUntil(execution)); ) {
       try {
         return await this.trySettle(execution, settlement);
       } catch (error) {
@@ -81,7 +81,7 @@ export class Settler {
       }
     }
     this.heartbeat.remove(execution);
-    const message = `${execution.operation} could not be stored as ${settlement.to} within its lease`;
+    const message = `${execution.operation} could not be stored as ${settlement.to} in time`;
     this.incidents.report({ code: 'SETTLEMENT_LOST', source: SOURCE, message, cause: last });
   }
 
@@ -122,6 +122,11 @@ export class Settler {
     this.pending.add(work);
     void work.finally(() => this.pending.delete(work));
   }
+}
+
+/** Where nobody else can take it over, the operation waits for its owner also beyond the lease, marked uncertain. */
+function settleUntil({ onLeaseExpiry, leaseEndsAt, renewUntil }: Execution): number {
+  return onLeaseExpiry === 'retry' ? leaseEndsAt : Math.max(leaseEndsAt, renewUntil);
 }
 
 class Pause {

@@ -225,6 +225,19 @@ describe('a store that does not answer', () => {
     );
   });
 
+  it('for longer than the lease still gets the answer from the owner that has it, where nobody may take over', async () => {
+    const store = failing('settle', Number.POSITIVE_INFINITY);
+    const settle = MemoryIdempotencyStore.prototype.settle.bind(store);
+    store.renew = () => Promise.reject(down());
+    const service = await open(store, { lease: 150, sweepEvery: 100 });
+    const work = operation();
+    expect(await service.run(work, async () => 'done')).toBe('done');
+    await eventually(async () => expect(await service.listUncertain()).toHaveLength(1));
+    store.settle = settle;
+    expect(await eventually(() => service.run(work, async () => 'again'))).toBe('done');
+    expect(await service.listUncertain()).toEqual([]);
+  });
+
   it('to a begin that it has applied is told that nobody runs it', async () => {
     const service = await open(failing('begin', 1, true));
     const work = operation();
