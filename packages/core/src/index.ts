@@ -30,7 +30,7 @@ export {
 export type { AsyncMethod, FitsMethod, GuaranteeDecorator } from './guarantee/method-types.js';
 export { LockstepModule } from './lockstep.module.js';
 export { PeriodicTask, type PeriodicTaskInit } from './loop/periodic-task.js';
-export type { DriverProvider } from './module/driver-provider.js';
+export { checkedDriver, type DriverProvider } from './module/driver-provider.js';
 export {
   RETRY_SCHEDULER,
   type RetryScheduler,
