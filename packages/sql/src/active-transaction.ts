@@ -1,7 +1,12 @@
 import { checkpoint } from '@lockstep/core';
 import { runInSavepoint } from './savepoint.js';
 import { SavepointStack } from './savepoint-stack.js';
-import { CommitOutcomeUnknownError, TransactionAbortedError, TransactionEndedError } from './sql.errors.js';
+import {
+  CommitOutcomeUnknownError,
+  TransactionAbortedError,
+  TransactionEndedError,
+  TransactionMisuseError,
+} from './sql.errors.js';
 import type { IsolationLevel, SqlSession } from './sql-driver.js';
 import type { SqlDialect, SqlTransaction } from './sql-transaction.js';
 import { type SavepointScope, TRANSACTION_SCOPE, type TransactionContext } from './transaction-context.js';
@@ -54,11 +59,13 @@ export class ActiveTransaction implements SqlTransaction {
 
   async query<Row>(text: string, params: readonly unknown[] = []): Promise<Row[]> {
     this.assertUsable();
+    assertLeavesTransaction(text);
     return this.noting(this.session.query<Row>(text, params));
   }
 
   async execute(text: string, params: readonly unknown[] = []): Promise<number> {
     this.assertUsable();
+    assertLeavesTransaction(text);
     return this.noting(this.session.execute(text, params));
   }
 
@@ -153,8 +160,28 @@ export class ActiveTransaction implements SqlTransaction {
     try {
       return await statement;
     } catch (error) {
+      // The statement that is refused is not the one that failed: say which one was, and was caught.
+      if (this.firstFailure !== undefined && isRefusedInAborted(error))
+        throw new TransactionAbortedError(this.firstFailure);
       this.firstFailure ??= error;
       throw error;
     }
   }
+}
+
+/** What begins or ends a transaction, or a savepoint, behind the back of the one who counts them. */
+const CONTROL =
+  /^(?:\s|--[^\n]*\n|\/\*[\s\S]*?\*\/)*(?:begin|start\s+transaction|commit|end|rollback|abort|prepare\s+transaction|savepoint|release)\b/i;
+
+/** @throws TransactionMisuseError when the statement would end the transaction: a commit that followed would be a lie */
+function assertLeavesTransaction(text: string): void {
+  if (!CONTROL.test(text)) return;
+  throw new TransactionMisuseError(
+    'A transaction is ended by its block alone: return to commit it, reject to roll it back, and nest for a savepoint.',
+  );
+}
+
+/** SQLSTATE 25P02: the transaction is aborted, and every statement but its end is refused. */
+function isRefusedInAborted(error: unknown): boolean {
+  return (error as { readonly code?: unknown } | null)?.code === '25P02';
 }

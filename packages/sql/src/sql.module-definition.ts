@@ -1,5 +1,5 @@
-import { ConfigurationError, CoreModule, type DriverProvider } from '@lockstep/core';
-import { ConfigurableModuleBuilder, type Provider } from '@nestjs/common';
+import { ConfigurationError, CoreModule, checkedDriver, type DriverProvider } from '@lockstep/core';
+import { ConfigurableModuleBuilder } from '@nestjs/common';
 import { resolveSqlOptions, SQL_OPTIONS, type SqlModuleOptions } from './sql.options.js';
 import { SQL_DRIVER, type SqlDriver } from './sql-driver.js';
 import { TRANSACTION_BRIDGE, type TransactionBridge } from './transaction-bridge.js';
@@ -26,8 +26,8 @@ export const { ConfigurableModuleClass } = new ConfigurableModuleBuilder<SqlModu
     providers: [
       ...(definition.providers ?? []),
       { provide: SQL_OPTIONS, inject: [SQL_MODULE_OPTIONS], useFactory: resolveSqlOptions },
-      driverProvider(SQL_DRIVER, required(driver)),
-      ...(bridge ? [driverProvider(TRANSACTION_BRIDGE, bridge)] : []),
+      { provide: SQL_DRIVER, ...checkedDriver('driver', required(driver)) },
+      ...(bridge ? [{ provide: TRANSACTION_BRIDGE, ...checkedDriver('bridge', bridge) }] : []),
     ],
   }))
   .build();
@@ -35,8 +35,4 @@ export const { ConfigurableModuleClass } = new ConfigurableModuleBuilder<SqlModu
 function required(driver: DriverProvider<SqlDriver> | undefined): DriverProvider<SqlDriver> {
   if (driver) return driver;
   throw ConfigurationError.option('driver', driver, 'a driver of @lockstep/sql, such as pgDriver({ url })');
-}
-
-function driverProvider<Port>(token: symbol, { inject = [], ...driver }: DriverProvider<Port>): Provider {
-  return { provide: token, inject: [...inject], useFactory: (...dependencies) => driver.useFactory(...dependencies) };
 }

@@ -72,6 +72,7 @@ export function resolveSqlOptions(options: SqlModuleOptions): ResolvedSqlOptions
 
 /** @throws ConfigurationError naming the option and its value */
 export function resolveTransactionOptions(options: TransactionOptions): ResolvedTransactionOptions {
+  if (typeof options !== 'object') throw ConfigurationError.option('@Transactional', options, 'an object of options');
   return {
     isolation: options.isolation && oneOf(options.isolation, 'isolation', ISOLATIONS),
     propagation: oneOf(options.propagation ?? 'required', 'propagation', PROPAGATIONS),

@@ -105,6 +105,27 @@ describe('sql.transaction', () => {
     expect(await names()).toEqual([]);
   });
 
+  it('names the error that was caught, where a later statement is refused because of it', async () => {
+    await sql.execute("INSERT INTO entry VALUES ('a')");
+    const work = sql.transaction(async (tx) => {
+      await tx.execute("INSERT INTO entry VALUES ('a')").catch(() => 'caught');
+      await tx.query('SELECT 1');
+    });
+    await expect(work).rejects.toMatchObject({ code: 'TRANSACTION_ABORTED', cause: { code: '23505' } });
+  });
+
+  it.each(['ROLLBACK', 'commit', ' -- done\n END', '/* now */ BEGIN', 'SAVEPOINT mine', 'RELEASE mine', 'ABORT'])(
+    'refuses %j, which would make what it says of the commit a lie',
+    async (statement) => {
+      const work = sql.transaction(async (tx) => {
+        await tx.execute("INSERT INTO entry VALUES ('a')");
+        await tx.execute(statement);
+      });
+      await expect(work).rejects.toBeInstanceOf(TransactionMisuseError);
+      expect(await names()).toEqual([]);
+    },
+  );
+
   it('passes the error of a constraint that is checked at COMMIT on by identity of its code, and applies nothing', async () => {
     const work = sql.transaction(async (tx) => {
       await put('a');
