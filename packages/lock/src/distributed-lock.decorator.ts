@@ -1,4 +1,4 @@
-import { attachGuarantee, type Guarantee, type GuaranteeDecorator } from '@lockstep/core';
+import { attachGuarantee, ConfigurationError, type Guarantee, type GuaranteeDecorator } from '@lockstep/core';
 import { type LockModuleOptions, resolveLockOptions } from './lock.options.js';
 import { LockService } from './lock.service.js';
 
@@ -24,14 +24,22 @@ const GUARANTEE: Guarantee<LockService> = {
  * @throws LockBusyError from the method when somebody else holds the lock until the wait is over (HTTP 423)
  * @throws LockLostError from the method when it succeeded but the lock had been lost
  * @throws StoreUnavailableError from the method when the store does not answer and the method did not run (HTTP 503)
- * @throws ConfigurationError at once when `ttl` or `wait` is not valid
+ * @throws ConfigurationError at once when `key`, `ttl` or `wait` is not valid
  */
 export function DistributedLock<Key extends LockKey>(options: DistributedLockOptions<Key>): GuaranteeDecorator<Key> {
-  resolveLockOptions(options);
-  const { key, ...times } = options;
+  const { key, ...times } = checkedOptions(options);
   return (target, property, descriptor) => {
     attachGuarantee(target, property, descriptor, GUARANTEE, (locks, call) =>
       locks.using(key(...(call.args as never[])), times, () => call.proceed()),
     );
   };
+}
+
+function checkedOptions<Key extends LockKey>(options: DistributedLockOptions<Key>): DistributedLockOptions<Key> {
+  const key: unknown = (options as Partial<DistributedLockOptions> | undefined)?.key;
+  if (typeof key !== 'function') {
+    throw ConfigurationError.option('@DistributedLock key', key, "a function of the method's arguments");
+  }
+  resolveLockOptions(options);
+  return options;
 }

@@ -1,4 +1,4 @@
-import type { DriverProvider } from '@lockstep/core';
+import { checkedDriver, type DriverProvider } from '@lockstep/core';
 import { ConfigurableModuleBuilder } from '@nestjs/common';
 import { memoryLockStore } from './drivers/memory/memory-lock-store.js';
 import type { LockModuleOptions } from './lock.options.js';
@@ -19,9 +19,6 @@ export const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } = new Configurabl
   .setExtras<LockModuleExtras>({ store: memoryLockStore() }, (definition, { store = memoryLockStore() }) => ({
     ...definition,
     global: true,
-    providers: [
-      ...(definition.providers ?? []),
-      { provide: LOCK_STORE, inject: [...(store.inject ?? [])], useFactory: store.useFactory.bind(store) },
-    ],
+    providers: [...(definition.providers ?? []), { provide: LOCK_STORE, ...checkedDriver('store', store) }],
   }))
   .build();

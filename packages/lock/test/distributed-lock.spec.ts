@@ -89,6 +89,11 @@ describe('@DistributedLock on a route', () => {
   });
 
   it('fails where it is written when an option is wrong', () => {
+    for (const key of [undefined, 'sku']) {
+      expect(() => DistributedLock({ key: key as unknown as () => string })).toThrow(
+        "Option '@DistributedLock key' is",
+      );
+    }
     expect(() => DistributedLock({ key: () => 'k', ttl: 1 })).toThrow("Option 'ttl' is 1");
   });
 });
