@@ -58,9 +58,12 @@ describe('on a Cluster', () => {
 
     await server.restart();
     await eventually(() => script.run({ entity, text: 'a' }), { timeoutMs: 15_000 });
-    await eventually(async () => {
-      await connection.command('test', 'publish', channel, 'after');
-      expect(heard).toContain('after');
-    });
+    await eventually(
+      async () => {
+        await connection.command('test', 'publish', channel, 'after');
+        expect(heard).toContain('after');
+      },
+      { timeoutMs: 15_000 },
+    );
   });
 });

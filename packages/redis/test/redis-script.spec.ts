@@ -2,18 +2,22 @@ import 'reflect-metadata';
 import { randomUUID } from 'node:crypto';
 import { ConfigurationError } from '@lockstep/core';
 import { RedisScriptError } from '@lockstep/redis';
-import { redisCommandCounter } from '@lockstep/testing';
-import { useRedis } from '@lockstep/testing/vitest';
+import { type RedisServer, redisCommandCounter, startRedis } from '@lockstep/testing';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type AppendItem, appendDefinition, appendScript } from './support/append.script.js';
 import { type Opened, openConnection } from './support/open-connection.js';
 
-const server = useRedis();
+// A server of its own, because the commands of others would be counted too.
+let server: RedisServer;
 let redis: Opened;
 beforeAll(async () => {
-  redis = await openConnection({ url: server.url }, server.prefix, 1_000);
+  server = await startRedis();
+  redis = await openConnection({ url: server.url }, 'script', 1_000);
 });
-afterAll(() => redis.app.close());
+afterAll(async () => {
+  await redis?.app.close();
+  await server?.stop();
+});
 
 /** The commands that `work` sends, the script being known to the server. */
 async function commandsOf(work: () => Promise<unknown>): Promise<string[]> {
