@@ -8,6 +8,7 @@ export { type Drainable, type DrainPhase, DrainService } from './drain/drain.ser
 export { MemoryRetryScheduler } from './drivers/memory/memory-retry-scheduler.js';
 export { type Duration, type DurationBounds, durationMs } from './duration.js';
 export { ConfigurationError } from './errors/configuration.error.js';
+export { describeThrown, messageOfThrown } from './errors/describe-thrown.js';
 export {
   type ErrorField,
   type ErrorKind,
@@ -31,6 +32,7 @@ export type { AsyncMethod, FitsMethod, GuaranteeDecorator } from './guarantee/me
 export { LockstepModule } from './lockstep.module.js';
 export { PeriodicTask, type PeriodicTaskInit } from './loop/periodic-task.js';
 export { checkedDriver, type DriverProvider } from './module/driver-provider.js';
+export { injectHidden } from './module/hidden-injection.js';
 export {
   RETRY_SCHEDULER,
   type RetryScheduler,

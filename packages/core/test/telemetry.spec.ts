@@ -1,5 +1,5 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
-import { checkpoint, count, Incidents, LockstepError, withSpan } from '@lockstep/core';
+import { checkpoint, count, describeThrown, Incidents, isLockstepError, LockstepError, withSpan } from '@lockstep/core';
 import { Logger } from '@nestjs/common';
 import { metrics, type Span, type Tracer, trace } from '@opentelemetry/api';
 import { afterEach, describe, expect, it, vi } from 'vitest';
@@ -95,6 +95,29 @@ describe('Incidents', () => {
     ]);
     expect(added).toHaveLength(1_002);
     expect(added[0]).toBe('lockstep.incidents 1 {"code":"LEASE_LOST","source":"lock.heartbeat"}');
+  });
+
+  it('survives causes that cannot be made a text, and says what it can of them', async () => {
+    const warn = vi.spyOn(Logger.prototype, 'warn').mockReturnValue();
+    registerTraces();
+    const trap = () => {
+      throw new Error('trap');
+    };
+    const proxy = new Proxy({}, { get: trap, has: trap, getPrototypeOf: trap });
+    const unreadable = Object.defineProperty(new Error(), 'message', { get: trap });
+    const incidents = new Incidents();
+    for (const [index, cause] of [Object.create(null), proxy, unreadable, 'x'.repeat(5_000)].entries()) {
+      incidents.report({ ...incident, source: `lock.${index}`, cause });
+      expect(isLockstepError(cause)).toBe(false);
+      expect(describeThrown(cause).length).toBeLessThanOrEqual(2_000);
+    }
+    await expect(withSpan('bad', {}, () => Promise.reject(proxy)).catch((error) => error === proxy)).resolves.toBe(
+      true,
+    );
+    const lines = warn.mock.calls.flat().map(String);
+    expect(lines[0]).toContain('gone: [Object: null prototype] {}');
+    expect(lines[2]).toContain('gone: something that cannot be described');
+    expect(describeThrown(new TypeError('why'))).toBe('TypeError: why');
   });
 
   it('tells every listener of every incident, whatever another listener does, until it is unsubscribed', async () => {

@@ -1,3 +1,5 @@
+import { types } from 'node:util';
+
 /**
  * What a caller can conclude from an error:
  * - `busy`: it did not happen, somebody else is at it; the same call may succeed later.
@@ -69,5 +71,6 @@ Object.defineProperty(LockstepError, Symbol.hasInstance, {
 
 /** Whether `value` is an error of Lockstep, whichever copy of the package made it. */
 export function isLockstepError(value: unknown): value is LockstepError {
-  return typeof value === 'object' && value !== null && (value as Record<symbol, unknown>)[BRAND] === true;
+  // Anything can be thrown; the traps of a proxy that is no error may throw in their turn.
+  return types.isNativeError(value) && (value as unknown as Record<symbol, unknown>)[BRAND] === true;
 }

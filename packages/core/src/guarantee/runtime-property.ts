@@ -1,5 +1,5 @@
-import { Inject } from '@nestjs/common';
 import { ConfigurationError } from '../errors/configuration.error.js';
+import { injectHidden } from '../module/hidden-injection.js';
 import type { Guarantee } from './guarantee.js';
 
 const properties = new WeakMap<Guarantee<unknown>, symbol>();
@@ -18,33 +18,9 @@ function runtimeProperty(guarantee: Guarantee<unknown>): symbol {
   return property;
 }
 
-/**
- * Lets Nest inject the runtime into every instance of the class, in whichever application and scope it is made. A
- * subclass inherits both the property and Nest's metadata.
- */
+/** Lets Nest inject the runtime into every instance of the class. */
 export function injectRuntime(prototype: object, guarantee: Guarantee<unknown>): void {
-  const property = runtimeProperty(guarantee);
-  if (property in prototype) return;
-  Object.defineProperty(prototype, property, runtimeAccessor(property));
-  Inject(guarantee.runtime)(prototype, property);
-}
-
-/** Nest assigns what it injects; without this setter the runtime would show in every log line of the instance. */
-function runtimeAccessor(property: symbol): PropertyDescriptor {
-  const besideFrozen = new WeakMap<object, unknown>();
-  return {
-    configurable: true,
-    get(this: object): unknown {
-      return besideFrozen.get(this);
-    },
-    set(this: object, runtime: unknown): void {
-      if (Object.isExtensible(this)) {
-        Object.defineProperty(this, property, { value: runtime, configurable: true, writable: true });
-      } else {
-        besideFrozen.set(this, runtime);
-      }
-    },
-  };
+  injectHidden(prototype, runtimeProperty(guarantee), guarantee.runtime);
 }
 
 /** For instances that Nest did not construct and so did not inject into. */

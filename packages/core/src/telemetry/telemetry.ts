@@ -1,3 +1,4 @@
+import { types } from 'node:util';
 import {
   type Attributes,
   type Counter,
@@ -22,7 +23,7 @@ export function withSpan<T>(name: string, attributes: Attributes, fn: (span: Spa
     } catch (error) {
       span.setStatus({ code: SpanStatusCode.ERROR });
       span.setAttribute('error.type', errorType(error));
-      if (error instanceof Error) span.recordException(error);
+      if (types.isNativeError(error)) span.recordException(error);
       throw error;
     } finally {
       span.end();
@@ -32,7 +33,7 @@ export function withSpan<T>(name: string, attributes: Attributes, fn: (span: Spa
 
 function errorType(error: unknown): string {
   if (isLockstepError(error)) return error.code;
-  return error instanceof Error ? error.name : '_OTHER';
+  return types.isNativeError(error) ? error.name : '_OTHER';
 }
 
 let provider: MeterProvider | undefined;
