@@ -8,6 +8,7 @@ import {
   StoreUnavailableError,
 } from '@lockstep/core';
 import {
+  type DeadLetterId,
   DeadLetters,
   MESSAGE_TRANSPORT,
   type Message,
@@ -108,6 +109,21 @@ class Consumers {
     await this.sql.requireCurrent('nest').execute('INSERT INTO effect (n) VALUES ($1)', [body.n]);
     if (body.n < 0) throw new Error('negative');
   }
+}
+
+function trapped(): object {
+  const trap = () => {
+    throw new Error('trap');
+  };
+  return new Proxy({}, { get: trap, has: trap, getPrototypeOf: trap, ownKeys: trap });
+}
+
+function unreadable(): Error {
+  return Object.defineProperty(new Error(), 'message', {
+    get() {
+      throw Object.create(null);
+    },
+  });
 }
 
 let carried: string | undefined;
@@ -226,6 +242,41 @@ describe('Consuming', () => {
     expect(await deadLetters.replay(letter ? [letter] : [])).toBe(1);
     await eventually(async () => expect(await effects()).toEqual([1, 2, 3, 4, 5]));
     expect(await deadLetters.list()).toEqual([]);
+  });
+
+  it.each<[string, () => unknown, RegExp]>([
+    ['an object without a prototype', () => Object.create(null), /Object: null prototype/],
+    ['a proxy full of traps', trapped, /./],
+    ['an error that cannot be read', unreadable, /cannot be described/],
+    ['a text', () => 'out of stock', /^out of stock$/],
+    ['a symbol', () => Symbol('odd'), /Symbol\(odd\)/],
+  ])('gives up alone, and truthfully, a message whose handler always throws %s', async (_, thrown, error) => {
+    consumers.fail = (n) => (n === 3 ? thrown() : undefined);
+    await jobs(1, 2, 3, 4);
+    const [letter] = await eventually(async () => {
+      const letters = await deadLetters.list();
+      expect(letters).toHaveLength(1);
+      return letters;
+    });
+    expect(letter).toMatchObject({ message: { payload: '{"n":3}' }, error: expect.stringMatching(error) });
+    await untilAcknowledged();
+    expect(await effects()).toEqual([1, 2, 4]);
+    expect(application.incidents.map(({ code }) => code)).not.toContain('BATCH_HANDLER_BROKEN');
+  });
+
+  it.each(['replay', 'discard'] as const)('refuses to %s what is no dead letter, and says which', async (operation) => {
+    const consumer = 'effects';
+    for (const [ids, message] of [
+      [[{ messageId: 'nope', consumer }], "Option 'ids[0].messageId' is 'nope'"],
+      [[{ messageId: uuidv7(), consumer }, {}], "Option 'ids[1].messageId' is undefined"],
+      [[{ messageId: uuidv7() }], "Option 'ids[0].consumer' is undefined"],
+      [[null], "Option 'ids[0].messageId' is undefined"],
+      ['nope', "Option 'ids' is 'nope'"],
+    ] as [DeadLetterId[], string][]) {
+      const attempt = deadLetters[operation](ids);
+      await expect(attempt).rejects.toMatchObject({ kind: 'misuse', message: expect.stringContaining(message) });
+    }
+    await expect(deadLetters.list({ after: { messageId: 'x', consumer } })).rejects.toThrow("'after.messageId' is 'x'");
   });
 
   it('gives up at once what the handler refuses', async () => {

@@ -1,4 +1,4 @@
-import type { Incidents } from '@lockstep/core';
+import { describeThrown, type Incidents } from '@lockstep/core';
 import type { AckSender } from '../ack/ack-sender.js';
 import type { Acknowledgement } from '../ack/acknowledgement.js';
 import { DURABILITY_HEADER, ORIGIN_HEADER } from '../message-headers.js';
@@ -68,7 +68,11 @@ function acknowledgementOf(
   const messageId = message.id;
   if (outcome?.outcome === 'done') return awaited ? { outcome: 'acknowledged', consumer, messageId } : undefined;
   if (outcome?.outcome !== 'dead') return undefined;
-  const error =
-    outcome.error instanceof Error ? `${outcome.error.name}: ${outcome.error.message}` : String(outcome.error);
-  return { outcome: 'dead', consumer, messageId, error, ...(awaited ? {} : { message }) };
+  return {
+    outcome: 'dead',
+    consumer,
+    messageId,
+    error: describeThrown(outcome.error),
+    ...(awaited ? {} : { message }),
+  };
 }
