@@ -1,11 +1,12 @@
 import { v7 as uuidv7 } from 'uuid';
 import type { Message, MessageEnvelope, OutgoingMessage } from './message.js';
+import { encodeBody } from './message-body.js';
 import { headersFault } from './message-headers.js';
 import { isName, NAME_RULE, OWN_TOPICS } from './message-names.js';
+import { isStorable, UNSTORABLE } from './message-text.js';
 import { MessageInvalidError } from './outbox.errors.js';
 
 const MAX_KEY_CHARS = 256;
-const HALF_A_SURROGATE_PAIR = /\p{Cs}/u;
 
 /**
  * A checked message with its id and JSON text.
@@ -14,15 +15,20 @@ const HALF_A_SURROGATE_PAIR = /\p{Cs}/u;
  * @throws MessageInvalidError
  */
 export function encodeMessage(
-  { topic, body, key, headers = {} }: OutgoingMessage,
+  message: OutgoingMessage,
   ownHeaders: Readonly<Record<string, string>>,
   maxBytes: number,
 ): Omit<MessageEnvelope, 'publishedAt'> {
+  if (!isObject(message)) throw new MessageInvalidError(undefined, 'it is no object with topic and body');
+  const { topic, body, key, headers = {} } = message;
   if (!isName(topic)) throw new MessageInvalidError(topic, `a topic has ${NAME_RULE}`);
   if (topic.startsWith(OWN_TOPICS)) throw new MessageInvalidError(topic, `topics below '${OWN_TOPICS}' are reserved`);
   const fault = keyFault(key) ?? headersFault(headers);
   if (fault !== undefined) throw new MessageInvalidError(topic, fault);
   const allHeaders = { ...headers, ...ownHeaders };
+  for (const [name, value] of Object.entries(allHeaders)) {
+    if (!isStorable(value)) throw new MessageInvalidError(topic, `header '${name}' has ${UNSTORABLE}`);
+  }
   const payload = encodeBody(topic, body);
   const bytes = Buffer.byteLength(payload) + Buffer.byteLength(JSON.stringify(allHeaders));
   if (bytes > maxBytes)
@@ -35,44 +41,14 @@ export function decodeMessage({ payload, ...rest }: MessageEnvelope): Message {
   return { ...rest, body: JSON.parse(payload) as unknown };
 }
 
+function isObject(value: unknown): boolean {
+  return typeof value === 'object' && value !== null;
+}
+
 function keyFault(key: unknown): string | undefined {
   if (key === undefined) return undefined;
-  const fits = typeof key === 'string' && key.length >= 1 && key.length <= MAX_KEY_CHARS && isStorable(key);
-  return fits ? undefined : `its key is no text of 1 to ${MAX_KEY_CHARS} characters`;
-}
-
-/** NUL and halves of characters fit into no database's text. */
-function isStorable(text: string): boolean {
-  return !text.includes('\0') && !HALF_A_SURROGATE_PAIR.test(text);
-}
-
-function encodeBody(topic: string, body: unknown): string {
-  let payload: string | undefined;
-  try {
-    payload = JSON.stringify(body, refuseWhatJsonLoses);
-  } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new MessageInvalidError(topic, `its body is no JSON: ${reason}`, cause);
+  if (typeof key !== 'string' || key.length < 1 || key.length > MAX_KEY_CHARS) {
+    return `its key is no text of 1 to ${MAX_KEY_CHARS} characters`;
   }
-  if (payload === undefined) throw new MessageInvalidError(topic, 'its body is undefined');
-  return payload;
-}
-
-/** JSON would drop these, or write something else in their place, and nobody would hear of it. */
-function refuseWhatJsonLoses(this: unknown, name: string, value: unknown): unknown {
-  const lost =
-    typeof value === 'function' ||
-    typeof value === 'symbol' ||
-    typeof value === 'bigint' ||
-    (typeof value === 'number' && !Number.isFinite(value)) ||
-    (value === undefined && Array.isArray(this)) ||
-    value instanceof Map ||
-    value instanceof Set;
-  if (!lost) return value;
-  throw new TypeError(`${name === '' ? 'it' : `'${name}'`} is ${describe(value)}`);
-}
-
-function describe(value: unknown): string {
-  if (typeof value === 'number') return String(value);
-  return typeof value === 'object' ? `a ${value instanceof Map ? 'Map' : 'Set'}` : `of type ${typeof value}`;
+  return isStorable(key) ? undefined : `its key has ${UNSTORABLE}`;
 }

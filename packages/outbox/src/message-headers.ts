@@ -14,7 +14,8 @@ const RESERVED = /^lockstep-/i;
 const HEADER_NAME = /^[A-Za-z0-9._-]{1,64}$/;
 
 /** Why a user's headers are not allowed; undefined when they are. */
-export function headersFault(headers: Readonly<Record<string, unknown>>): string | undefined {
+export function headersFault(headers: unknown): string | undefined {
+  if (typeof headers !== 'object' || headers === null) return 'its headers are no object';
   for (const [name, value] of Object.entries(headers)) {
     if (!HEADER_NAME.test(name)) return `header '${name}' is no name of 1 to 64 letters, digits, dots, _ and -`;
     if (RESERVED.test(name)) return `header '${name}' begins with Lockstep-, which is reserved`;

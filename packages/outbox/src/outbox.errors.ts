@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import { LockstepError } from '@lockstep/core';
 
 /** A message that cannot be published: its name, key, headers or body is not allowed, or it is too large. */
@@ -6,7 +7,7 @@ export class MessageInvalidError extends LockstepError {
     super({
       code: 'MESSAGE_INVALID',
       kind: 'misuse',
-      message: `A message of topic '${String(topic)}' cannot be published: ${reason}.`,
+      message: `A message of topic ${inspect(topic, { depth: 0 })} cannot be published: ${reason}.`,
       cause,
     });
   }

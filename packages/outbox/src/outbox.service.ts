@@ -1,4 +1,4 @@
-import { ContextCarriers, checkpoint, count } from '@lockstep/core';
+import { ConfigurationError, ContextCarriers, checkpoint, count } from '@lockstep/core';
 import { Sql, type SqlTransaction } from '@lockstep/sql';
 import { Inject, Injectable } from '@nestjs/common';
 import type { OutgoingMessage } from './message.js';
@@ -52,7 +52,7 @@ export class OutboxService {
    */
   async publish(topic: string, body: unknown, options: PublishOptions = {}): Promise<string> {
     const { tx, ...rest } = options;
-    const [id] = await this.publishMany([{ topic, body, ...rest }], tx ? { tx } : {});
+    const [id] = await this.publishMany([{ topic, body, ...rest }], tx === undefined ? {} : { tx });
     return id as string;
   }
 
@@ -60,10 +60,10 @@ export class OutboxService {
    * Like {@link publish} for several messages, in this order: all or none.
    *
    * @returns the ids, in the order given
-   * @throws TransactionRequiredError, MessageInvalidError
+   * @throws TransactionRequiredError, MessageInvalidError; ConfigurationError when `tx` is no transaction
    */
   async publishMany(messages: readonly OutgoingMessage[], options: PublishManyOptions = {}): Promise<string[]> {
-    const tx = options.tx ?? this.requireTransaction('outbox.publish');
+    const tx = options.tx === undefined ? this.requireTransaction('outbox.publish') : checkedTransaction(options.tx);
     const carried = this.carriers.inject();
     const records = messages.map((message) => this.record(message, carried));
     if (records.length > 0) await this.append(tx, records);
@@ -76,7 +76,7 @@ export class OutboxService {
   }
 
   private record(message: OutgoingMessage, carried: Readonly<Record<string, string>>): OutboxRecord {
-    const durability = this.options.topicDurability.get(message.topic) ?? this.options.durability;
+    const durability = this.options.topicDurability.get(message?.topic) ?? this.options.durability;
     const own = { ...carried, [ORIGIN_HEADER]: this.options.origin, [DURABILITY_HEADER]: durability };
     const envelope = encodeMessage(message, own, this.options.maxMessageBytes);
     return { message: envelope, shard: this.shards.pick(envelope), awaitsAck: durability === 'until-ack' };
@@ -112,4 +112,11 @@ export class OutboxService {
     count('lockstep.outbox.published', {}, records.length);
     tx.afterCommit?.(() => this.wakeUp.wake(new Set(records.map(({ shard }) => shard))));
   }
+}
+
+/** @throws ConfigurationError where a program without types passed something else */
+function checkedTransaction(tx: SqlTransaction): SqlTransaction {
+  const given: Partial<SqlTransaction> | null = tx;
+  if (typeof given?.query === 'function' && typeof given.execute === 'function') return tx;
+  throw ConfigurationError.option('tx', tx, 'a SqlTransaction, as sql.transaction() and pgTransaction() give it');
 }

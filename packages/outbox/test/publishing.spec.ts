@@ -1,5 +1,12 @@
 import 'reflect-metadata';
-import { MessageInvalidError, OUTBOX_STORE, Outbox, OutboxService } from '@lockstep/outbox';
+import {
+  MessageInvalidError,
+  OUTBOX_STORE,
+  Outbox,
+  OutboxService,
+  type OutgoingMessage,
+  type PublishOptions,
+} from '@lockstep/outbox';
 import { Sql, Transactional, TransactionEndedError, TransactionRequiredError } from '@lockstep/sql';
 import { pgTransaction } from '@lockstep/sql/postgres';
 import { usePostgres } from '@lockstep/testing/vitest';
@@ -28,6 +35,19 @@ class Orders {
   async pay(id: string): Promise<Order> {
     this.runs += 1;
     return { id, total: 1 };
+  }
+}
+
+/** As those of libraries, which run when they are awaited. */
+class Query {
+  // biome-ignore lint/suspicious/noThenProperty: that is what is refused
+  then(): void {}
+}
+
+class Line {
+  constructor(readonly price: number) {}
+  total(): number {
+    return this.price;
   }
 }
 
@@ -159,7 +179,22 @@ describe('Publishing', () => {
   it.each<[string, unknown, RegExp]>([
     ['undefined', undefined, /its body is undefined/],
     ['a function', () => 1, /of type function/],
-    ['a function inside', { a: { f: () => 1 } }, /'f' is of type function/],
+    ['a function inside', { a: { f: () => 1 } }, /'a.f' is of type function/],
+    ['a Promise', Promise.resolve({ id: 1 }), /it is a Promise; is an await missing/],
+    [
+      'a Promise in a list',
+      { lines: [{ price: 1 }, { price: Promise.resolve(1) }] },
+      /'lines\[1\].price' is a Promise/,
+    ],
+    ['a query that nobody awaited', { rows: new Query() }, /'rows' is a Promise/],
+    ['an Error', { failure: new TypeError('x') }, /'failure' is an Error/],
+    ['a RegExp', { pattern: /x/ }, /'pattern' is a RegExp/],
+    ['a WeakMap', { w: new WeakMap() }, /'w' is a WeakMap/],
+    ['a WeakSet', { w: new WeakSet() }, /'w' is a WeakSet/],
+    ['an invalid Date', { at: [new Date(Number.NaN)] }, /'at\[0\]' is an invalid Date/],
+    ['a typed array', { bytes: new Uint8Array(2) }, /'bytes' is a buffer/],
+    ['a symbol inside', [[{ s: Symbol('x') }]], /'\[0\]\[0\].s' is of type symbol/],
+    ['of an object that throws something odd', thrower(), /its body is no JSON: /],
     ['a BigInt', { amount: 1n }, /'amount' is of type bigint/],
     ['a Map', { m: new Map() }, /'m' is a Map/],
     ['no number', { price: Number.NaN }, /'price' is NaN/],
@@ -173,6 +208,37 @@ describe('Publishing', () => {
     expect(await rows()).toEqual([]);
   });
 
+  it('takes plain objects, lists, instances, dates, and whatever has a toJSON', async () => {
+    const line = new Line(2);
+    const shared = { a: [line, line], at: new Date(0), none: null, left: undefined, bytes: Buffer.from('ab') };
+    await sql.transaction(async () =>
+      outbox.publish('t', { ...shared, bare: Object.assign(Object.create(null), { x: 1 }) }),
+    );
+    expect(await payloads()).toEqual([
+      {
+        a: [{ price: 2 }, { price: 2 }],
+        at: '1970-01-01T00:00:00.000Z',
+        none: null,
+        bytes: { type: 'Buffer', data: [97, 98] },
+        bare: { x: 1 },
+      },
+    ]);
+  });
+
+  it.each<[string, unknown]>([
+    ['{}', {}],
+    ['a number', 5],
+    ['null', null],
+  ])('refuses %s where a transaction is named', async (_, tx) => {
+    const attempt = sql.transaction(async () => outbox.publish('t', 1, { tx } as PublishOptions));
+    await expect(attempt).rejects.toMatchObject({ kind: 'misuse', message: expect.stringMatching(/^Option 'tx' is/) });
+  });
+
+  it('refuses a message that is none', async () => {
+    const attempt = sql.transaction(async () => outbox.publishMany([null] as unknown as OutgoingMessage[]));
+    await expect(attempt).rejects.toThrow(MessageInvalidError);
+  });
+
   it.each<[string, { topic?: string; key?: string; headers?: Record<string, string> }]>([
     ['topic', { topic: 'Order Placed' }],
     ['topic', { topic: 'lockstep.ack' }],
@@ -183,6 +249,10 @@ describe('Publishing', () => {
     ['header', { headers: { 'Lockstep-Origin': 'elsewhere' } }],
     ['header', { headers: { 'lockstep-origin': 'elsewhere' } }],
     ['header', { headers: { 'a b': 'c' } }],
+    ["header 'x' has a NUL", { headers: { x: 'a\0b' } }],
+    ["header 'x' has a NUL", { headers: { x: '\udc00' } }],
+    ['its key has a NUL', { key: 'a\0b' }],
+    ['its headers are no object', { headers: null as unknown as Record<string, string> }],
   ])('refuses a bad %s: %j', async (what, { topic = 't', ...options }) => {
     const attempt = sql.transaction(async () => outbox.publish(topic, 1, options));
     await expect(attempt).rejects.toMatchObject({ code: 'MESSAGE_INVALID', message: expect.stringContaining(what) });
@@ -193,4 +263,12 @@ function circle(): unknown {
   const one: { one?: unknown } = {};
   one.one = one;
   return one;
+}
+
+function thrower(): unknown {
+  return {
+    toJSON() {
+      throw Object.create(null);
+    },
+  };
 }
