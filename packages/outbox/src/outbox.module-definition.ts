@@ -1,4 +1,4 @@
-import type { DriverProvider } from '@lockstep/core';
+import { checkedDriver, type DriverProvider } from '@lockstep/core';
 import { ConfigurableModuleBuilder } from '@nestjs/common';
 import { memoryMessageTransport } from './drivers/memory/memory-message-transport.js';
 import { memoryOutboxStore } from './drivers/memory/memory-outbox-store.js';
@@ -18,21 +18,16 @@ export const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } = new Configurabl
   moduleName: 'Outbox',
 })
   .setClassMethodName('forRoot')
-  .setExtras<OutboxModuleExtras>({}, (definition, extras) => ({
-    ...definition,
-    global: true,
-    providers: [
-      ...(definition.providers ?? []),
-      provide(OUTBOX_STORE, extras.store ?? memoryOutboxStore()),
-      provide(MESSAGE_TRANSPORT, extras.transport ?? memoryMessageTransport()),
-    ],
-  }))
+  .setExtras<OutboxModuleExtras>(
+    {},
+    (definition, { store = memoryOutboxStore(), transport = memoryMessageTransport() }) => ({
+      ...definition,
+      global: true,
+      providers: [
+        ...(definition.providers ?? []),
+        { provide: OUTBOX_STORE, ...checkedDriver('store', store) },
+        { provide: MESSAGE_TRANSPORT, ...checkedDriver('transport', transport) },
+      ],
+    }),
+  )
   .build();
-
-function provide<Port>(token: symbol, driver: DriverProvider<Port>) {
-  return {
-    provide: token,
-    inject: [...(driver.inject ?? [])],
-    useFactory: (...dependencies: unknown[]) => driver.useFactory(...dependencies),
-  };
-}

@@ -1,5 +1,5 @@
 import { CoreModule } from '@lockstep/core';
-import { Module } from '@nestjs/common';
+import { type DynamicModule, Module } from '@nestjs/common';
 import { DiscoveryModule } from '@nestjs/core';
 import { AckReceiver } from './ack/ack-receiver.js';
 import { AckSender } from './ack/ack-sender.js';
@@ -7,8 +7,8 @@ import { ConsumerServices } from './consumer/message-consumer.js';
 import { MessageExplorer } from './consumer/message-explorer.js';
 import { MessageHandlerFactory } from './consumer/message-handler.js';
 import { DeadLetters } from './dead-letters.service.js';
-import { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } from './outbox.module-definition.js';
-import { OUTBOX_OPTIONS, resolveOutboxOptions } from './outbox.options.js';
+import { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, type OutboxModuleExtras } from './outbox.module-definition.js';
+import { checkOptionsGiven, OUTBOX_OPTIONS, type OutboxModuleOptions, resolveOutboxOptions } from './outbox.options.js';
 import { OutboxService } from './outbox.service.js';
 import { OutboxHealth } from './outbox-health.service.js';
 import { OutboxLifecycle } from './outbox-lifecycle.js';
@@ -39,4 +39,11 @@ import { RelayWakeUp } from './relay/relay-wake-up.js';
   ],
   exports: [OutboxService, DeadLetters, OutboxHealth],
 })
-export class OutboxModule extends ConfigurableModuleClass {}
+export class OutboxModule extends ConfigurableModuleClass {
+  /** @throws ConfigurationError where a program without types passed no options, or a store or transport that is none */
+  static override forRoot(options: OutboxModuleOptions & OutboxModuleExtras): DynamicModule {
+    checkOptionsGiven(options);
+    // biome-ignore lint/complexity/noThisInStatic: by its own name, the parent would define itself and not this module
+    return super.forRoot(options);
+  }
+}

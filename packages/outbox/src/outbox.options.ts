@@ -76,14 +76,14 @@ const DAY_MS = 86_400_000;
 
 /** @throws ConfigurationError naming the option and its value */
 export function resolveOutboxOptions(options: OutboxModuleOptions): ResolvedOutboxOptions {
+  checkOptionsGiven(options);
   const sweepEveryMs = durationMs(options.sweepEvery ?? '1s', 'sweepEvery', { minMs: 10, maxMs: 60_000 });
   const redeliverAfterMs = durationMs(options.redeliverAfter ?? '30s', 'redeliverAfter', { minMs: 100, maxMs: DAY_MS });
   return Object.freeze({
     origin: checkedName(options.origin, 'origin'),
     durability: checkedDurability(options.durability ?? 'until-ack', 'durability'),
-    ...resolveTopics(options.topics ?? {}),
-    runRelay: options.run?.relay ?? true,
-    runConsumers: options.run?.consumers ?? true,
+    ...resolveTopics(options.topics === undefined ? {} : options.topics),
+    ...resolveRun(options.run === undefined ? {} : options.run),
     shards: wholeNumber(options.shards ?? 4, 'shards', 1, 64),
     maxMessageBytes: wholeNumber(options.maxMessageBytes ?? 65_536, 'maxMessageBytes', 1_024, 16_777_216),
     redeliverAfterMs,
@@ -100,13 +100,24 @@ export function resolveOutboxOptions(options: OutboxModuleOptions): ResolvedOutb
   });
 }
 
+/** @throws ConfigurationError when they are no object */
+export function checkOptionsGiven(options: unknown): void {
+  checkObject(options, 'OutboxModule options', "an object with at least 'origin'");
+}
+
 function resolveTopics(
   topics: Readonly<Record<string, TopicOptions>>,
 ): Pick<ResolvedOutboxOptions, 'topicDurability' | 'routes'> {
+  checkObject(topics, 'topics', 'an object of topics');
   const topicDurability = new Map<string, Durability>();
   const routes: MessageRoute[] = [];
-  for (const [name, { durability, consumers = [] }] of Object.entries(topics)) {
+  for (const [name, options] of Object.entries(topics)) {
     const topic = checkedTopic(name, 'topics');
+    checkKnown(options, `topics.${topic}`, ['durability', 'consumers']);
+    const { durability, consumers = [] } = options;
+    if (!Array.isArray(consumers)) {
+      throw ConfigurationError.option(`topics.${topic}.consumers`, consumers, 'a list of names');
+    }
     if (durability !== undefined) {
       topicDurability.set(topic, checkedDurability(durability, `topics.${topic}.durability`));
     }
@@ -115,6 +126,35 @@ function resolveTopics(
     }
   }
   return { topicDurability, routes };
+}
+
+function resolveRun(
+  run: NonNullable<OutboxModuleOptions['run']>,
+): Pick<ResolvedOutboxOptions, 'runRelay' | 'runConsumers'> {
+  checkKnown(run, 'run', ['relay', 'consumers']);
+  return {
+    runRelay: checkedSwitch(run.relay ?? true, 'run.relay'),
+    runConsumers: checkedSwitch(run.consumers ?? true, 'run.consumers'),
+  };
+}
+
+/** A name that is mistyped would leave its default in force without a word. */
+function checkKnown(value: unknown, option: string, names: readonly string[]): void {
+  checkObject(value, option, `an object with ${names.join(', ')}`);
+  for (const [name, given] of Object.entries(value)) {
+    if (names.includes(name)) continue;
+    throw ConfigurationError.option(`${option}.${name}`, given, `no such option; there are ${names.join(', ')}`);
+  }
+}
+
+function checkObject(value: unknown, option: string, expected: string): asserts value is object {
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return;
+  throw ConfigurationError.option(option, value, expected);
+}
+
+function checkedSwitch(value: unknown, option: string): boolean {
+  if (typeof value !== 'boolean') throw ConfigurationError.option(option, value, 'true or false');
+  return value;
 }
 
 function checkedDurability(value: Durability, option: string): Durability {

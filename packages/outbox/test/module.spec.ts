@@ -1,21 +1,25 @@
 import 'reflect-metadata';
-import { ConfigurationError, Incidents } from '@lockstep/core';
+import { inspect } from 'node:util';
+import { ConfigurationError, type DriverProvider, Incidents } from '@lockstep/core';
 import {
   DeadLetters,
   MemoryMessageTransport,
   type MessageTransport,
   OnMessage,
+  type OnMessageOptions,
   OUTBOX_STORE,
   OutboxModule,
+  type OutboxModuleExtras,
   type OutboxModuleOptions,
   OutboxService,
   type OutboxStore,
+  type TopicOptions,
 } from '@lockstep/outbox';
 import { SqlModule } from '@lockstep/sql';
 import { pgDriver } from '@lockstep/sql/postgres';
 import { eventually } from '@lockstep/testing';
 import { usePostgres } from '@lockstep/testing/vitest';
-import { Injectable } from '@nestjs/common';
+import { Controller, Injectable } from '@nestjs/common';
 import { Test } from '@nestjs/testing';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type OutboxApplication, type OutboxApplicationOptions, startOutbox } from './support/outbox-application.js';
@@ -174,7 +178,7 @@ describe('OutboxModule', () => {
     expect(got).toEqual([1]);
   });
 
-  it.each<[string, Partial<OutboxModuleOptions>]>([
+  it.each<[string, Partial<OutboxModuleOptions & OutboxModuleExtras>]>([
     ['origin', { origin: 'The Mall' }],
     ['durability', { durability: 'forever' as 'until-ack' }],
     ['shards', { shards: 0 }],
@@ -184,10 +188,28 @@ describe('OutboxModule', () => {
     ['redeliverAtMost', { redeliverAfter: '30s', redeliverAtMost: '1s' }],
     ['topics', { topics: { 'lockstep.ack': {} } }],
     ['topics.job.consumers', { topics: { job: { consumers: ['A B'] } } }],
+    ['topics.job.consumers', { topics: { job: { consumers: 'x' as unknown as string[] } } }],
+    ['topics.job.consumer', { topics: { job: { consumer: ['x'] } as TopicOptions } }],
+    ['topics.job', { topics: { job: null as unknown as TopicOptions } }],
+    ['topics', { topics: 5 as unknown as Record<string, TopicOptions> }],
+    ['run', { run: null as unknown as NonNullable<OutboxModuleOptions['run']> }],
+    ['run.relay', { run: { relay: 'no' as unknown as boolean } }],
+    ['run.consumer', { run: { consumer: false } as NonNullable<OutboxModuleOptions['run']> }],
+    ['store', { store: {} as DriverProvider<OutboxStore> }],
+    ['transport', { transport: null as unknown as DriverProvider<MessageTransport> }],
   ])('refuses a wrong %s at boot, and names it', async (option, options) => {
     const attempt = startOutbox({ url: mall.url, transport: shared(), ...options });
     await expect(attempt).rejects.toThrow(ConfigurationError);
     await expect(attempt).rejects.toThrow(`'${option}'`);
+  });
+
+  it.each([undefined, null, 'mall'])('refuses %s for its options, and says so', async (options) => {
+    const given = options as unknown as OutboxModuleOptions;
+    expect(() => OutboxModule.forRoot(given)).toThrow(/Option 'OutboxModule options' is/);
+    const later = OutboxModule.forRootAsync({ useFactory: () => given });
+    const sql = SqlModule.forRoot({ driver: pgDriver({ url: mall.url }) });
+    const attempt = Test.createTestingModule({ imports: [sql, later] }).compile();
+    await expect(attempt).rejects.toThrow(/Option 'OutboxModule options' is/);
   });
 
   it('takes its options also from a factory, beside drivers that are given at once', async () => {
@@ -205,9 +227,43 @@ describe('OutboxModule', () => {
   it.each<[string, () => unknown]>([
     ['topic', () => OnMessage('Job', { consumer: 'a' })],
     ['consumer', () => OnMessage('job', { consumer: 'a b' })],
+    ['options', () => OnMessage('job', undefined as unknown as OnMessageOptions)],
     ['attempts', () => OnMessage('job', { consumer: 'a', attempts: 0 })],
     ['concurrency', () => OnMessage('job', { consumer: 'a', concurrency: -1 })],
   ])('refuses a wrong %s of @OnMessage where it is written', (option, decorate) => {
     expect(decorate).toThrow(`@OnMessage ${option}`);
+  });
+
+  it('refuses @OnMessage where nobody could call the method', () => {
+    const decorate = OnMessage('job', { consumer: 'a' });
+    const descriptor = { value: async () => undefined };
+    expect(() => decorate(class {}, 'grant', descriptor)).toThrow(/belongs on a method of an instance; grant is none/);
+    expect(() => decorate({}, 'grant', undefined as unknown as typeof descriptor)).toThrow(/grant is none/);
+  });
+
+  it('does not start where a handler would never be called, and says what is missing', async () => {
+    class Base {
+      @OnMessage('job', { consumer: 'base' })
+      async grant(): Promise<void> {}
+    }
+    @Injectable()
+    class Derived extends Base {}
+    @Controller()
+    class Api extends Base {}
+    for (const metadata of [{ providers: [Points] }, { providers: [Derived] }, { controllers: [Api] }]) {
+      const attempt = Test.createTestingModule(metadata).compile();
+      await expect(attempt).rejects.toThrow(/can't resolve dependencies.*@OnMessage needs OutboxModule\.forRoot/s);
+    }
+  });
+
+  it('shows nothing on the instances of a class with handlers, in two applications and without any', async () => {
+    await start({ providers: [Points] });
+    const { app } = await start({ url: shop.url, providers: [Points] });
+    for (const points of [app.get(Points), new Points()]) {
+      expect(Object.keys(points)).toEqual([]);
+      expect(inspect(points)).not.toContain('Outbox');
+      await points.grant({ n: 5 });
+    }
+    expect(got).toEqual([5, 5]);
   });
 });

@@ -1,6 +1,7 @@
-import { ConfigurationError } from '@lockstep/core';
+import { ConfigurationError, injectHidden } from '@lockstep/core';
 import type { Message } from '../message.js';
 import { checkedTopic } from '../message-names.js';
+import { OutboxService } from '../outbox.service.js';
 import { BODY_PARAM, MESSAGE_ARGS, MESSAGE_PARAM } from './message-params.js';
 import { type OnMessageOptions, type ResolvedOnMessageOptions, resolveOnMessageOptions } from './on-message.options.js';
 
@@ -11,6 +12,8 @@ export interface HandlerMark {
 }
 
 const MARKS = 'lockstep:on-message';
+/** Nobody reads it: without the module nobody would call the handler, so the application must not start. */
+const NEEDS_MODULE = Symbol('@OnMessage needs OutboxModule.forRoot(…)');
 
 type HandlerMethod = (...args: never[]) => Promise<unknown>;
 
@@ -30,7 +33,8 @@ type TakesMessages<Method> = Method extends (body: infer _Body, message: Message
  *
  * Breaks for effects outside of the transaction (an e-mail, a call to a partner): they may be repeated.
  *
- * @throws ConfigurationError on a wrong option, here; at boot when another handler has the same topic and consumer
+ * @throws ConfigurationError on a wrong option, here; at boot when another handler has the same topic and consumer.
+ * Without `OutboxModule` the application does not start
  */
 export function OnMessage(topic: string, options: OnMessageOptions) {
   const mark: HandlerMark = {
@@ -42,9 +46,9 @@ export function OnMessage(topic: string, options: OnMessageOptions) {
     property: string,
     descriptor: TypedPropertyDescriptor<Method> & TakesMessages<Method>,
   ): void => {
-    const method = descriptor.value;
-    if (typeof method !== 'function') {
-      throw new ConfigurationError(`@OnMessage belongs on a method; ${property} is none.`);
+    const method = descriptor?.value;
+    if (typeof target === 'function' || typeof method !== 'function') {
+      throw new ConfigurationError(`@OnMessage belongs on a method of an instance; ${property} is none.`);
     }
     Reflect.defineMetadata(MARKS, [...handlerMarksOf(method), mark], method);
     Reflect.defineMetadata(
@@ -53,6 +57,7 @@ export function OnMessage(topic: string, options: OnMessageOptions) {
       target.constructor,
       property,
     );
+    injectHidden(target, NEEDS_MODULE, OutboxService);
   };
 }
 

@@ -1,4 +1,4 @@
-import { type Duration, durationMs } from '@lockstep/core';
+import { ConfigurationError, type Duration, durationMs } from '@lockstep/core';
 import { checkedName } from '../message-names.js';
 import { wholeNumber } from '../outbox.options.js';
 
@@ -34,6 +34,9 @@ export interface ResolvedOnMessageOptions {
 
 /** @throws ConfigurationError naming the option and its value */
 export function resolveOnMessageOptions(options: OnMessageOptions): ResolvedOnMessageOptions {
+  if (typeof options !== 'object' || options === null) {
+    throw ConfigurationError.option('@OnMessage options', options, "an object with at least 'consumer'");
+  }
   const firstPauseMs = durationMs(options.backoff?.first ?? '1s', '@OnMessage backoff.first', { minMs: 1 });
   const atMost = options.backoff?.atMost ?? Math.max(300_000, firstPauseMs);
   return Object.freeze({
