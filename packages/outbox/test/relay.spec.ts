@@ -1,11 +1,12 @@
 import 'reflect-metadata';
-import { Incidents, StoreUnavailableError } from '@lockstep/core';
+import { type Incident, Incidents, StoreUnavailableError } from '@lockstep/core';
 import {
   DeliveryPublisher,
   MemoryOutboxStore,
   type MessageEnvelope,
   type MessageRoute,
   type MessageTransport,
+  NO_CONSUMER,
   type PublishOutcome,
   RedeliveryPass,
   RelayPass,
@@ -15,7 +16,7 @@ import {
 import { OutboxBench } from '@lockstep/outbox/contract';
 import { eventually } from '@lockstep/testing';
 import { Logger } from '@nestjs/common';
-import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { memoryTransaction } from './support/memory-transaction.js';
 
 /** Answers as it is told, and remembers what it accepted. */
@@ -52,6 +53,8 @@ describe('Relay', () => {
   let bench: OutboxBench;
   let transport: ScriptedTransport;
   let codes: string[];
+  let incidents: Incident[];
+  let publisher: DeliveryPublisher;
   let relay: RelayPass;
   let redelivery: RedeliveryPass;
 
@@ -60,14 +63,18 @@ describe('Relay', () => {
     store = new MemoryOutboxStore();
     bench = new OutboxBench({ store, transaction: memoryTransaction, dispose: async () => undefined });
     transport = new ScriptedTransport();
-    const incidents = new Incidents();
+    const reporter = new Incidents();
     codes = [];
-    incidents.subscribe(({ code }) => codes.push(code));
-    const publisher = new DeliveryPublisher(store, transport, incidents);
+    incidents = [];
+    reporter.subscribe((incident) => {
+      codes.push(incident.code);
+      incidents.push(incident);
+    });
+    publisher = new DeliveryPublisher(store, transport, reporter);
     const range = { fromShard: 0, toShard: 0, redeliverAfterMs: 30 };
     const pauses = { redeliverAfterMs: 30, redeliverAtMostMs: 30 };
-    relay = new RelayPass(range, store, publisher, new SlowStart(10), incidents);
-    redelivery = new RedeliveryPass(pauses, store, publisher, new SlowStart(10), incidents);
+    relay = new RelayPass(range, store, publisher, new SlowStart(10), reporter);
+    redelivery = new RedeliveryPass(pauses, store, publisher, new SlowStart(10), reporter);
     await bench.subscribe('points');
   });
 
@@ -80,6 +87,31 @@ describe('Relay', () => {
     expect(await relay.run(HELD)).toBe(true);
     expect(await relay.run(HELD)).toBe(false);
     expect(transport.accepted).toEqual(Array.from({ length: 13 }, (_, n) => String(n)));
+  });
+
+  it('reports a topic without a consumer once a minute, however often its messages come by', async () => {
+    vi.useFakeTimers({ toFake: ['performance'] });
+    try {
+      const parked = (topic: string, ...payloads: string[]) =>
+        payloads.map((payload) => ({
+          message: { ...bench.record({ topic, payload }).message, publishedAt: 0 },
+          consumer: NO_CONSUMER,
+          awaitsAck: true,
+          deliveries: 1,
+          place: undefined,
+        }));
+      const reports = () => incidents.splice(0).map(({ fields }) => `${fields?.topic} ${fields?.messages}`);
+      await publisher.publish([...parked('one', '1', '2'), ...parked('two', '3')]);
+      expect(reports()).toEqual(['one 2', 'two 1']);
+      vi.advanceTimersByTime(40_000);
+      await publisher.publish([...parked('one', '1'), ...parked('three', '4')]);
+      expect(reports()).toEqual(['three 1']);
+      vi.advanceTimersByTime(20_000);
+      await publisher.publish([...parked('one', '1'), ...parked('three', '4')]);
+      expect(reports()).toEqual(['one 1']);
+    } finally {
+      vi.useRealTimers();
+    }
   });
 
   it('keeps what was published in flight until it is acknowledged', async () => {

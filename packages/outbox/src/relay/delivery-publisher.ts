@@ -8,6 +8,9 @@ import {
   type PublishOutcome,
 } from '../message-transport.js';
 import { NO_CONSUMER, OUTBOX_STORE, type OutboxDelivery, type OutboxStore, type Settlement } from '../outbox-store.js';
+import { ReportPace } from './report-pace.js';
+
+const PARKED_REPORT_EVERY_MS = 60_000;
 
 export interface PublishReport {
   /** Those that were not taken because the transport was away as a whole; in the order given. */
@@ -36,6 +39,8 @@ interface Attempt {
  */
 @Injectable()
 export class DeliveryPublisher {
+  private readonly parkedReports = new ReportPace(PARKED_REPORT_EVERY_MS);
+
   constructor(
     @Inject(OUTBOX_STORE) private readonly store: OutboxStore,
     @Inject(MESSAGE_TRANSPORT) private readonly transport: MessageTransport,
@@ -87,15 +92,22 @@ export class DeliveryPublisher {
   private routed(deliveries: readonly OutboxDelivery[]): readonly OutboxDelivery[] {
     const routed = deliveries.filter(({ consumer }) => consumer !== NO_CONSUMER);
     if (routed.length < deliveries.length) {
-      const parked = deliveries.filter(({ consumer }) => consumer === NO_CONSUMER);
+      this.reportParked(deliveries.filter(({ consumer }) => consumer === NO_CONSUMER));
+    }
+    return routed;
+  }
+
+  /** What is parked comes by again and again, for as long as nobody subscribes. */
+  private reportParked(parked: readonly OutboxDelivery[]): void {
+    for (const [topic, messages] of countByTopic(parked)) {
+      if (!this.parkedReports.isDue(topic)) continue;
       this.incidents.report({
         code: 'OUTBOX_TOPIC_WITHOUT_CONSUMER',
         source: 'outbox.relay',
         message: 'messages are kept until somebody subscribes to their topic',
-        fields: { topic: parked[0]?.message.topic ?? '', messages: parked.length },
+        fields: { topic, messages },
       });
     }
-    return routed;
   }
 
   private refusals(group: readonly OutboxDelivery[], outcomes: readonly PublishOutcome[]): Settlement[] {
@@ -140,6 +152,12 @@ function accepted(deliveries: readonly OutboxDelivery[], open: ReadonlySet<Outbo
 function deferredOf(open: ReadonlySet<OutboxDelivery>, broken: readonly OutboxDelivery[]): readonly OutboxDelivery[] {
   const leaving = new Set(broken.filter(({ place }) => place).map(({ message }) => message.id));
   return [...open].filter(({ message, place }) => place && leaving.has(message.id));
+}
+
+function countByTopic(deliveries: readonly OutboxDelivery[]): ReadonlyMap<string, number> {
+  const counts = new Map<string, number>();
+  for (const { message } of deliveries) counts.set(message.topic, (counts.get(message.topic) ?? 0) + 1);
+  return counts;
 }
 
 function routesOf(deliveries: readonly OutboxDelivery[]): Iterable<[MessageRoute, OutboxDelivery[]]> {
