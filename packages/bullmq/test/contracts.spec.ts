@@ -1,12 +1,12 @@
 import 'reflect-metadata';
 import { bullmqRetryScheduler, bullmqTransport } from '@lockstep/bullmq';
 import { describeRetrySchedulerContract } from '@lockstep/core/contract';
-import { messageTransportContract } from '@lockstep/outbox/contract';
+import { describeMessageTransportContract } from '@lockstep/outbox/contract';
 import { useBackends } from './support/backends.js';
 import { make } from './support/bullmq-ends.js';
 
 for (const backend of useBackends()) {
-  messageTransportContract({
+  describeMessageTransportContract({
     name: `bullmq on ${backend.name}`,
     open: async () => {
       const options = { ...backend.options(), lockDuration: '1s' } as const;

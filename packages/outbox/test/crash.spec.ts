@@ -1,4 +1,4 @@
-import { messageTransportContract } from '@lockstep/outbox/contract';
+import { describeMessageTransportContract } from '@lockstep/outbox/contract';
 import { type ChildHandle, eventually, type SpawnNodeOptions, spawnNode } from '@lockstep/testing';
 import { usePostgres } from '@lockstep/testing/vitest';
 import pg from 'pg';
@@ -119,7 +119,7 @@ describe('Crashes', () => {
 
 describe('The broker of these tests', () => {
   const postgres = usePostgres();
-  messageTransportContract({
+  describeMessageTransportContract({
     name: 'table',
     open: async () => {
       const [producer, consumer] = [new TableTransport(postgres.url), new TableTransport(postgres.url)];

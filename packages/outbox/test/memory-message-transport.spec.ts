@@ -1,13 +1,13 @@
 import 'reflect-metadata';
 import { Incidents } from '@lockstep/core';
 import { MemoryMessageTransport } from '@lockstep/outbox';
-import { messageTransportContract } from '@lockstep/outbox/contract';
+import { describeMessageTransportContract } from '@lockstep/outbox/contract';
 import { Logger } from '@nestjs/common';
 import { beforeAll } from 'vitest';
 
 beforeAll(() => Logger.overrideLogger(false));
 
-messageTransportContract({
+describeMessageTransportContract({
   name: 'memory',
   open: async () => {
     const transport = new MemoryMessageTransport(new Incidents());

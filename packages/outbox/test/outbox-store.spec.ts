@@ -1,7 +1,7 @@
 import 'reflect-metadata';
 import { CoreModule } from '@lockstep/core';
 import { MemoryOutboxStore, OUTBOX_STORE, type OutboxDelivery, type OutboxStore } from '@lockstep/outbox';
-import { OutboxBench, outboxStoreContract } from '@lockstep/outbox/contract';
+import { describeOutboxStoreContract, OutboxBench } from '@lockstep/outbox/contract';
 import { PostgresOutboxStore } from '@lockstep/outbox/postgres';
 import { RowLeases, Sql, SqlModule } from '@lockstep/sql';
 import { pgDriver } from '@lockstep/sql/postgres';
@@ -14,7 +14,7 @@ import { memoryTransaction } from './support/memory-transaction.js';
 
 const EMPTY = 'TRUNCATE lockstep_outbox, lockstep_outbox_inflight, lockstep_outbox_dead, lockstep_outbox_subscription';
 
-outboxStoreContract({
+describeOutboxStoreContract({
   name: 'memory',
   open: async () => ({
     store: new MemoryOutboxStore(),
@@ -50,7 +50,7 @@ describe('PostgresOutboxStore', () => {
   });
   afterAll(() => app.close());
 
-  outboxStoreContract({
+  describeOutboxStoreContract({
     name: 'postgres',
     open: async () => {
       await sql.execute(EMPTY);

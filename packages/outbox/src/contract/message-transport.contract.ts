@@ -21,7 +21,7 @@ export interface MessageTransportContract {
 const ONE_BY_ONE: ConsumeOptions = { concurrency: 1, batchSize: 1 };
 
 /** What every {@link MessageTransport} must keep. Call it in a spec file of the driver. */
-export function messageTransportContract(contract: MessageTransportContract): void {
+export function describeMessageTransportContract(contract: MessageTransportContract): void {
   const timeoutMs = contract.patienceMs ?? 5_000;
   const opened: TransportEnds[] = [];
   const open = async (): Promise<TransportEnds> => {

@@ -12,7 +12,7 @@ export interface OutboxStoreContract {
 }
 
 /** What every `OutboxStore` must keep. Call it in a spec file of the driver. */
-export function outboxStoreContract(contract: OutboxStoreContract): void {
+export function describeOutboxStoreContract(contract: OutboxStoreContract): void {
   describe(`OutboxStore contract: ${contract.name}`, () => {
     let ends: OutboxStoreEnds | undefined;
     let bench: OutboxBench | undefined;
