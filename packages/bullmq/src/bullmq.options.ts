@@ -1,6 +1,8 @@
 import { ConfigurationError, type Duration, durationMs } from '@lockstep/core';
+import { isObject, wholeNumber, wrongShape } from './option-checks.js';
 import type { PostgresPoolLike } from './server/postgres-pool.js';
 import type { RedisClientLike } from './server/redis-clients.js';
+import { resolveServer } from './server-options.js';
 
 export type BullmqRedisOptions =
   | {
@@ -97,7 +99,6 @@ export interface ResolvedRetrySchedulerOptions extends ResolvedBullmqOptions {
   readonly attempts: number;
 }
 
-const IDENTIFIER = /^[A-Za-z_][A-Za-z0-9_]{0,62}$/;
 const NAMESPACE = /^[A-Za-z0-9_-]{1,32}$/;
 
 /** @throws ConfigurationError naming the option and its value */
@@ -119,6 +120,7 @@ export function resolveRetrySchedulerOptions(options: BullmqRetrySchedulerOption
 }
 
 function resolveCommon(options: BullmqOptions): ResolvedBullmqOptions {
+  if (!isObject(options)) throw wrongShape('bullmq options', options, "an object with 'redis' or 'postgres'");
   const namespace = options.namespace ?? 'lockstep';
   if (!NAMESPACE.test(namespace)) {
     throw ConfigurationError.option('namespace', namespace, '1 to 32 letters, digits, _ or -');
@@ -129,52 +131,4 @@ function resolveCommon(options: BullmqOptions): ResolvedBullmqOptions {
     commandTimeoutMs: durationMs(options.commandTimeout ?? '1s', 'commandTimeout', { minMs: 10, maxMs: 60_000 }),
     lockDurationMs: durationMs(options.lockDuration ?? '30s', 'lockDuration', { minMs: 100, maxMs: 3_600_000 }),
   };
-}
-
-function resolveServer({ redis, postgres }: BullmqServerOptions): ResolvedServerOptions {
-  if ((redis === undefined) === (postgres === undefined)) {
-    throw new ConfigurationError("BullMQ needs exactly one of the options 'redis' and 'postgres'.");
-  }
-  if (redis !== undefined) return { kind: 'redis', source: checkedRedis(redis) };
-  return resolvePostgres(postgres as BullmqPostgresOptions);
-}
-
-function checkedRedis(redis: BullmqRedisOptions): BullmqRedisOptions {
-  if ('url' in redis) {
-    if (!/^rediss?:\/\//.test(redis.url)) throw ConfigurationError.option('redis.url', redis.url, 'a redis:// URL');
-    return redis;
-  }
-  if (typeof redis.connection?.duplicate !== 'function') {
-    throw ConfigurationError.option('redis.connection', redis.connection, 'an ioredis client');
-  }
-  if (redis.connection.isCluster === true) {
-    throw ConfigurationError.option('redis.connection', 'a Cluster', 'a client of a single Redis');
-  }
-  return redis;
-}
-
-function resolvePostgres(postgres: BullmqPostgresOptions): ResolvedServerOptions {
-  if ('url' in postgres && !/^postgres(ql)?:\/\//.test(postgres.url)) {
-    throw ConfigurationError.option('postgres.url', postgres.url, 'a postgres:// URL');
-  }
-  if ('pool' in postgres && typeof postgres.pool?.query !== 'function') {
-    throw ConfigurationError.option('postgres.pool', postgres.pool, 'a pg.Pool');
-  }
-  const schema = postgres.schema ?? 'lockstep_bullmq';
-  if (!IDENTIFIER.test(schema)) throw ConfigurationError.option('postgres.schema', schema, 'a plain SQL identifier');
-  const maxConnections = 'url' in postgres ? (postgres.maxConnections ?? 10) : 10;
-  return {
-    kind: 'postgres',
-    source: postgres,
-    schema,
-    migrate: postgres.migrate ?? true,
-    maxConnections: wholeNumber('postgres.maxConnections', maxConnections, 1, 1_000),
-  };
-}
-
-function wholeNumber(option: string, value: number, min: number, max: number): number {
-  if (!Number.isInteger(value) || value < min || value > max) {
-    throw ConfigurationError.option(option, value, `a whole number from ${min} to ${max}`);
-  }
-  return value;
 }
