@@ -34,7 +34,7 @@ type TakesMessages<Method> = Method extends (body: infer _Body, message: Message
  * Breaks for effects outside of the transaction (an e-mail, a call to a partner): they may be repeated.
  *
  * @throws ConfigurationError on a wrong option, here; at boot when another handler has the same topic and consumer.
- * Without `OutboxModule` the application does not start
+ * A class that Nest constructs does not start without `OutboxModule`
  */
 export function OnMessage(topic: string, options: OnMessageOptions) {
   const mark: HandlerMark = {
