@@ -1,5 +1,5 @@
-import type { DriverProvider } from '@lockstep/core';
-import { ConfigurableModuleBuilder, type Provider } from '@nestjs/common';
+import { checkedDriver, type DriverProvider } from '@lockstep/core';
+import { ConfigurableModuleBuilder } from '@nestjs/common';
 import { memoryIdempotencyStore } from './drivers/memory/index.js';
 import type { IdempotencyModuleOptions } from './idempotency.options.js';
 import { IDEMPOTENCY_STORE, type IdempotencyStore } from './idempotency-store.js';
@@ -9,20 +9,19 @@ export interface IdempotencyModuleExtras {
   readonly store?: DriverProvider<IdempotencyStore>;
 }
 
-export const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } =
+export const { ASYNC_OPTIONS_TYPE, ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE } =
   new ConfigurableModuleBuilder<IdempotencyModuleOptions>({ moduleName: 'Idempotency' })
     .setClassMethodName('forRoot')
     .setExtras<IdempotencyModuleExtras>({}, (definition, { store }) => ({
       ...definition,
       global: true,
-      providers: [...(definition.providers ?? []), storeProvider(store ?? memoryIdempotencyStore())],
+      providers: [
+        ...(definition.providers ?? []),
+        // Only a store that was not named is the one in memory: null may be a missing setting.
+        {
+          provide: IDEMPOTENCY_STORE,
+          ...checkedDriver('store', store === undefined ? memoryIdempotencyStore() : store),
+        },
+      ],
     }))
     .build();
-
-function storeProvider(driver: DriverProvider<IdempotencyStore>): Provider {
-  return {
-    provide: IDEMPOTENCY_STORE,
-    inject: [...(driver.inject ?? [])],
-    useFactory: (...dependencies: unknown[]) => driver.useFactory(...dependencies),
-  };
-}

@@ -1,11 +1,16 @@
 import { CoreModule } from '@lockstep/core';
-import { Inject, Module, type NestModule, type OnApplicationBootstrap } from '@nestjs/common';
+import { type DynamicModule, Inject, Module, type NestModule, type OnApplicationBootstrap } from '@nestjs/common';
 import { APP_INTERCEPTOR, ApplicationConfig, DiscoveryModule, HttpAdapterHost } from '@nestjs/core';
 import { IdempotencyInterceptor } from './http/idempotency.interceptor.js';
 import { IdempotentRoutes } from './http/idempotent-routes.js';
 import { assertOutermost, makeOutermost } from './http/outermost.js';
-import { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } from './idempotency.module-definition.js';
-import { IDEMPOTENCY_OPTIONS, resolveIdempotencyOptions } from './idempotency.options.js';
+import {
+  type ASYNC_OPTIONS_TYPE,
+  ConfigurableModuleClass,
+  MODULE_OPTIONS_TOKEN,
+  type OPTIONS_TYPE,
+} from './idempotency.module-definition.js';
+import { checkOptions, IDEMPOTENCY_OPTIONS, resolveIdempotencyOptions } from './idempotency.options.js';
 import { IdempotencyService } from './idempotency.service.js';
 import { IDEMPOTENCY_STORE } from './idempotency-store.js';
 
@@ -29,6 +34,20 @@ export class IdempotencyModule extends ConfigurableModuleClass implements NestMo
     @Inject(HttpAdapterHost) private readonly adapterHost: HttpAdapterHost,
   ) {
     super();
+  }
+
+  /** @throws ConfigurationError without options, or with a store that is no driver */
+  static override forRoot(options: typeof OPTIONS_TYPE): DynamicModule {
+    checkOptions(options);
+    // biome-ignore lint/complexity/noThisInStatic: the definition names the class that it is asked of
+    return super.forRoot(options);
+  }
+
+  /** @throws ConfigurationError without options, or with a store that is no driver */
+  static override forRootAsync(options: typeof ASYNC_OPTIONS_TYPE): DynamicModule {
+    checkOptions(options);
+    // biome-ignore lint/complexity/noThisInStatic: the definition names the class that it is asked of
+    return super.forRootAsync(options);
   }
 
   /** The last moment before Nest makes the routes. There is no middleware to configure. */

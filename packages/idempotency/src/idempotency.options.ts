@@ -43,7 +43,11 @@ export interface IdempotencyModuleOptions {
    * for the rule of `onLeaseExpiry`. Must not throw.
    */
   readonly onError?: ErrorVerdict;
-  /** Larger answers are sent but not stored: their repetition is answered 409. In bytes. @default 262144 */
+  /**
+   * Answers with a larger body are sent but not stored: their repetition is answered 409. In bytes of the body as it is
+   * sent, before any compression; the store needs a third more for binary ones.
+   * @default 262144
+   */
   readonly maxResponseBytes?: number;
   /** Response headers that are stored and repeated; `Set-Cookie` and its like never are. @default a short list */
   readonly replayHeaders?: readonly string[];
@@ -90,6 +94,7 @@ const HEADER_NAME = /^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$/;
 
 /** @throws ConfigurationError naming the option and its value */
 export function resolveIdempotencyOptions(options: IdempotencyModuleOptions): ResolvedIdempotencyOptions {
+  checkOptions(options);
   const leaseMs = durationMs(options.lease ?? '30s', 'lease', { minMs: 100, maxMs: HOUR_MS });
   return Object.freeze({
     scope: checkedScope(options.scope),
@@ -100,11 +105,24 @@ export function resolveIdempotencyOptions(options: IdempotencyModuleOptions): Re
     retentionMs: durationMs(options.retention ?? '24h', 'retention', { minMs: leaseMs, maxMs: YEAR_MS }),
     maxExecutionMs: durationMs(options.maxExecution ?? '15m', 'maxExecution', { minMs: leaseMs }),
     onLeaseExpiry: checkedPolicy(options.onLeaseExpiry ?? 'uncertain'),
-    onError: options.onError ?? (() => undefined),
+    onError: checkedVerdict(options.onError ?? (() => undefined)),
     maxResponseBytes: wholeNumber('maxResponseBytes', options.maxResponseBytes ?? 262_144, 1, 16 * 1_048_576),
-    replayHeaders: (options.replayHeaders ?? REPLAY_HEADERS).map(replayedHeader),
+    replayHeaders: checkedList(options.replayHeaders ?? REPLAY_HEADERS).map(replayedHeader),
     sweepEveryMs: durationMs(options.sweepEvery ?? '10s', 'sweepEvery', { minMs: 100, maxMs: HOUR_MS }),
   });
+}
+
+/**
+ * A program without types may forget them. Whatever it passes instead may be the secret, and stays out of the message.
+ *
+ * @throws ConfigurationError
+ */
+export function checkOptions(options: unknown): void {
+  if (typeof options === 'object' && options !== null) return;
+  const given = options === null ? 'null' : typeof options;
+  throw new ConfigurationError(
+    `IdempotencyModule needs options with at least scope and secret; it was given ${given}.`,
+  );
 }
 
 /** @throws ConfigurationError */
@@ -120,12 +138,29 @@ function checkedScope(scope: IdempotencyScope | undefined): IdempotencyScope {
 
 /** The value is a secret and stays out of the message. */
 function checkedSecret(secret: string | undefined): string {
-  const bytes = typeof secret === 'string' ? Buffer.byteLength(secret) : 0;
-  if (bytes >= MIN_SECRET_BYTES && secret !== undefined) return secret;
+  if (typeof secret !== 'string') {
+    const given = secret === undefined ? 'undefined' : `a ${typeof secret}`;
+    throw new ConfigurationError(
+      `Option 'secret' is ${given}; expected a string of at least ${MIN_SECRET_BYTES} bytes.`,
+    );
+  }
+  const bytes = Buffer.byteLength(secret);
+  if (bytes >= MIN_SECRET_BYTES) return secret;
   throw new ConfigurationError(`Option 'secret' has ${bytes} bytes; at least ${MIN_SECRET_BYTES} are needed.`);
 }
 
+function checkedVerdict(onError: ErrorVerdict): ErrorVerdict {
+  if (typeof onError === 'function') return onError;
+  throw ConfigurationError.option('onError', onError, 'a function of the error');
+}
+
+function checkedList(names: readonly string[]): readonly string[] {
+  if (Array.isArray(names)) return names;
+  throw ConfigurationError.option('replayHeaders', names, 'a list of names of headers');
+}
+
 function keyBounds(key: { readonly min?: number; readonly max?: number }): { min: number; max: number } {
+  if (typeof key !== 'object') throw ConfigurationError.option('key', key, 'an object with min, max or both');
   const max = wholeNumber('key.max', key.max ?? 255, 1, MAX_KEY_CHARS);
   return Object.freeze({ min: wholeNumber('key.min', key.min ?? 16, 1, max), max });
 }

@@ -1,4 +1,4 @@
-import { attachGuarantee, type Duration, durationMs, type Guarantee } from '@lockstep/core';
+import { attachGuarantee, ConfigurationError, type Duration, durationMs, type Guarantee } from '@lockstep/core';
 import type { Observable } from 'rxjs';
 import { Execution } from './execution.js';
 import { checkedPolicy } from './idempotency.options.js';
@@ -66,7 +66,15 @@ export function idempotentRouteOf(handler: object): IdempotentRoute | undefined 
   return Reflect.getOwnMetadata(ROUTE, handler) as IdempotentRoute | undefined;
 }
 
-function resolveRoute({ required, onLeaseExpiry, retention }: IdempotentOptions): IdempotentRoute {
+/** @throws ConfigurationError naming the option and its value */
+function resolveRoute(options: IdempotentOptions): IdempotentRoute {
+  if (typeof options !== 'object' || options === null) {
+    throw ConfigurationError.option('options', options, 'the options of @Idempotent as an object');
+  }
+  const { required, onLeaseExpiry, retention } = options;
+  if (required !== undefined && typeof required !== 'boolean') {
+    throw ConfigurationError.option('required', required, 'true or false');
+  }
   return Object.freeze({
     required: required ?? true,
     policy: Object.freeze({

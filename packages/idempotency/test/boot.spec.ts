@@ -1,12 +1,15 @@
 import 'reflect-metadata';
+import { ConfigurationError } from '@lockstep/core';
 import {
   IdempotencyModule,
   type IdempotencyModuleOptions,
   type IdempotencyScope,
   Idempotent,
+  type IdempotentOptions,
 } from '@lockstep/idempotency';
 import {
   Controller,
+  type DynamicModule,
   Get,
   type INestApplication,
   Inject,
@@ -110,10 +113,18 @@ describe('an application does not start', () => {
     await expect(app.init()).rejects.toThrow('must be the outermost');
   });
 
-  it.each<[string, Partial<Record<keyof IdempotencyModuleOptions, unknown>>]>([
+  it.each<[string, Partial<Record<keyof IdempotencyModuleOptions | 'store', unknown>>]>([
     ["Option 'scope' is undefined", { scope: undefined }],
     ["Option 'scope' is 'user'", { scope: 'user' }],
     ["Option 'secret' has 5 bytes", { secret: 'short' }],
+    ["Option 'secret' is a number", { secret: 5 }],
+    ["Option 'secret' is undefined", { secret: undefined }],
+    ["Option 'key' is 5", { key: 5 }],
+    ["Option 'onError' is 'release'", { onError: 'release' }],
+    ["Option 'replayHeaders' is 'x'", { replayHeaders: 'x' }],
+    ["Option 'store' is null", { store: null }],
+    ["Option 'store' is {}", { store: {} }],
+    ["Option 'store' is 'redis'", { store: 'redis' }],
     ["Option 'lease' is '10ms'", { lease: '10ms' }],
     ["Option 'lease' is 'soon'", { lease: 'soon' }],
     ["Option 'retention' is '1s'", { retention: '1s' }],
@@ -126,7 +137,31 @@ describe('an application does not start', () => {
     ["Option 'replayHeaders' is 'Set-Cookie'", { replayHeaders: ['Set-Cookie'] }],
     ["Option 'sweepEvery' is 1", { sweepEvery: 1 }],
   ])('when an option is wrong: %s', async (message, change) => {
-    await expect(boot({}, change)).rejects.toThrow(message);
+    const refusal = boot({}, change);
+    await expect(refusal).rejects.toThrow(message);
+    await expect(refusal).rejects.toBeInstanceOf(ConfigurationError);
+  });
+
+  it('when the options are missing altogether', async () => {
+    const forRoot = (given: unknown): DynamicModule => IdempotencyModule.forRoot(given as IdempotencyModuleOptions);
+    const forRootAsync = (given: unknown): DynamicModule => IdempotencyModule.forRootAsync(given as object);
+    for (const given of [undefined, null, 5]) {
+      expect(() => forRoot(given)).toThrow(ConfigurationError);
+      expect(() => forRootAsync(given)).toThrow(ConfigurationError);
+      const imports = [forRootAsync({ store: silentMemoryStore(), useFactory: () => given })];
+      await expect(Test.createTestingModule({ imports }).compile()).rejects.toThrow(ConfigurationError);
+    }
+  });
+
+  it.each<[string, unknown]>([
+    ["Option 'required' is 'x'", { required: 'x' }],
+    ["Option 'onLeaseExpiry' is 'never'", { onLeaseExpiry: 'never' }],
+    ["Option 'options' is 5", 5],
+    ["Option 'options' is null", null],
+  ])('when an option of a route is wrong: %s', (message, given) => {
+    const decorate = (): unknown => Idempotent(given as IdempotentOptions);
+    expect(decorate).toThrow(message);
+    expect(decorate).toThrow(ConfigurationError);
   });
 });
 
