@@ -13,7 +13,8 @@ class Leave {
  * wrote them (numbers and strings as in RFC 8785). Bytes become base64. Not recursive: a request may be nested deeper
  * than the stack is.
  *
- * @throws TypeError on a value that contains itself
+ * @throws TypeError on a value that contains itself, and on what JSON would silently leave out or empty: two payloads
+ * that differ in it would pass for one
  */
 export function canonicalJson(value: unknown): string {
   let text = '';
@@ -31,7 +32,8 @@ export function canonicalJson(value: unknown): string {
 }
 
 function primitive(value: unknown): string {
-  if (typeof value === 'bigint') return String(value);
+  if (typeof value === 'bigint' || (typeof value === 'number' && !Number.isFinite(value))) return String(value);
+  if (typeof value === 'function' || typeof value === 'symbol') throw new TypeError(`A ${typeof value} is no data`);
   return JSON.stringify(value) ?? 'null';
 }
 
@@ -42,10 +44,20 @@ function open(value: object, ancestors: Set<object>, stack: unknown[]): void {
     stack.push(json);
     return;
   }
+  refuseHidden(value);
   ancestors.add(value);
   stack.push(new Leave(value));
   const parts = Array.isArray(value) ? arrayParts(value) : objectParts(value);
   for (let i = parts.length - 1; i >= 0; i -= 1) stack.push(parts[i]);
+}
+
+/** Objects whose content is not in their properties, such as a `Map`, `URLSearchParams` or a stream. */
+function refuseHidden(value: object): void {
+  const tag = Object.prototype.toString.call(value);
+  const isStream = 'pipe' in value && typeof value.pipe === 'function';
+  if (isStream || (tag !== '[object Object]' && tag !== '[object Array]')) {
+    throw new TypeError(`${isStream ? 'A stream' : tag} is no plain data and has no toJSON`);
+  }
 }
 
 function arrayParts(array: readonly unknown[]): unknown[] {
@@ -63,7 +75,7 @@ function objectParts(object: object): unknown[] {
   const entries = object as Record<string, unknown>;
   for (const key of Object.keys(object).sort()) {
     const value = entries[key];
-    if (value === undefined || typeof value === 'function' || typeof value === 'symbol') continue;
+    if (value === undefined) continue;
     parts.push(new Raw(`${parts.length === 0 ? '{' : ','}${JSON.stringify(key)}:`), value);
   }
   if (parts.length === 0) parts.push(new Raw('{'));

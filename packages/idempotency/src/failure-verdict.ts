@@ -2,13 +2,18 @@ import { isLockstepError, type LockstepError } from '@lockstep/core';
 import { NotApplied, OutcomeUnknown } from './idempotency.errors.js';
 import type { ErrorVerdict } from './idempotency.options.js';
 import type { LeaseExpiryPolicy } from './idempotency-store.js';
+import type { ExecutionEnd } from './operation.js';
 
 /**
  * What an error says about the effect of an operation: none at all, repeating is safe, or nobody knows.
  */
 export type FailureVerdict = 'not-applied' | 'released' | 'uncertain';
 
-/** Judges an error that came out of a handler after it was entered. */
+/**
+ * Judges an error that came out of a handler after it was entered.
+ *
+ * @throws what `onError` throws, or the error itself when it is looked at
+ */
 export function failureVerdict(error: unknown, policy: LeaseExpiryPolicy, onError: ErrorVerdict): FailureVerdict {
   if (error instanceof NotApplied) return 'not-applied';
   if (error instanceof OutcomeUnknown) return 'uncertain';
@@ -16,6 +21,11 @@ export function failureVerdict(error: unknown, policy: LeaseExpiryPolicy, onErro
   if (decided) return decided === 'release' ? 'released' : 'uncertain';
   if (isLockstepError(error)) return verdictOf(error, policy);
   return byPolicy(policy);
+}
+
+/** How an execution ends by a verdict. */
+export function endBy(verdict: FailureVerdict): ExecutionEnd {
+  return verdict === 'uncertain' ? { to: verdict } : { to: 'released', notApplied: verdict === 'not-applied' };
 }
 
 /** Nothing is known: where money is at stake nobody may try again, elsewhere trying again is what was chosen. */
@@ -31,6 +41,11 @@ function verdictOf({ kind, fields }: LockstepError, policy: LeaseExpiryPolicy): 
 
 /** The error that the caller shall see: what a verdict of the handler was wrapped around. */
 export function unwrapVerdict(error: unknown): unknown {
-  const isVerdict = error instanceof NotApplied || error instanceof OutcomeUnknown;
-  return isVerdict ? (error.cause ?? error) : error;
+  try {
+    const isVerdict = error instanceof NotApplied || error instanceof OutcomeUnknown;
+    return isVerdict ? (error.cause ?? error) : error;
+  } catch {
+    // It throws when it is looked at, so it is none of ours; who judged it has reported that.
+    return error;
+  }
 }

@@ -26,6 +26,36 @@ export class IdempotencyKeyInvalidError extends LockstepError {
   }
 }
 
+/**
+ * Nobody has read the body of the request, so that another payload could not be told from it. Nothing was claimed.
+ * Register a parser for its content type, such as `app.useBodyParser('text')`, or a middleware that sets `rawBody`.
+ */
+export class IdempotencyPayloadUnreadableError extends LockstepError {
+  constructor() {
+    super({
+      code: 'IDEMPOTENCY_PAYLOAD_UNREADABLE',
+      kind: 'conflict',
+      httpStatus: 415,
+      message:
+        'The body of this request was not read: register a body parser for its content type, ' +
+        'or a middleware that sets rawBody.',
+      fields: { operationState: 'not-started', safeNewKey: true },
+    });
+  }
+}
+
+/** The program names an operation by what cannot name it, or gives a payload that cannot be compared. */
+export class OperationInvalidError extends LockstepError {
+  constructor(part: 'scope' | 'operation' | 'key' | 'payload', reason: string, cause?: unknown) {
+    super({
+      code: 'IDEMPOTENCY_OPERATION_INVALID',
+      kind: 'misuse',
+      message: `The ${part} of an idempotent operation ${reason}.`,
+      cause,
+    });
+  }
+}
+
 /** The key was used before, for another payload. */
 export class IdempotencyKeyReusedError extends LockstepError {
   constructor() {

@@ -1,4 +1,4 @@
-import { createSecretKey, type KeyObject, randomUUID } from 'node:crypto';
+import { createSecretKey, type KeyObject } from 'node:crypto';
 import {
   checkpoint,
   count,
@@ -10,16 +10,11 @@ import {
   withSpan,
 } from '@lockstep/core';
 import { Inject, Injectable, type OnApplicationBootstrap } from '@nestjs/common';
+import { beginRequest } from './begin-request.js';
 import { Execution, type IdempotencyContext } from './execution.js';
-import { byPolicy, type FailureVerdict, failureVerdict, unwrapVerdict } from './failure-verdict.js';
-import { fingerprint } from './fingerprint.js';
+import { byPolicy, endBy, failureVerdict, unwrapVerdict } from './failure-verdict.js';
 import { Heartbeat } from './heartbeat.js';
-import {
-  IdempotencyKeyReusedError,
-  OperationInProgressError,
-  OperationResultUnavailableError,
-  OperationUncertainError,
-} from './idempotency.errors.js';
+import { IdempotencyKeyReusedError, OperationInProgressError, OperationUncertainError } from './idempotency.errors.js';
 import { IDEMPOTENCY_OPTIONS, type ResolvedIdempotencyOptions } from './idempotency.options.js';
 import {
   type BeginOutcome,
@@ -29,11 +24,9 @@ import {
   type UncertainOperation,
 } from './idempotency-store.js';
 import type { Begun, ExecutionEnd, ExecutionPolicy, Operation, OperatorVerdict } from './operation.js';
-import { operationId } from './operation-id.js';
 import { mayHaveBegun, Settler } from './settler.js';
+import { decodeResult, encodeResult } from './stored-result.js';
 
-/** Longer than a caller waits for the store, shorter than a delayed packet may live. */
-const BEGIN_APPLIES_WITHIN_MS = 5_000;
 /** The lease of an owner that crashed may be long, the work of one that lives is usually short. */
 const LONGEST_RETRY_AFTER_MS = 1_000;
 const SWEEP_LIMIT = 1_000;
@@ -90,13 +83,14 @@ export class IdempotencyService implements OnApplicationBootstrap {
   /**
    * Claims an operation for the caller, who must end what it was given by {@link end}, or hands out the first answer.
    *
+   * @throws OperationInvalidError before the store is asked: no key, or a payload that cannot be compared
    * @throws IdempotencyKeyReusedError the key belongs to another payload
    * @throws OperationInProgressError somebody is at it
    * @throws OperationUncertainError nobody knows whether it took effect
    * @throws StoreUnavailableError `not-applied`: a claim that the store may still make is taken back
    */
   async begin(operation: Operation, policy: ExecutionPolicy = {}): Promise<Begun> {
-    const request = this.beginRequest(operation, policy);
+    const request = beginRequest(operation, policy, this.options, this.secret);
     const sentAt = monotonicMs();
     const outcome = await this.beginAtStore(request);
     count('lockstep.idempotency.begin', { outcome: outcome.outcome });
@@ -150,17 +144,27 @@ export class IdempotencyService implements OnApplicationBootstrap {
       await this.fail(execution, error);
       throw unwrapVerdict(error);
     }
-    await this.end(execution, { to: 'completed', response: this.encodeResult(execution.operation, result) });
+    await this.end(execution, { to: 'completed', response: this.encodeResult(execution, result) });
     return result;
   }
 
-  /** Ends an execution by what its error says of the effect. Never rejects. */
-  fail(execution: Execution, error: unknown): Promise<void> {
-    const verdict = execution.wasEntered ? this.verdictOf(execution, error) : 'not-applied';
-    return this.end(
-      execution,
-      verdict === 'uncertain' ? { to: verdict } : { to: 'released', notApplied: verdict === 'not-applied' },
-    );
+  /**
+   * Ends an execution by what its error says of the effect. Never rejects.
+   *
+   * @param known ends that the caller can tell by the error, looked at first
+   */
+  fail(execution: Execution, error: unknown, known?: (error: unknown) => ExecutionEnd | undefined): Promise<void> {
+    if (!execution.wasEntered) return this.end(execution, endBy('not-applied'));
+    const { onLeaseExpiry, operation } = execution;
+    let end: ExecutionEnd;
+    try {
+      end = known?.(error) ?? endBy(failureVerdict(error, onLeaseExpiry, this.options.onError));
+    } catch (cause) {
+      const message = `an error of ${operation} could not be judged, by onError or at all; onLeaseExpiry decides`;
+      this.incidents.report({ code: 'ON_ERROR_FAILED', source: 'idempotency.run', message, cause });
+      end = endBy(byPolicy(onLeaseExpiry));
+    }
+    return this.end(execution, end);
   }
 
   /** Operations that wait for an operator, oldest first. */
@@ -176,39 +180,11 @@ export class IdempotencyService implements OnApplicationBootstrap {
     return this.store.resolve(id, { ...verdict, retentionMs: this.options.retentionMs });
   }
 
-  private verdictOf({ onLeaseExpiry, operation }: Execution, error: unknown): FailureVerdict {
-    try {
-      return failureVerdict(error, onLeaseExpiry, this.options.onError);
-    } catch (cause) {
-      const message = `onError threw about an error of ${operation}; onLeaseExpiry decides`;
-      this.incidents.report({ code: 'ON_ERROR_FAILED', source: 'idempotency.run', message, cause });
-      return byPolicy(onLeaseExpiry);
-    }
-  }
-
-  /** `undefined` leaves the object empty, which is how it comes back. */
-  private encodeResult(operation: string, value: unknown): string {
-    try {
-      return JSON.stringify({ value });
-    } catch (cause) {
-      // The effect is there but cannot be told again: refusing repetitions is all that is left.
+  private encodeResult({ operation }: Execution, value: unknown): string {
+    return encodeResult(value, (cause) => {
       const message = `the result of ${operation} is no JSON; repetitions are refused`;
       this.incidents.report({ code: 'RESULT_NOT_STORABLE', source: 'idempotency.run', message, cause });
-      return JSON.stringify({ isUnavailable: true });
-    }
-  }
-
-  private beginRequest(operation: Operation, policy: ExecutionPolicy): BeginRequest {
-    return {
-      id: operationId(operation),
-      fingerprint: fingerprint(this.secret, operation.payload),
-      owner: randomUUID(),
-      operation: operation.operation,
-      leaseMs: this.options.leaseMs,
-      retentionMs: policy.retentionMs ?? this.options.retentionMs,
-      onLeaseExpiry: policy.onLeaseExpiry ?? this.options.onLeaseExpiry,
-      applyWithinMs: BEGIN_APPLIES_WITHIN_MS,
-    };
+    });
   }
 
   private async beginAtStore(request: BeginRequest): Promise<BeginOutcome> {
@@ -268,10 +244,4 @@ function notBegun(cause: unknown): StoreUnavailableError {
     outcome: 'not-applied',
     cause,
   });
-}
-
-function decodeResult<T>(response: string): T {
-  const stored = JSON.parse(response) as { readonly value: T; readonly isUnavailable?: true };
-  if (stored.isUnavailable) throw new OperationResultUnavailableError();
-  return stored.value;
 }

@@ -1,0 +1,58 @@
+import { type KeyObject, randomUUID } from 'node:crypto';
+import { fingerprint } from './fingerprint.js';
+import { OperationInvalidError } from './idempotency.errors.js';
+import type { ResolvedIdempotencyOptions } from './idempotency.options.js';
+import type { BeginRequest } from './idempotency-store.js';
+import type { ExecutionPolicy, Operation } from './operation.js';
+import { operationId } from './operation-id.js';
+
+/** Longer than a caller waits for the store, shorter than a delayed packet may live. */
+const BEGIN_APPLIES_WITHIN_MS = 5_000;
+const LONGEST_KEY = 1_024;
+/** Keys are printed and compared by people; what cannot be seen is a mistake of the caller. */
+const CONTROL = /\p{Cc}/u;
+
+/**
+ * A new claim on an operation, as the store is asked for it.
+ *
+ * @throws OperationInvalidError before anything is sent
+ */
+export function beginRequest(
+  operation: Operation,
+  policy: ExecutionPolicy,
+  options: ResolvedIdempotencyOptions,
+  secret: KeyObject,
+): BeginRequest {
+  checkOperation(operation);
+  return {
+    id: operationId(operation),
+    fingerprint: fingerprintOf(secret, operation.payload),
+    owner: randomUUID(),
+    operation: operation.operation,
+    leaseMs: options.leaseMs,
+    retentionMs: policy.retentionMs ?? options.retentionMs,
+    onLeaseExpiry: policy.onLeaseExpiry ?? options.onLeaseExpiry,
+    applyWithinMs: BEGIN_APPLIES_WITHIN_MS,
+  };
+}
+
+/** A program without types may pass anything, and two callers without a key must not share one. */
+function checkOperation({ scope, operation, key }: Readonly<Record<keyof Operation, unknown>>): void {
+  if (typeof scope !== 'string') throw new OperationInvalidError('scope', 'is no string');
+  if (typeof operation !== 'string' || operation === '') throw new OperationInvalidError('operation', 'is no name');
+  if (typeof key !== 'string' || key === '' || key.length > LONGEST_KEY || CONTROL.test(key)) {
+    throw new OperationInvalidError('key', `is no string of 1 to ${LONGEST_KEY} characters without control characters`);
+  }
+}
+
+function fingerprintOf(secret: KeyObject, payload: unknown): string {
+  try {
+    return fingerprint(secret, payload);
+  } catch (cause) {
+    throw new OperationInvalidError(
+      'payload',
+      'is no plain data, so that no other payload could be told from it',
+      cause,
+    );
+  }
+}
