@@ -1,4 +1,5 @@
 import type { AbstractHttpAdapter } from '@nestjs/core';
+import { IdempotencyPayloadUnreadableError } from '../idempotency.errors.js';
 import type { StoredHeaders } from './stored-answer.js';
 
 /** What Express and Fastify have in common. */
@@ -7,7 +8,10 @@ export interface HttpRequest {
   readonly headers: Readonly<Record<string, unknown>>;
   readonly params?: unknown;
   readonly query?: unknown;
+  /** Undefined where no parser has read it. */
   readonly body?: unknown;
+  /** The bytes as they came, where Nest's `rawBody` option or a middleware keeps them. */
+  readonly rawBody?: unknown;
   readonly baseUrl?: string;
   /** Express. */
   readonly route?: { readonly path?: unknown };
@@ -22,17 +26,36 @@ export interface HttpResponse {
 const LONGEST_OPERATION = 200;
 const REPLAYED = 'Idempotent-Replayed';
 
-/** `POST /orders/:id`: the route as it is registered, so that one operation has one name on every node. */
-export function operationOf(request: HttpRequest): string {
+/**
+ * `POST /orders/:id` or `POST /orders/:id version 2`: the route as it is registered, so that one operation has one name
+ * on every node.
+ */
+export function operationOf(request: HttpRequest, version: string): string {
   const own = request.route?.path;
   const path = request.routeOptions?.url ?? `${request.baseUrl ?? ''}${typeof own === 'string' ? own : ''}`;
-  return `${request.method} ${path}`.slice(0, LONGEST_OPERATION);
+  const route = `${request.method} ${path}`.slice(0, LONGEST_OPERATION);
+  return version === '' ? route : `${route} version ${version}`;
 }
 
-/** What must be the same when the key is used again. The body is the one that was sent: no pipe has seen it yet. */
-export function payloadOf(request: HttpRequest): unknown {
-  const { params, query, body } = request;
-  return [operationOf(request), params ?? null, query ?? null, body ?? null];
+/**
+ * What must be the same when the key is used again. The body is the one that was sent: no pipe has seen it yet.
+ *
+ * @throws IdempotencyPayloadUnreadableError when there is a body that nobody has read, but for the parts of an upload
+ */
+export function payloadOf(request: HttpRequest, operation: string): unknown {
+  const { params, query, body, rawBody, headers } = request;
+  const sent = body === undefined ? rawBody : body;
+  if (sent === undefined && hasBody(headers) && !isUpload(headers)) throw new IdempotencyPayloadUnreadableError();
+  return [operation, params ?? null, query ?? null, sent ?? null];
+}
+
+function hasBody(headers: HttpRequest['headers']): boolean {
+  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
+}
+
+/** Read by an interceptor of the route, which comes later. */
+function isUpload({ 'content-type': type }: HttpRequest['headers']): boolean {
+  return typeof type === 'string' && type.toLowerCase().startsWith('multipart/form-data');
 }
 
 /** Those of the named headers that are set on a response. */

@@ -1,6 +1,6 @@
 import { ConfigurationError, Incidents } from '@lockstep/core';
 import { type CallHandler, type ExecutionContext, Inject, Injectable, type NestInterceptor } from '@nestjs/common';
-import { type AbstractHttpAdapter, HttpAdapterHost } from '@nestjs/core';
+import { type AbstractHttpAdapter, ApplicationConfig, HttpAdapterHost } from '@nestjs/core';
 import { lastValueFrom, type Observable, of } from 'rxjs';
 import type { Execution } from '../execution.js';
 import { unwrapVerdict } from '../failure-verdict.js';
@@ -8,6 +8,7 @@ import { IdempotencyKeyMissingError, OperationResultUnavailableError } from '../
 import { IDEMPOTENCY_OPTIONS, type ResolvedIdempotencyOptions } from '../idempotency.options.js';
 import { IdempotencyService } from '../idempotency.service.js';
 import type { IdempotentRoute } from '../idempotent.decorator.js';
+import type { ExecutionEnd } from '../operation.js';
 import {
   type HttpRequest,
   type HttpResponse,
@@ -19,7 +20,8 @@ import {
 import { httpVerdict, revivedException } from './http-failure.js';
 import { parseIdempotencyKey } from './idempotency-key.js';
 import { IdempotentRoutes } from './idempotent-routes.js';
-import { bodyValue, decodeAnswer, encodeAnswer, type StoredBody, storedBody } from './stored-answer.js';
+import { routeVersion } from './route-version.js';
+import { bodyValue, decodeAnswer, encodeAnswer, type GivenAnswer } from './stored-answer.js';
 
 const LONGEST_SCOPE = 1_024;
 
@@ -37,6 +39,7 @@ export class IdempotencyInterceptor implements NestInterceptor {
     @Inject(IdempotentRoutes) private readonly routes: IdempotentRoutes,
     @Inject(HttpAdapterHost) private readonly adapterHost: HttpAdapterHost,
     @Inject(Incidents) private readonly incidents: Incidents,
+    @Inject(ApplicationConfig) private readonly config: ApplicationConfig,
   ) {
     this.header = options.header.toLowerCase();
   }
@@ -61,8 +64,9 @@ export class IdempotencyInterceptor implements NestInterceptor {
       return next.handle();
     }
     const scope = await this.scopeOf(context);
-    const operation = { scope, key, operation: operationOf(request), payload: payloadOf(request) };
-    const begun = await this.service.begin(operation, route.policy);
+    const operation = operationOf(request, routeVersion(context, this.config));
+    const payload = payloadOf(request, operation);
+    const begun = await this.service.begin({ scope, operation, key, payload }, route.policy);
     if (begun.kind === 'replay') return of(this.replay(begun.response, response));
     return of(await this.execute(begun.execution, next, response));
   }
@@ -76,38 +80,39 @@ export class IdempotencyInterceptor implements NestInterceptor {
     try {
       value = await execution.run(() => lastValueFrom(next.handle(), { defaultValue: undefined }));
     } catch (error) {
-      await this.endFailed(execution, error, response);
+      await this.service.fail(execution, error, (failure) => this.endOf(execution, failure, response));
       throw unwrapVerdict(error);
     }
-    await this.store(execution, response, response.statusCode, storedBody(value));
+    const text = this.encode(execution, response, { status: response.statusCode, value, isError: false });
+    await this.service.end(execution, { to: 'completed', response: text });
     return value;
   }
 
-  private async endFailed(execution: Execution, error: unknown, response: HttpResponse): Promise<void> {
-    const verdict = execution.wasEntered ? httpVerdict(error) : undefined;
-    switch (verdict) {
-      case 'answer': {
-        const { status, value } = errorAnswer(error);
-        return this.store(execution, response, status, { kind: 'error', value });
-      }
+  /** What an `HttpException` of the handler says; undefined for every other error. */
+  private endOf(execution: Execution, error: unknown, response: HttpResponse): ExecutionEnd | undefined {
+    switch (httpVerdict(error)) {
+      case 'answer':
+        return {
+          to: 'completed',
+          response: this.encode(execution, response, { ...errorAnswer(error), isError: true }),
+        };
       case 'refusal':
-        return this.service.end(execution, { to: 'released', notApplied: false });
+        return { to: 'released', notApplied: false };
       case undefined:
-        return this.service.fail(execution, error);
+        return undefined;
     }
   }
 
-  private async store(execution: Execution, response: unknown, status: number, body: StoredBody): Promise<void> {
+  private encode({ operation }: Execution, response: HttpResponse, answer: GivenAnswer): string {
     const headers = headersOf(this.adapter, response, this.options.replayHeaders);
-    const text = encodeAnswer({ status, headers, body }, this.options.maxResponseBytes, (reason, cause) =>
+    return encodeAnswer(answer, headers, this.options.maxResponseBytes, (reason, cause) =>
       this.incidents.report({
         code: 'ANSWER_NOT_STORED',
         source: 'idempotency.http',
-        message: `the answer of ${execution.operation} is ${reason}; its repetition will be refused`,
+        message: `the answer of ${operation} is ${reason}; its repetition will be refused`,
         cause,
       }),
     );
-    await this.service.end(execution, { to: 'completed', response: text });
   }
 
   private replay(text: string, response: HttpResponse): unknown {

@@ -21,15 +21,6 @@ export type StoredBody =
   | { readonly kind: 'json' | 'scalar' | 'error'; readonly value: unknown }
   | { readonly kind: 'text' | 'bytes'; readonly value: string };
 
-/** The body as it is kept. A value that no answer can be made of (a cycle, a bigint) is `unavailable`. */
-export function storedBody(value: unknown): StoredBody {
-  if (value === undefined) return { kind: 'none' };
-  if (typeof value === 'string') return { kind: 'text', value };
-  if (value instanceof Uint8Array) return { kind: 'bytes', value: Buffer.from(value).toString('base64') };
-  if (typeof value !== 'object' || value === null) return { kind: 'scalar', value };
-  return isStream(value) ? { kind: 'unavailable' } : { kind: 'json', value };
-}
-
 /** What the handler would have to return for the same answer. */
 export function bodyValue(body: StoredBody): unknown {
   switch (body.kind) {
@@ -46,29 +37,65 @@ export function bodyValue(body: StoredBody): unknown {
   }
 }
 
+/** What a handler gave: its result, or the response of the `HttpException` that it threw. */
+export interface GivenAnswer {
+  readonly status: number;
+  readonly value: unknown;
+  readonly isError: boolean;
+}
+
 /**
- * The answer as text, at most `maxBytes` long; `unavailable` in place of a larger body or of one that is no JSON.
+ * The answer as text; `unavailable` in place of a body that is longer than `maxBytes` as it is sent, or that no JSON can
+ * be made of: a cycle, a bigint, a getter that throws.
  *
  * @param onUnavailable hears why a body that should have been stored is not
  */
 export function encodeAnswer(
-  answer: StoredAnswer,
+  { status, value, isError }: GivenAnswer,
+  headers: StoredHeaders,
   maxBytes: number,
   onUnavailable: (reason: string, cause?: unknown) => void,
 ): string {
+  const start = `{"status":${JSON.stringify(status)},"headers":${JSON.stringify(headers)},"body":`;
   try {
-    const text = JSON.stringify(answer);
-    if (Buffer.byteLength(text) <= maxBytes) return text;
+    const { text, bytes } = isError ? encodedJson('error', value) : encodedBody(value);
+    if (bytes <= maxBytes) return `${start}${text}}`;
     onUnavailable(`larger than ${maxBytes} bytes`);
   } catch (cause) {
     onUnavailable('no JSON', cause);
   }
-  return JSON.stringify({ ...answer, body: { kind: 'unavailable' } });
+  return `${start}${UNAVAILABLE.text}}`;
 }
 
 /** @throws SyntaxError on what was not written by {@link encodeAnswer} */
 export function decodeAnswer(text: string): StoredAnswer {
   return JSON.parse(text) as StoredAnswer;
+}
+
+/** A {@link StoredBody} as text, and how many bytes of it are sent. */
+interface EncodedBody {
+  readonly text: string;
+  readonly bytes: number;
+}
+
+const NONE: EncodedBody = { text: '{"kind":"none"}', bytes: 0 };
+const UNAVAILABLE: EncodedBody = { text: '{"kind":"unavailable"}', bytes: 0 };
+
+function encodedBody(value: unknown): EncodedBody {
+  if (value === undefined) return NONE;
+  if (typeof value === 'string') return { ...encodedJson('text', value), bytes: Buffer.byteLength(value) };
+  if (value instanceof Uint8Array) {
+    return { ...encodedJson('bytes', Buffer.from(value).toString('base64')), bytes: value.byteLength };
+  }
+  if (typeof value !== 'object' || value === null) return encodedJson('scalar', value);
+  return isStream(value) ? UNAVAILABLE : encodedJson('json', value);
+}
+
+function encodedJson(kind: StoredBody['kind'], value: unknown): EncodedBody {
+  // Undefined for what JSON has no word for; an object without the property comes back the same.
+  const json = JSON.stringify(value) as string | undefined;
+  if (json === undefined) return { text: `{"kind":"${kind}"}`, bytes: 0 };
+  return { text: `{"kind":"${kind}","value":${json}}`, bytes: Buffer.byteLength(json) };
 }
 
 /** Also a plain object around a stream: Nest 12 sends the stream in it. */

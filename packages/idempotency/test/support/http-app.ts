@@ -65,11 +65,18 @@ export interface Answer {
   readonly text: string;
 }
 
-/** Sends a request; a body that is no string goes as JSON. */
-export async function send(
-  url: string,
-  init: { method?: string; key?: string; user?: string; body?: unknown; headers?: Record<string, string> } = {},
-): Promise<Answer> {
+export interface Sending {
+  readonly method?: string;
+  readonly key?: string;
+  readonly user?: string;
+  /** Goes as JSON. */
+  readonly body?: unknown;
+  /** Goes as it is. */
+  readonly raw?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+export async function send(url: string, init: Sending = {}): Promise<Answer> {
   const response = await fetch(url, {
     redirect: 'manual',
     method: init.method ?? 'POST',
@@ -80,6 +87,7 @@ export async function send(
       ...init.headers,
     },
     ...(init.body === undefined ? {} : { body: JSON.stringify(init.body) }),
+    ...(init.raw === undefined ? {} : { body: init.raw }),
   });
   return { status: response.status, headers: response.headers, text: await response.text() };
 }
