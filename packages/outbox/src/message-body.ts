@@ -76,7 +76,7 @@ const LOST: readonly (readonly [kind: string, is: (value: unknown) => boolean])[
   ['a boxed symbol', types.isSymbolObject],
   ['a generator', types.isGeneratorObject],
   // Promises, and the queries of libraries, which run when they are awaited.
-  ['a Promise; is an await missing?', (value) => typeof (value as { then?: unknown }).then === 'function'],
+  ['a Promise (is an await missing?)', (value) => typeof (value as { then?: unknown }).then === 'function'],
 ];
 
 function lossOfObject(value: object): string | undefined {

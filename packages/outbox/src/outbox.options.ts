@@ -138,12 +138,16 @@ function resolveRun(
   };
 }
 
-/** A name that is mistyped would leave its default in force without a word. */
-function checkKnown(value: unknown, option: string, names: readonly string[]): void {
+/**
+ * A name that is mistyped would leave its default in force without a word.
+ *
+ * @throws ConfigurationError naming it
+ */
+export function checkKnown(value: unknown, option: string, names: readonly string[]): void {
   checkObject(value, option, `an object with ${names.join(', ')}`);
   for (const [name, given] of Object.entries(value)) {
     if (names.includes(name)) continue;
-    throw ConfigurationError.option(`${option}.${name}`, given, `no such option; there are ${names.join(', ')}`);
+    throw ConfigurationError.option(`${option}.${name}`, given, `no option but ${names.join(', ')}`);
   }
 }
 

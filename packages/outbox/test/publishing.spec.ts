@@ -180,7 +180,7 @@ describe('Publishing', () => {
     ['undefined', undefined, /its body is undefined/],
     ['a function', () => 1, /of type function/],
     ['a function inside', { a: { f: () => 1 } }, /'a.f' is of type function/],
-    ['a Promise', Promise.resolve({ id: 1 }), /it is a Promise; is an await missing/],
+    ['a Promise', Promise.resolve({ id: 1 }), /it is a Promise \(is an await missing\?\)\./],
     [
       'a Promise in a list',
       { lines: [{ price: 1 }, { price: Promise.resolve(1) }] },

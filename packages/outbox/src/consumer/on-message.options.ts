@@ -1,6 +1,6 @@
-import { ConfigurationError, type Duration, durationMs } from '@lockstep/core';
+import { type Duration, durationMs } from '@lockstep/core';
 import { checkedName } from '../message-names.js';
-import { wholeNumber } from '../outbox.options.js';
+import { checkKnown, wholeNumber } from '../outbox.options.js';
 
 export interface OnMessageOptions {
   /**
@@ -32,11 +32,12 @@ export interface ResolvedOnMessageOptions {
   readonly batchSize: number;
 }
 
+const OPTION_NAMES = ['consumer', 'attempts', 'backoff', 'concurrency', 'batchSize'];
+
 /** @throws ConfigurationError naming the option and its value */
 export function resolveOnMessageOptions(options: OnMessageOptions): ResolvedOnMessageOptions {
-  if (typeof options !== 'object' || options === null) {
-    throw ConfigurationError.option('@OnMessage options', options, "an object with at least 'consumer'");
-  }
+  checkKnown(options, '@OnMessage options', OPTION_NAMES);
+  if (options.backoff !== undefined) checkKnown(options.backoff, '@OnMessage backoff', ['first', 'atMost']);
   const firstPauseMs = durationMs(options.backoff?.first ?? '1s', '@OnMessage backoff.first', { minMs: 1 });
   const atMost = options.backoff?.atMost ?? Math.max(300_000, firstPauseMs);
   return Object.freeze({
