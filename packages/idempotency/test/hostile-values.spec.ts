@@ -56,6 +56,24 @@ class Hostile {
   async untouchableAnswer(): Promise<unknown> {
     return [untouchable];
   }
+
+  @Post('symbol')
+  @Idempotent()
+  async symbol(): Promise<unknown> {
+    return Symbol('sent as text or as nothing');
+  }
+
+  @Post('function')
+  @Idempotent()
+  async function(): Promise<unknown> {
+    return trap;
+  }
+
+  @Post('error')
+  @Idempotent()
+  async error(): Promise<unknown> {
+    return new Error('sent as 201 or as 500');
+  }
 }
 
 /** Notes what leaves the interceptor, and gives the client an answer of its own. */
@@ -106,14 +124,23 @@ describe('a handler that throws what throws when it is looked at', () => {
   });
 });
 
-describe('a handler that answers with what throws when it is looked at', () => {
-  it.each(['answer', 'untouchable-answer'])('is known to have taken effect: %s', async (path) => {
+describe('a handler whose answer cannot be told again is known to have taken effect', () => {
+  it.each(['answer', 'untouchable-answer'])('where it throws when it is looked at: %s', async (path) => {
     const http = await start();
     const key = randomUUID();
     await send(`${http.url}/hostile/${path}`, { key });
     const again = await send(`${http.url}/hostile/${path}`, { key });
     expect(problem(again)).toMatchObject({ code: 'OPERATION_RESULT_UNAVAILABLE' });
     expect(http.incidents.map(({ code }) => code)).toContain('ANSWER_NOT_STORED');
+    await http.close();
+  });
+
+  it.each(['symbol', 'function', 'error'])('where servers make something of their own of it: %s', async (path) => {
+    const http = await start();
+    const key = randomUUID();
+    await send(`${http.url}/hostile/${path}`, { key });
+    const again = await send(`${http.url}/hostile/${path}`, { key });
+    expect(problem(again)).toMatchObject({ code: 'OPERATION_RESULT_UNAVAILABLE' });
     await http.close();
   });
 });

@@ -83,6 +83,10 @@ const UNAVAILABLE: EncodedBody = { text: '{"kind":"unavailable"}', bytes: 0 };
 
 function encodedBody(value: unknown): EncodedBody {
   if (value === undefined) return NONE;
+  // Servers make text, nothing or a 500 of them, each in its own way.
+  if (typeof value === 'function' || typeof value === 'symbol' || value instanceof Error) {
+    throw new TypeError(`A handler returned ${value instanceof Error ? 'an error' : `a ${typeof value}`}`);
+  }
   if (typeof value === 'string') return { ...encodedJson('text', value), bytes: Buffer.byteLength(value) };
   if (value instanceof Uint8Array) {
     return { ...encodedJson('bytes', Buffer.from(value).toString('base64')), bytes: value.byteLength };
