@@ -1,6 +1,6 @@
 import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Incidents, monotonicMs, StoreUnavailableError } from '@lockstep/core';
+import { type Incidents, isLockstepError, monotonicMs, StoreUnavailableError } from '@lockstep/core';
 import type { Execution } from './execution.js';
 import type { Heartbeat } from './heartbeat.js';
 import type { Claim, IdempotencyStore, Settlement } from './idempotency-store.js';
@@ -138,7 +138,8 @@ class Pause {
   }
 }
 
-/** Whether a failed begin may have been applied. */
+/** Whether a failed begin may have been applied. A store that must not be used, being too old, was not asked at all. */
 export function mayHaveBegun(error: unknown): boolean {
+  if (isLockstepError(error) && error.kind === 'misuse') return false;
   return !(error instanceof StoreUnavailableError) || error.outcome === 'unknown';
 }
