@@ -7,6 +7,9 @@ import { tool } from './process.mjs';
 // Below `test`, so that `@lockstep/*` and Nest resolve as they do for a test.
 const folder = join(root, 'test', '.cache', 'readme');
 
+/** A block that begins with its file's name can be imported by the others. */
+const NAMED = /^\/\/ ([a-z.-]+\.ts)\n/;
+
 /** Compiles the `ts` blocks of the READMEs that exist, each as a module of its own; answers with tsc's exit code. */
 export function checkReadmeCode(readmes) {
   rmSync(folder, { recursive: true, force: true });
@@ -14,7 +17,8 @@ export function checkReadmeCode(readmes) {
   let blocks = 0;
   for (const readme of readmes.filter((file) => existsSync(join(root, file)))) {
     for (const [code, line] of codeBlocks(readFileSync(join(root, readme), 'utf8'))) {
-      writeFileSync(join(folder, `${readme.replaceAll('.', '-')}-line-${line}.ts`), `${code}\nexport {};\n`);
+      const name = NAMED.exec(code)?.[1] ?? `${readme.replaceAll(/[./]/g, '-')}-line-${line}.ts`;
+      writeFileSync(join(folder, name), `${code}\nexport {};\n`);
       blocks += 1;
     }
   }
