@@ -158,6 +158,54 @@ describe.each(KINDS)('a $name that goes away', (kind) => {
     expect(performance.now() - startedAt).toBeLessThan(3_000);
   }, 60_000);
 
+  it('is not waited for by a subscription that closes with nothing under way', async () => {
+    const port = await freePort();
+    const { port: transport, incidents } = await open(port);
+    const neverReached = await transport.consume(newRoute(), new Consumer().handler, EACH_BY_ITSELF);
+    const startedAt = performance.now();
+    await neverReached.close();
+    expect(performance.now() - startedAt).toBeLessThan(1_500);
+    const server = await start(port);
+    const route = newRoute();
+    const consumer = new Consumer();
+    const left = await transport.consume(route, consumer.handler, EACH_BY_ITSELF);
+    await eventually(() => transport.publish(route, newMessages(route, 1)), PATIENT);
+    await eventually(() => expect(consumer.deliveries).toHaveLength(1), PATIENT);
+    await server.kill();
+    const killedAt = performance.now();
+    await left.close();
+    expect(performance.now() - killedAt).toBeLessThan(1_500);
+    expect(incidents.map(({ code }) => code)).not.toContain('WORKER_LEFT_BEHIND');
+  }, 60_000);
+
+  it('is waited for by a subscription whose handler is at work, until the handler has ended', async () => {
+    const port = await freePort();
+    const server = await start(port);
+    const { port: transport } = await open(port);
+    const route = newRoute();
+    let letGo: () => void = () => undefined;
+    const working = new Promise<void>((resolve) => {
+      letGo = resolve;
+    });
+    const consumer = new Consumer(async (): Promise<DeliveryOutcome> => {
+      await working;
+      return { outcome: 'done' };
+    });
+    const subscription = await transport.consume(route, consumer.handler, EACH_BY_ITSELF);
+    await eventually(() => transport.publish(route, newMessages(route, 1)), PATIENT);
+    await eventually(() => expect(consumer.deliveries).toHaveLength(1), PATIENT);
+    await server.kill();
+    let closed = false;
+    const closing = subscription.close().then(() => {
+      closed = true;
+    });
+    const longEnough = performance.now() + 1_200;
+    await eventually(() => expect(performance.now()).toBeGreaterThan(longEnough), PATIENT);
+    expect(closed).toBe(false);
+    letGo();
+    await closing;
+  }, 60_000);
+
   it('lets wake-ups be scheduled again once it is back, and says so meanwhile', async () => {
     const port = await freePort();
     const made = await make(bullmqRetryScheduler({ ...kind.options(port), lockDuration: '1s', commandTimeout: 300 }));

@@ -53,7 +53,7 @@ export class WakeUpSubscriptionOnQueue implements WakeUpSubscription {
   }
 
   private async stop(): Promise<void> {
-    await this.consumer.close(this.giveUp.signal, 2 * this.init.commandTimeoutMs);
+    await this.consumer.close(this.giveUp.signal, this.init.commandTimeoutMs);
   }
 
   private async process(job: QueuedJob, token: string): Promise<void> {

@@ -31,6 +31,7 @@ export interface JobConsumerInit {
  *
  * ```
  * starting --connected--> running --close--> closing --jobs have ended, or given up--> closed
+ *                                            closing --server away, nothing runs--> closed
  * starting --refused--> starting (a new worker, after a pause)
  * ```
  */
@@ -38,17 +39,18 @@ export class JobConsumer {
   private worker: PatientWorker;
   private restart: NodeJS.Timeout | undefined;
   private closed: Promise<void> | undefined;
+  private running = 0;
 
   constructor(private readonly init: JobConsumerInit) {
     this.worker = this.start();
   }
 
   /**
-   * Takes no further job and waits for those that run, at most until `graceMs` after `giveUp` aborts; then leaves them
-   * to the expiry of their locks.
+   * Takes no further job and waits for those that run, at most until two `commandTimeoutMs` after `giveUp` aborts; then
+   * leaves them to the expiry of their locks. Where none runs and the server is away, waits one `commandTimeoutMs` only.
    */
-  close(giveUp: AbortSignal, graceMs: number): Promise<void> {
-    this.closed ??= this.stop(giveUp, graceMs);
+  close(giveUp: AbortSignal, commandTimeoutMs: number): Promise<void> {
+    this.closed ??= this.stop(giveUp, commandTimeoutMs);
     return this.closed;
   }
 
@@ -74,9 +76,16 @@ export class JobConsumer {
 
   /** A job that was on its way while the worker began to close goes back untouched. */
   private async process(job: QueuedJob, token: string): Promise<void> {
-    if (!this.closed) return this.init.process(job, token);
-    await job.moveToWait(token);
-    throw new WaitingError();
+    if (this.closed) {
+      await job.moveToWait(token);
+      throw new WaitingError();
+    }
+    this.running += 1;
+    try {
+      await this.init.process(job, token);
+    } finally {
+      this.running -= 1;
+    }
   }
 
   private startAgain(refused: PatientWorker, cause: unknown): void {
@@ -90,7 +99,7 @@ export class JobConsumer {
       .catch((error: unknown) => this.report('WORKER_FAILED', 'a refused worker did not close', error));
   }
 
-  private async stop(giveUp: AbortSignal, graceMs: number): Promise<void> {
+  private async stop(giveUp: AbortSignal, commandTimeoutMs: number): Promise<void> {
     clearTimeout(this.restart);
     const ended = this.worker.close().then(
       () => true,
@@ -99,8 +108,14 @@ export class JobConsumer {
         return true;
       },
     );
-    if (await untilAborted<boolean>(ended, giveUp, () => false)) return;
-    if (await untilAborted<boolean>(ended, AbortSignal.timeout(graceMs), () => false)) return;
+    while (!giveUp.aborted) {
+      const lookAgain = AbortSignal.any([giveUp, AbortSignal.timeout(commandTimeoutMs)]);
+      if (await untilAborted<boolean>(ended, lookAgain, () => false)) return;
+      // BullMQ's worker waits for the answer to its last command, which a server that is away never gives.
+      if (this.running === 0 && !this.init.server.isReady) return;
+    }
+    // After giving up, what was not handled still has to be put back: one command, if the server answers at all.
+    if (await untilAborted<boolean>(ended, AbortSignal.timeout(2 * commandTimeoutMs), () => false)) return;
     this.report('WORKER_LEFT_BEHIND', 'a worker did not end in time; its jobs come back when their locks expire');
   }
 

@@ -12,6 +12,8 @@ export interface JobServer {
   readonly prefix: string | undefined;
   /** Whether the answers to a worker's commands arrive in the order in which the server executed them. */
   readonly answersInOrder: boolean;
+  /** Whether commands can be sent, as far as is known. */
+  readonly isReady: boolean;
   /** Makes the connections of a BullMQ queue or worker. Bound to this server: the `connection` option is ignored. */
   readonly backendFactory: BackendFactory;
   /** The name of a queue on this server. */

@@ -72,6 +72,10 @@ export class PostgresJobServer implements JobServer {
     return `${this.namespace}/${kind}/${entity}`;
   }
 
+  get isReady(): boolean {
+    return this.ready.isOpen;
+  }
+
   whenReady(): Promise<void> {
     return this.ready.whenOpen();
   }

@@ -61,6 +61,10 @@ export class RedisJobServer implements JobServer {
     return `{${kind}/${entity}}`;
   }
 
+  get isReady(): boolean {
+    return this.ready.isOpen;
+  }
+
   whenReady(): Promise<void> {
     return this.ready.whenOpen();
   }

@@ -93,8 +93,7 @@ export class RouteSubscription implements TransportSubscription {
 
   private async stop(): Promise<void> {
     this.closing.abort();
-    // After giving up, what was not handled still has to be put back: one command, if the server answers at all.
-    await this.consumer.close(this.giveUp.signal, 2 * this.init.commandTimeoutMs);
+    await this.consumer.close(this.giveUp.signal, this.init.commandTimeoutMs);
   }
 
   private async process(job: QueuedJob, token: string): Promise<void> {
