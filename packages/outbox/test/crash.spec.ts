@@ -76,7 +76,7 @@ describe('Crashes', () => {
     mall({ TRANSPORT: 'table', DURABILITY: 'on-accept' });
     await untilBalanced();
     expect((await orders()).length).toBeGreaterThan(0);
-  });
+  }, 60_000);
 
   it('balances with two relays, two consumers and a publisher beside each other', async () => {
     const env = { TRANSPORT: 'table' };
@@ -85,7 +85,7 @@ describe('Crashes', () => {
     await web.waitForLine(/placed/);
     await untilBalanced();
     expect(await orders()).toHaveLength(45);
-  });
+  }, 60_000);
 
   it('does not publish from a relay that was paused past its lease, and delivers what it had claimed', async () => {
     const env = { TRANSPORT: 'table' };
@@ -114,7 +114,7 @@ describe('Crashes', () => {
     expect(await points()).toEqual([1, 3]);
     const dead = await column("SELECT (payload::json->>'order')::int AS id FROM lockstep_outbox_dead");
     expect(dead).toEqual([2]);
-  });
+  }, 60_000);
 });
 
 describe('The broker of these tests', () => {
