@@ -97,6 +97,20 @@ describe('Incidents', () => {
     expect(added[0]).toBe('lockstep.incidents 1 {"code":"LEASE_LOST","source":"lock.heartbeat"}');
   });
 
+  it('logs the deepest cause, which says what to repair', () => {
+    const warn = vi.spyOn(Logger.prototype, 'warn').mockReturnValue();
+    const incidents = new Incidents();
+    const refused = new AggregateError([new Error('connect ECONNREFUSED ::1:5432')], '');
+    const ring = new Error('ring');
+    ring.cause = new Error('other side', { cause: ring });
+    const causes = [new Error('postgres did not answer', { cause: new Error('no client', { cause: refused }) }), ring];
+    for (const [index, cause] of causes.entries()) incidents.report({ ...incident, source: `lock.${index}`, cause });
+    expect(warn.mock.calls.flat()).toEqual([
+      'LEASE_LOST in lock.0: gone: postgres did not answer: connect ECONNREFUSED ::1:5432 {"n":1}',
+      'LEASE_LOST in lock.1: gone: ring: other side {"n":1}',
+    ]);
+  });
+
   it('survives causes that cannot be made a text, and says what it can of them', async () => {
     const warn = vi.spyOn(Logger.prototype, 'warn').mockReturnValue();
     registerTraces();

@@ -22,7 +22,7 @@ export function checkedDriver<Port>(
 ): Required<Pick<FactoryProvider<Port>, 'inject' | 'useFactory'>> {
   const given: Partial<DriverProvider<Port>> | null | undefined = driver;
   if (typeof given?.useFactory !== 'function' || !Array.isArray(given.inject ?? [])) {
-    throw ConfigurationError.option(option, driver, 'a driver, such as memoryLockStore() or redisLockStore() return');
+    throw ConfigurationError.option(option, driver, 'a driver, such as memoryLockStore() or bullmqTransport(…) return');
   }
   return { inject: [...(driver.inject ?? [])], useFactory: (...injected) => driver.useFactory(...injected) };
 }

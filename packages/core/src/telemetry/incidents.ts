@@ -1,5 +1,5 @@
 import { Injectable, Logger } from '@nestjs/common';
-import { messageOfThrown } from '../errors/describe-thrown.js';
+import { messageWithReason } from '../errors/describe-thrown.js';
 import type { ErrorField } from '../errors/lockstep-error.js';
 import { monotonicMs } from '../time.js';
 import { count } from './telemetry.js';
@@ -61,7 +61,7 @@ export class Incidents {
     }
     this.logged.set(slot, { atMs: nowMs, leftOut: 0 });
     const more = last?.leftOut ? ` (and ${last.leftOut} more)` : '';
-    const reason = cause === undefined ? '' : `: ${messageOfThrown(cause)}`;
+    const reason = cause === undefined ? '' : `: ${messageWithReason(cause)}`;
     const facts = fields ? ` ${JSON.stringify(fields)}` : '';
     this.logger.warn(`${code} in ${source}: ${message}${reason}${facts}${more}`);
   }
