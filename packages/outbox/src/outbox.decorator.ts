@@ -28,7 +28,10 @@ const OUTBOX: Guarantee<OutboxService> = {
 
 /**
  * Publishes a message about what the method did, in the transaction that the method runs in: it exists exactly when
- * that transaction commits. The result passes unchanged. Stands inside of `@Transactional()`.
+ * that transaction commits. Stands inside of `@Transactional()`.
+ *
+ * The message is what the method returns, or what `body` makes of it; `key` and `body` are given that result. A method
+ * that may return `undefined` needs a `body`. The result itself passes unchanged.
  *
  * Breaks when the method does its work outside of that transaction, or calls out before the commit.
  *
