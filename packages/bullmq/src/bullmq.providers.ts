@@ -33,7 +33,8 @@ export function bullmqTransport(options: BullmqTransportOptions): DriverProvider
 }
 
 /**
- * Wakes rows by BullMQ's delayed jobs: `{ provide: RETRY_SCHEDULER, ...bullmqRetryScheduler({ redis: { url } }) }`.
+ * Wakes rows by BullMQ's delayed jobs:
+ * `{ provide: RETRY_SCHEDULER, ...checkedDriver('scheduler', bullmqRetryScheduler({ redis: { url } })) }`.
  *
  * @throws ConfigurationError naming the option and its value
  */
