@@ -185,14 +185,14 @@ describe.each(PLATFORMS)('over HTTP on %s', (platform) => {
     expect(incidents).toEqual(['STORE_UNAVAILABLE']);
   });
 
-  it.each<[string, number, ErrorKind]>([
-    ['unknown', 500, 'unknown'],
-    ['hint', 422, 'conflict'],
-    ['forever', 423, 'busy'],
-  ])('answers %s with %i and no Retry-After', async (name, status, kind) => {
+  it.each<[string, number, ErrorKind, string]>([
+    ['unknown', 500, 'unknown', 'The outcome is unknown'],
+    ['hint', 422, 'conflict', 'The request cannot be accepted as it is'],
+    ['forever', 423, 'busy', 'Somebody else is working on it'],
+  ])('answers %s with %i, a title that fits it and no Retry-After', async (name, status, kind, title) => {
     const answer = await get(`fail?with=${name}`);
     expect(answer.status).toBe(status);
-    expect(answer.body).toMatchObject({ status, kind });
+    expect(answer.body).toMatchObject({ status, kind, title });
     expect(answer.headers.has('retry-after')).toBe(false);
   });
 

@@ -76,11 +76,11 @@ export class LockstepExceptionFilter implements ExceptionFilter<LockstepError> {
 
   /** What the client cannot mend is for the operator; a busy or refused request is everyday life. */
   private tellOperator(error: LockstepError): void {
-    const { code, kind, message, cause } = error;
+    const { code, kind, message, cause, fields } = error;
     if (kind === 'misuse') this.logger.error(message, inspect(error));
     // A client that repeats what is uncertain, or what is down, must not be able to fill the log.
     if (kind === 'unknown' || kind === 'unavailable') {
-      this.incidents.report({ code, source: 'core.filter', message, cause: cause ?? error });
+      this.incidents.report({ code, source: 'core.filter', message, cause: cause ?? error, fields });
     }
   }
 }

@@ -21,6 +21,7 @@ const TITLE: Record<ErrorKind, string> = {
   unknown: 'The outcome is unknown',
   misuse: 'The service is not set up correctly',
 };
+const REFUSED = 'The request cannot be accepted as it is';
 
 /** HTTP status of an error: its own hint, else the one of its kind. */
 export function httpStatusOf(error: LockstepError): number {
@@ -38,7 +39,7 @@ export function problemDetailsOf(error: LockstepError): ProblemDetails {
   return {
     ...(isInternal(error) ? {} : error.fields),
     type: 'about:blank',
-    title: TITLE[error.kind],
+    title: titleOf(error),
     status: httpStatusOf(error),
     detail: detailOf(error),
     code: error.code,
@@ -72,6 +73,14 @@ export function remoteErrorOf(error: LockstepError): RemoteError {
 /** Whether the message and fields are for the operator only. */
 export function isInternal(error: LockstepError): boolean {
   return error.kind === 'misuse' && httpStatusOf(error) >= 500;
+}
+
+/** A status of its own that blames the request itself, such as 400 or 422, is no conflict and no fault of the service. */
+function titleOf(error: LockstepError): string {
+  const { kind } = error;
+  const status = httpStatusOf(error);
+  const isRefused = (kind === 'conflict' && status !== STATUS.conflict) || (kind === 'misuse' && status < 500);
+  return isRefused ? REFUSED : TITLE[kind];
 }
 
 function detailOf(error: LockstepError): string {
