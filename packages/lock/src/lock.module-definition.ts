@@ -12,13 +12,12 @@ interface LockModuleExtras {
   readonly store?: DriverProvider<LockStore>;
 }
 
-export const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } = new ConfigurableModuleBuilder<LockModuleOptions>({
-  moduleName: 'LockstepLock',
-})
-  .setClassMethodName('forRoot')
-  .setExtras<LockModuleExtras>({ store: memoryLockStore() }, (definition, { store = memoryLockStore() }) => ({
-    ...definition,
-    global: true,
-    providers: [...(definition.providers ?? []), { provide: LOCK_STORE, ...checkedDriver('store', store) }],
-  }))
-  .build();
+export const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE } =
+  new ConfigurableModuleBuilder<LockModuleOptions>({ moduleName: 'LockstepLock' })
+    .setClassMethodName('forRoot')
+    .setExtras<LockModuleExtras>({ store: memoryLockStore() }, (definition, { store = memoryLockStore() }) => ({
+      ...definition,
+      global: true,
+      providers: [...(definition.providers ?? []), { provide: LOCK_STORE, ...checkedDriver('store', store) }],
+    }))
+    .build();

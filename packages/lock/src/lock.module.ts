@@ -1,6 +1,6 @@
 import { CoreModule } from '@lockstep/core';
-import { Module } from '@nestjs/common';
-import { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } from './lock.module-definition.js';
+import { type DynamicModule, Module } from '@nestjs/common';
+import { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, type OPTIONS_TYPE } from './lock.module-definition.js';
 import { LOCK_DEFAULTS, resolveLockOptions } from './lock.options.js';
 import { LockService } from './lock.service.js';
 
@@ -10,7 +10,13 @@ import { LockService } from './lock.service.js';
   providers: [LockService, { provide: LOCK_DEFAULTS, inject: [MODULE_OPTIONS_TOKEN], useFactory: resolveDefaults }],
   exports: [LockService],
 })
-export class LockModule extends ConfigurableModuleClass {}
+export class LockModule extends ConfigurableModuleClass {
+  /** Every option has a default. @throws ConfigurationError with a store that is no driver */
+  static override forRoot(options: typeof OPTIONS_TYPE = {}): DynamicModule {
+    // biome-ignore lint/complexity/noThisInStatic: the definition names the class that it is asked of
+    return super.forRoot(options);
+  }
+}
 
 function resolveDefaults(options: Parameters<typeof resolveLockOptions>[0]): ReturnType<typeof resolveLockOptions> {
   return resolveLockOptions(options);

@@ -156,5 +156,6 @@ function notTaken(cause: unknown): never {
 }
 
 function unavailable(cause: unknown): StoreUnavailableError {
-  return new StoreUnavailableError({ store: 'lock', operation: 'lock.acquire', outcome: 'not-applied', cause });
+  const store = String((isLockstepError(cause) && cause.fields.store) || 'lock');
+  return new StoreUnavailableError({ store, operation: 'lock.acquire', outcome: 'not-applied', cause });
 }

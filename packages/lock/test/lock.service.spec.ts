@@ -48,6 +48,7 @@ describe('an acquisition', () => {
       ran = true;
     });
     await expect(guarded).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE', outcome: 'not-applied', cause });
+    if (cause === unavailable) await expect(guarded).rejects.toThrow('scripted did not answer lock.acquire');
     expect(ran).toBe(false);
   });
 });

@@ -15,7 +15,7 @@ import type {
 export function memoryLockStore(): DriverProvider<LockStore> {
   return {
     useFactory: () => {
-      new Logger('Lockstep').log('Locks are kept in memory: they hold within this process only');
+      new Logger('Lockstep').warn('Locks are kept in memory: they hold within this process only');
       return new MemoryLockStore();
     },
   };

@@ -1,4 +1,11 @@
-import { type DriverProvider, type Duration, durationMs, Incidents, monotonicMs } from '@lockstep/core';
+import {
+  ConfigurationError,
+  type DriverProvider,
+  type Duration,
+  durationMs,
+  Incidents,
+  monotonicMs,
+} from '@lockstep/core';
 import { RedisConnection } from '@lockstep/redis';
 import type {
   AcquireRequest,
@@ -26,15 +33,18 @@ export interface RedisLockStoreOptions {
 /**
  * Locks on the Redis of `RedisModule`.
  *
- * @throws ConfigurationError naming the option and its value
+ * @throws ConfigurationError naming the option and its value; at boot, where `RedisModule` is not imported
  */
 export function redisLockStore(options: RedisLockStoreOptions = {}): DriverProvider<LockStore> {
   const { fenceRetention = '1h' } = options;
   const fenceRetentionMs = durationMs(fenceRetention, 'fenceRetention', { minMs: 1_000 });
   return {
-    inject: [RedisConnection, Incidents],
-    useFactory: (connection: RedisConnection, incidents: Incidents) =>
-      new RedisLockStore(connection, incidents, fenceRetentionMs),
+    // Optional, because Nest's own message names symbols and no module.
+    inject: [{ token: RedisConnection, optional: true }, Incidents],
+    useFactory: (connection: RedisConnection | undefined, incidents: Incidents) => {
+      if (connection) return new RedisLockStore(connection, incidents, fenceRetentionMs);
+      throw new ConfigurationError('redisLockStore() needs RedisModule.forRoot(…) among the imports.');
+    },
   };
 }
 
