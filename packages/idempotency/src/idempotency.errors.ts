@@ -83,15 +83,18 @@ export class OperationInProgressError extends LockstepError {
   }
 }
 
-/** The first request with this key may or may not have taken effect. A new key could do it twice. */
+/**
+ * The first request with this key may or may not have taken effect. A new key could do it twice. Its fields name the
+ * operation and the `id` that {@link IdempotencyService.resolve} takes; the client may quote it, and learns no key.
+ */
 export class OperationUncertainError extends LockstepError {
-  constructor() {
+  constructor(operation: string, id: string) {
     super({
       code: 'OPERATION_UNCERTAIN',
       kind: 'unknown',
       httpStatus: 409,
-      message: 'The first request with this idempotency key broke off; whether it took effect is being clarified.',
-      fields: { operationState: 'uncertain', safeNewKey: false },
+      message: 'The first request with this key failed or broke off; whether it took effect is not known.',
+      fields: { operationState: 'uncertain', safeNewKey: false, operation, id },
     });
   }
 }

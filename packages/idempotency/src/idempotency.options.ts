@@ -138,8 +138,9 @@ function checkedScope(scope: IdempotencyScope | undefined): IdempotencyScope {
 
 /** The value is a secret and stays out of the message. */
 function checkedSecret(secret: string | undefined): string {
-  if (typeof secret !== 'string') {
-    const given = secret === undefined ? 'undefined' : `a ${typeof secret}`;
+  if (typeof secret !== 'string' || secret === '') {
+    // An environment variable that is missing arrives as undefined, or as '' where the types asked for a string.
+    const given = secret ? `a ${typeof secret}` : 'not set';
     throw new ConfigurationError(
       `Option 'secret' is ${given}; expected a string of at least ${MIN_SECRET_BYTES} bytes.`,
     );

@@ -4,6 +4,7 @@ import {
   count,
   DrainService,
   Incidents,
+  isLockstepError,
   monotonicMs,
   PeriodicTask,
   StoreUnavailableError,
@@ -104,7 +105,7 @@ export class IdempotencyService implements OnApplicationBootstrap {
       case 'busy':
         throw new OperationInProgressError(Math.min(outcome.retryAfterMs, LONGEST_RETRY_AFTER_MS));
       case 'uncertain':
-        throw new OperationUncertainError();
+        throw new OperationUncertainError(request.operation, request.id);
       case 'late':
         throw notBegun(new Error('the claim reached the store too late'));
     }
@@ -238,8 +239,9 @@ export class IdempotencyService implements OnApplicationBootstrap {
 
 /** Whatever the store made of it, nobody works under this claim, and a guarantee outside must not think so. */
 function notBegun(cause: unknown): StoreUnavailableError {
+  const store = (isLockstepError(cause) && cause.fields.store) || 'idempotency';
   return new StoreUnavailableError({
-    store: 'idempotency',
+    store: String(store),
     operation: 'idempotency.begin',
     outcome: 'not-applied',
     cause,

@@ -7,6 +7,7 @@ import {
   Idempotent,
   type IdempotentOptions,
 } from '@lockstep/idempotency';
+import { redisIdempotencyStore } from '@lockstep/idempotency/redis';
 import {
   Controller,
   type DynamicModule,
@@ -118,7 +119,8 @@ describe('an application does not start', () => {
     ["Option 'scope' is 'user'", { scope: 'user' }],
     ["Option 'secret' has 5 bytes", { secret: 'short' }],
     ["Option 'secret' is a number", { secret: 5 }],
-    ["Option 'secret' is undefined", { secret: undefined }],
+    ["Option 'secret' is not set", { secret: undefined }],
+    ["Option 'secret' is not set", { secret: '' }],
     ["Option 'key' is 5", { key: 5 }],
     ["Option 'onError' is 'release'", { onError: 'release' }],
     ["Option 'replayHeaders' is 'x'", { replayHeaders: 'x' }],
@@ -139,6 +141,12 @@ describe('an application does not start', () => {
   ])('when an option is wrong: %s', async (message, change) => {
     const refusal = boot({}, change);
     await expect(refusal).rejects.toThrow(message);
+    await expect(refusal).rejects.toBeInstanceOf(ConfigurationError);
+  });
+
+  it('when the store in Redis has no RedisModule, and names what is missing', async () => {
+    const refusal = boot({}, { store: redisIdempotencyStore() });
+    await expect(refusal).rejects.toThrow('redisIdempotencyStore() needs RedisModule.forRoot(…) among the imports.');
     await expect(refusal).rejects.toBeInstanceOf(ConfigurationError);
   });
 

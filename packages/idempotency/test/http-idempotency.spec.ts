@@ -179,7 +179,8 @@ describe.each(['express', 'fastify'] as const)('@Idempotent over HTTP on %s', (p
 
     it('is required where the route says so', async () => {
       const answer = await send(`${http.url}/orders`, { body: {} });
-      expect(problem(answer)).toMatchObject({ status: 400, code: 'IDEMPOTENCY_KEY_MISSING' });
+      const title = 'The request cannot be accepted as it is';
+      expect(problem(answer)).toMatchObject({ status: 400, code: 'IDEMPOTENCY_KEY_MISSING', title });
       expect(runs.get('place')).toBeUndefined();
     });
 
@@ -231,10 +232,13 @@ describe.each(['express', 'fastify'] as const)('@Idempotent over HTTP on %s', (p
       const key = randomUUID();
       expect((await post('/broken', { key })).status).toBe(500);
       const second = await post('/broken', { key });
-      expect(problem(second)).toMatchObject({ status: 409, code: 'OPERATION_UNCERTAIN', safeNewKey: false });
+      const detail = 'The first request with this key failed or broke off; whether it took effect is not known.';
+      expect(problem(second)).toMatchObject({ status: 409, code: 'OPERATION_UNCERTAIN', safeNewKey: false, detail });
       const service = http.app.get(IdempotencyService);
       const listed = (await service.listUncertain()).filter(({ operation }) => operation === 'POST /orders/broken');
       expect(listed).toHaveLength(1);
+      const incident = http.incidents.find(({ code }) => code === 'OPERATION_UNCERTAIN');
+      expect(incident?.fields).toMatchObject({ operation: 'POST /orders/broken', id: listed[0]?.id });
       expect(await service.resolve(listed[0]?.id ?? '', { to: 'released' })).toBe(true);
       expect((await post('/broken', { key })).status).toBe(500);
       expect(runs.get('broken')).toBe(2);

@@ -241,7 +241,8 @@ describe('a store that does not answer', () => {
   it('to a begin that it has applied is told that nobody runs it', async () => {
     const service = await open(failing('begin', 1, true));
     const work = operation();
-    const refusal = { code: 'STORE_UNAVAILABLE', outcome: 'not-applied' };
+    const message = 'test did not answer idempotency.begin';
+    const refusal = { code: 'STORE_UNAVAILABLE', outcome: 'not-applied', message };
     await expect(service.run(work, async () => 1)).rejects.toMatchObject(refusal);
     expect(await eventually(() => service.run({ ...work, payload: 'other' }, async () => 2))).toBe(2);
     expect(await service.listUncertain()).toEqual([]);
