@@ -32,7 +32,9 @@ const NAMESPACE = /^[A-Za-z0-9._-]{1,64}$/;
 export function resolveRedisOptions(options: RedisModuleOptions): ResolvedRedisOptions {
   const { url, client, namespace, commandTimeout = '1s' } = options;
   if ((url === undefined) === (client === undefined)) {
-    throw new ConfigurationError('RedisModule takes either `url` or `client`; expected exactly one of them.');
+    const given =
+      url === undefined ? 'both are undefined (an environment variable that is not set?)' : 'both are given';
+    throw new ConfigurationError(`RedisModule takes either \`url\` or \`client\`; ${given}.`);
   }
   if (url !== undefined && !isRedisUrl(url)) {
     throw ConfigurationError.option('url', url, 'a redis:// or rediss:// URL');

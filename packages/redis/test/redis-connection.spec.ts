@@ -248,7 +248,8 @@ describe('wrong options', () => {
   it.each([
     [{ url: 'http://x', namespace: 'n' }, "Option 'url' is 'http://x'"],
     [{ url: 'redis://x', namespace: 'a:b' }, "Option 'namespace' is 'a:b'"],
-    [{ namespace: 'n' }, 'either `url` or `client`'],
+    [{ namespace: 'n' }, 'either `url` or `client`; both are undefined'],
+    [{ url: undefined, namespace: 'n' }, 'either `url` or `client`; both are undefined'],
   ])('%j fail at boot, naming the option and the value', async (options, message) => {
     await expect(openConnection(options as { url: string }, options.namespace)).rejects.toThrow(message);
   });

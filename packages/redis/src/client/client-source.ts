@@ -33,6 +33,9 @@ async function loadClientClass(): Promise<ClientClass> {
     const { Redis } = (await import('ioredis')) as unknown as { Redis: ClientClass };
     return Redis;
   } catch (cause) {
-    throw new ConfigurationError('RedisModule was given a `url` but ioredis (5 or 6) is not installed.', cause);
+    throw new ConfigurationError(
+      'RedisModule was given a `url` but ioredis (5 or 6) is not installed: npm install ioredis',
+      cause,
+    );
   }
 }
