@@ -52,6 +52,12 @@ describe.each([
     expect(await mall.piecesLeft(sku)).toBe(0);
   });
 
+  it('answers an order for a product that does not exist with a 404, not as sold out', async () => {
+    const answer = await mall.order('ann', randomUUID(), { sku: 'no-such-cup', qty: 1 });
+
+    expect({ status: answer.status, code: answer.body.code }).toEqual({ status: 404, code: 'NO_SUCH_PRODUCT' });
+  });
+
   it('takes a key in quotes for the same as without', async () => {
     const sku = await mall.shelve(5);
     const buyer = `ann-${randomUUID()}`;

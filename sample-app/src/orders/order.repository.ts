@@ -23,6 +23,11 @@ export class OrderRepository {
     );
   }
 
+  async hasProduct(sku: string): Promise<boolean> {
+    const found = await this.sql.query('SELECT 1 FROM mall_product WHERE sku = $1', [sku]);
+    return found.length > 0;
+  }
+
   /** Writes the order at the product's price; undefined when this request has its order already. */
   async insert(
     tx: SqlTransaction,

@@ -3,7 +3,7 @@ import { checkpoint } from '@lockstep/core';
 import { DistributedLock } from '@lockstep/lock';
 import { Outbox } from '@lockstep/outbox';
 import { Sql, Transactional } from '@lockstep/sql';
-import { ConflictException, Inject, Injectable } from '@nestjs/common';
+import { ConflictException, Inject, Injectable, NotFoundException } from '@nestjs/common';
 import { StockService } from '../stock/stock.service.js';
 import { ORDER_PLACED, type Order, type OrderPlaced, type PlaceOrder } from './order.js';
 import { OrderRepository } from './order.repository.js';
@@ -39,6 +39,7 @@ export class OrdersService {
       // Its first process was not dead but slow, and has committed between our look-up and our attempt.
       const twin = await this.orders.findByRequest(request.buyerId, request.requestId);
       if (twin) return twin;
+      if (!(await this.orders.hasProduct(request.sku))) throw noSuchProduct(request);
       throw soldOut(request);
     }
   }
@@ -65,6 +66,10 @@ export class OrdersService {
   listOf(buyerId: string): Promise<Order[]> {
     return this.orders.listOf(buyerId);
   }
+}
+
+function noSuchProduct({ sku }: PlaceOrder): NotFoundException {
+  return new NotFoundException({ code: 'NO_SUCH_PRODUCT', message: `No such product: ${sku}` });
 }
 
 function soldOut({ sku, qty }: PlaceOrder): ConflictException {
