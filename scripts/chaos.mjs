@@ -8,4 +8,9 @@ process.exitCode = await runArea({
   scope: 'test',
   filter: '@lockstep/test...',
   usage: 'npm run chaos -- AREA [--seeds N] [--seed S] [--json]',
+  flags: {
+    seeds: { type: 'string', min: 1 },
+    seed: { type: 'string', min: 0 },
+    json: { type: 'boolean' },
+  },
 });

@@ -2,9 +2,14 @@
 // The last line is always `N passed, N failed, N skipped`. A step other than the specs that fails counts as one failed.
 import { build, install } from './lib/pnpm.mjs';
 import { Steps } from './lib/steps.mjs';
-import { countTests, runVitest } from './lib/vitest.mjs';
+import { countTests, runVitest, unmatchedFilter } from './lib/vitest.mjs';
 
 const steps = new Steps();
+const unmatched = unmatchedFilter(process.argv.slice(2));
+if (unmatched !== undefined) {
+  const refuse = () => Promise.reject(`No spec's path contains '${unmatched}'`);
+  await steps.run('filter', refuse, { required: true });
+}
 await steps.run('install', () => install('test'), { required: true });
 await steps.run('build', () => build('!@lockstep/bench'), { required: true });
 const ready = steps.failed.length === 0;

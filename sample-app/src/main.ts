@@ -1,36 +1,60 @@
+import { ConfigurationError } from '@lockstep/core';
+import { ServerNotAvailableError } from '@lockstep/testing';
+import { portFrom } from './platform/mall.config.js';
+import { assertPortIsFree, assertServersAnswer, PreflightError } from './platform/preflight.js';
 import { findServers } from './platform/servers.js';
 import { Stage } from './tour/stage.js';
 import { playTour } from './tour/tour.js';
 
 /** `node main.js [--tour]`: finds or starts servers, opens the mall, plays the tour, and then serves or ends. */
 const tourOnly = process.argv.includes('--tour');
-const servers = await findServers(process.env);
-for (const note of servers.notes) console.log(note);
-
-const stage = new Stage(servers);
 try {
-  await stage.open();
-  const broken = await playTour(stage);
-  console.log(broken === 0 ? '\nTour: every promise was kept.' : `\nTour: ${broken} promises were broken.`);
-  process.exitCode = broken === 0 ? 0 : 1;
-  if (broken > 0) console.log(stage.lastLines.join('\n'));
-  if (!tourOnly) await serve();
+  await main();
 } catch (error) {
-  console.error(stage.lastLines.join('\n'));
-  throw error;
-} finally {
-  await stage.close();
-  await servers.stop();
+  if (!isForItsUser(error)) throw error;
+  console.error(error.message);
+  process.exitCode = 1;
 }
 
-async function serve(): Promise<void> {
+async function main(): Promise<void> {
+  const port = tourOnly ? undefined : portFrom(process.env);
+  if (port !== undefined) await assertPortIsFree(port);
+  await assertServersAnswer(process.env);
+  const servers = await findServers(process.env);
+  for (const note of servers.notes) console.log(note);
+
+  const stage = new Stage(servers);
+  try {
+    await stage.open();
+    const broken = await playTour(stage);
+    console.log(broken === 0 ? '\nTour: every promise was kept.' : `\nTour: ${broken} promises were broken.`);
+    process.exitCode = broken === 0 ? 0 : 1;
+    if (broken > 0) console.log(stage.lastLines.join('\n'));
+    if (port !== undefined) await serve(stage, port);
+  } catch (error) {
+    console.error(stage.lastLines.join('\n'));
+    throw error;
+  } finally {
+    await stage.close();
+    await servers.stop();
+  }
+}
+
+async function serve(stage: Stage, port: number): Promise<void> {
   await stage.close();
-  await stage.open({ port: Number(process.env.PORT ?? 3000) });
+  await stage.open({ port });
   console.log(`\nThe mall is open at ${stage.baseUrl}; Ctrl+C closes it.`);
   console.log(`  curl ${stage.baseUrl}/products`);
   console.log(`  the warehouse restocks with: Authorization: Bearer ${stage.warehouseToken}`);
+  // Not once(): a terminal's Ctrl+C arrives twice, from it and from npm, and the second must not cut the closing short.
   await new Promise<void>((resolve) => {
-    process.once('SIGINT', resolve);
-    process.once('SIGTERM', resolve);
+    process.on('SIGINT', resolve);
+    process.on('SIGTERM', resolve);
   });
+  console.log('closing …');
+}
+
+/** Errors whose message says all that is to be done; a stack would only hide it. */
+function isForItsUser(error: unknown): error is Error {
+  return [PreflightError, ConfigurationError, ServerNotAvailableError].some((kind) => error instanceof kind);
 }

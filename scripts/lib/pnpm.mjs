@@ -41,6 +41,8 @@ export function install(scope = 'bench') {
   const wider = Object.keys(scopes).slice(Object.keys(scopes).indexOf(scope));
   const done = existsSync(stamp) ? JSON.parse(readFileSync(stamp, 'utf8')) : {};
   if (done.hash === wanted && wider.includes(done.scope)) return 0;
+  // Not on standard output, which a result may be read from.
+  console.error('installing, about a minute the first time …');
   const status = pnpm([...scopes[scope], 'install', '--frozen-lockfile']);
   if (status !== 0) return status;
   mkdirSync(dirname(stamp), { recursive: true });

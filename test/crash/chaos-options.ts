@@ -1,3 +1,4 @@
+import { parseArgs } from 'node:util';
 import { seed as freshSeed } from '@lockstep/testing';
 
 export interface ChaosOptions {
@@ -7,19 +8,22 @@ export interface ChaosOptions {
   readonly json: boolean;
 }
 
-/** What `npm run chaos -- AREA` understands: `--seeds N`, `--seed S`, `--json`. */
+/** What `npm run chaos -- AREA` understands: `--seeds N`, `--seed S`, `--json`; the script refuses all else. */
 export function chaosOptions(args: readonly string[], defaultSeeds: number): ChaosOptions {
+  const { values } = parseArgs({
+    args: [...args],
+    options: { seeds: { type: 'string' }, seed: { type: 'string' }, json: { type: 'boolean', default: false } },
+  });
   return {
-    seeds: numberAfter(args, '--seeds') ?? defaultSeeds,
-    seed: numberAfter(args, '--seed') ?? freshSeed(),
-    json: args.includes('--json'),
+    seeds: wholeNumber('--seeds', values.seeds) ?? defaultSeeds,
+    seed: wholeNumber('--seed', values.seed) ?? freshSeed(),
+    json: values.json,
   };
 }
 
-function numberAfter(args: readonly string[], flag: string): number | undefined {
-  const at = args.indexOf(flag);
-  if (at < 0) return undefined;
-  const value = Number(args[at + 1]);
-  if (!Number.isSafeInteger(value) || value < 0) throw new Error(`${flag} needs a whole number, not ${args[at + 1]}`);
+function wholeNumber(flag: string, text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const value = Number(text);
+  if (!Number.isSafeInteger(value) || value < 0) throw new Error(`${flag} needs a whole number, not ${text}`);
   return value;
 }

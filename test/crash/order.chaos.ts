@@ -52,7 +52,8 @@ const result = {
   violations: violations.length,
   seed: options.seed,
 };
-console.log(options.json ? JSON.stringify(result) : `${result.kills} kills, ${result.violations} violations`);
+const kills = `${result.kills} kills, at random and at the steps above together`;
+console.log(options.json ? JSON.stringify(result) : `${kills}; ${result.violations} violations`);
 process.exitCode = violations.length === 0 ? 0 : 1;
 
 /** The first process that is asked for anything makes the tables. */

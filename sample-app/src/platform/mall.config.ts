@@ -22,7 +22,7 @@ export function mallConfigFrom(env: NodeJS.ProcessEnv): MallConfig {
   return {
     databaseUrl: required(env, 'DATABASE_URL'),
     redisUrl: env.REDIS_URL || undefined,
-    port: port(env.PORT ?? '3000'),
+    port: portFrom(env),
     roles: roles(env.MALL_ROLES ?? ROLES.join(',')),
     secret: required(env, 'MALL_SECRET'),
     warehouseToken: required(env, 'MALL_WAREHOUSE_TOKEN'),
@@ -35,7 +35,9 @@ function required(env: NodeJS.ProcessEnv, name: string): string {
   return value;
 }
 
-function port(text: string): number {
+/** @throws ConfigurationError when PORT is no port number */
+export function portFrom(env: NodeJS.ProcessEnv): number {
+  const text = env.PORT || '3000';
   const value = Number(text);
   if (Number.isInteger(value) && value >= 0 && value <= 65_535) return value;
   throw ConfigurationError.option('PORT', text, 'a port number');

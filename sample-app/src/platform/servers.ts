@@ -1,6 +1,6 @@
-import { ServerNotAvailableError, startPostgres, startRedis } from '@lockstep/testing';
+import { ServerNotAvailableError, type ServerSource, startPostgres, startRedis } from '@lockstep/testing';
 
-/** The servers that the mall runs on: those of the environment, else embedded ones that end with the program. */
+/** The servers that the mall runs on: those of the environment, else some that end with the program. */
 export interface MallServers {
   readonly databaseUrl: string;
   readonly redisUrl: string | undefined;
@@ -8,6 +8,14 @@ export interface MallServers {
   readonly notes: readonly string[];
   stop(): Promise<void>;
 }
+
+const SOURCES: Record<ServerSource, string> = {
+  env: 'the environment',
+  path: 'PATH',
+  npm: 'npm',
+  apt: 'apt',
+  docker: 'Docker',
+};
 
 interface Found {
   readonly url: string | undefined;
@@ -29,11 +37,16 @@ export async function findServers(env: NodeJS.ProcessEnv): Promise<MallServers> 
 }
 
 async function findPostgres(url: string | undefined): Promise<Found & { readonly url: string }> {
-  if (url) return { url, note: 'Postgres: the one of DATABASE_URL', stop: async () => undefined };
+  if (url)
+    return {
+      url,
+      note: "Postgres: the one of DATABASE_URL; the mall's tables are written there",
+      stop: async () => undefined,
+    };
   const server = await startPostgres({ fsync: true });
   return {
     url: await server.createDatabase('mall'),
-    note: `Postgres: embedded, from ${server.located.source}`,
+    note: `Postgres: started for this run, from ${SOURCES[server.located.source]}`,
     stop: () => server.stop(),
   };
 }
@@ -42,7 +55,8 @@ async function findRedis(url: string | undefined): Promise<Found> {
   if (url) return { url, note: 'Redis: the one of REDIS_URL', stop: async () => undefined };
   try {
     const server = await startRedis({ appendonly: 'everysec', args: ['--maxmemory-policy', 'noeviction'] });
-    return { url: server.url, note: `Redis: embedded, from ${server.located.source}`, stop: () => server.stop() };
+    const note = `Redis: started for this run, from ${SOURCES[server.located.source]}`;
+    return { url: server.url, note, stop: () => server.stop() };
   } catch (error) {
     if (!(error instanceof ServerNotAvailableError)) throw error;
     const note = 'Redis: none to be had; locks and idempotency live in this process, BullMQ runs on Postgres';

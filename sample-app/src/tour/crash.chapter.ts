@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { eventually } from '@lockstep/testing';
 import type { Narrator } from './narrator.js';
-import { type Answer, describeAnswer, type Shopper } from './shopper.js';
+import { type Answer, describeAnswer, describeRefusal, type Shopper } from './shopper.js';
 import type { Stage } from './stage.js';
 
 const GIVE_UP_MS = 30_000;
@@ -40,11 +40,17 @@ export async function crash(stage: Stage, narrator: Narrator): Promise<void> {
 
 async function repeat(shopper: Shopper, sku: string, key: string, narrator: Narrator): Promise<Answer | undefined> {
   const giveUpAt = performance.now() + GIVE_UP_MS;
+  const refusals = new Map<string, number>();
+  narrator.sent('the same request');
   for (;;) {
-    narrator.sent('the same request');
     const answer = await shopper.order(sku, 1, key);
-    narrator.received(describeAnswer(answer));
-    if (answer?.status === 201 || performance.now() > giveUpAt) return answer;
+    if (answer?.status === 201 || performance.now() > giveUpAt) {
+      for (const [refusal, times] of refusals) narrator.received(`${refusal} × ${times}`);
+      narrator.received(describeAnswer(answer));
+      return answer;
+    }
+    const refusal = describeRefusal(answer);
+    refusals.set(refusal, (refusals.get(refusal) ?? 0) + 1);
     await sleep((answer?.retryAfterS ?? 1) * 1_000);
   }
 }

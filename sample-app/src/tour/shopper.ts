@@ -68,6 +68,17 @@ export class Shopper {
 export function describeAnswer(answer: Answer | undefined): string {
   if (!answer) return 'the connection broke: outcome unknown';
   const replayed = answer.replayed ? '  (Idempotent-Replayed: true)' : '';
-  const retry = answer.retryAfterS === undefined ? '' : `  (Retry-After: ${answer.retryAfterS})`;
-  return `${answer.status} ${JSON.stringify(answer.body)}${replayed}${retry}`;
+  return `${answer.status} ${JSON.stringify(answer.body)}${replayed}${retryAfter(answer, '  ')}`;
+}
+
+/** As `describeAnswer`, but only status and code: a refusal that comes many times. */
+export function describeRefusal(answer: Answer | undefined): string {
+  const code = answer?.body.code;
+  return answer && typeof code === 'string'
+    ? `${answer.status} ${code}${retryAfter(answer, ' ')}`
+    : describeAnswer(answer);
+}
+
+function retryAfter({ retryAfterS }: Answer, gap: string): string {
+  return retryAfterS === undefined ? '' : `${gap}(Retry-After: ${retryAfterS})`;
 }

@@ -1,5 +1,10 @@
 import type { Row } from './row.js';
 
+const LEGEND = [
+  '× raw: median over the rounds of ours divided by raw, above 1 is better; 95 % low: the lower end of its 95 % interval.',
+  'p50 and p99: how long one operation of ours takes, in ms.',
+];
+
 /** The rows as a table for people; ratios above 1 mean that ours is better. */
 export function humanTable(rows: readonly Row[]): string {
   const head = ['row', 'unit', 'ours', 'raw', '× raw (95 % low)', '× best peer', 'commands/op', 'extra'];
@@ -14,7 +19,7 @@ export function humanTable(rows: readonly Row[]): string {
     entries(row.extra),
   ]);
   const peers = rows.map((row) => `${row.name} peers: ${entries(row.peers) || 'none'}`);
-  return [...aligned([head, ...body]), ...peers].join('\n');
+  return [...aligned([head, ...body]), ...peers, ...LEGEND].join('\n');
 }
 
 function aligned(lines: readonly (readonly string[])[]): string[] {
