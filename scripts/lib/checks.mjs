@@ -1,4 +1,6 @@
 // The checks that need built packages but no server: format, lint, types, dependency direction, README code.
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { checkDependencies } from './dependency-check.mjs';
 import { root } from './pnpm.mjs';
 import { tool } from './process.mjs';
@@ -9,8 +11,13 @@ export const checks = [
   ['type-aware lint (oxlint)', () => tool('oxlint', '--type-aware', '--deny-warnings')],
   ['types of the tests (tsc)', () => tool('tsc', '-p', 'tsconfig.test.json')],
   ['dependency direction', () => printed(checkDependencies(root))],
-  ['README code', () => checkReadmeCode(['README.md', 'README.zh-CN.md'])],
+  ['README code', () => checkReadmeCode(readmes())],
 ];
+
+function readmes() {
+  const packages = readdirSync(join(root, 'packages')).map((name) => `packages/${name}/README.md`);
+  return ['README.md', 'README.zh-CN.md', ...packages];
+}
 
 function printed(violations) {
   for (const violation of violations) console.error(violation);

@@ -1,13 +1,13 @@
 // Code in a README is read more than any other: each block marked `ts` must compile against the built packages.
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { root } from './pnpm.mjs';
 import { tool } from './process.mjs';
 
 // Below `test`, so that `@lockstep/*` and Nest resolve as they do for a test.
 const folder = join(root, 'test', '.cache', 'readme');
 
-/** A block that begins with its file's name can be imported by the others. */
+/** A block that begins with its file's name can be imported by the others of its README. */
 const NAMED = /^\/\/ ([a-z.-]+\.ts)\n/;
 
 /** Compiles the `ts` blocks of the READMEs that exist, each as a module of its own; answers with tsc's exit code. */
@@ -18,7 +18,9 @@ export function checkReadmeCode(readmes) {
   for (const readme of readmes.filter((file) => existsSync(join(root, file)))) {
     for (const [code, line] of codeBlocks(readFileSync(join(root, readme), 'utf8'))) {
       const name = NAMED.exec(code)?.[1] ?? `${readme.replaceAll(/[./]/g, '-')}-line-${line}.ts`;
-      writeFileSync(join(folder, name), `${code}\nexport {};\n`);
+      const place = join(folder, dirname(readme));
+      mkdirSync(place, { recursive: true });
+      writeFileSync(join(place, name), `${code}\nexport {};\n`);
       blocks += 1;
     }
   }
@@ -31,7 +33,7 @@ export function checkReadmeCode(readmes) {
 const tsconfig = {
   extends: '../../../tsconfig.test.json',
   compilerOptions: { noUnusedLocals: false, noUnusedParameters: false },
-  include: ['*.ts'],
+  include: ['**/*.ts'],
   exclude: [],
 };
 
