@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Incidents } from '@lockstep/core';
 import { WaitingError, type WorkerOptions } from 'bullmq';
 import { untilAborted } from '../until-aborted.js';
@@ -109,8 +110,8 @@ export class JobConsumer {
       },
     );
     while (!giveUp.aborted) {
-      const lookAgain = AbortSignal.any([giveUp, AbortSignal.timeout(commandTimeoutMs)]);
-      if (await untilAborted<boolean>(ended, lookAgain, () => false)) return;
+      const endedOrLookAgain = Promise.race([ended, sleep(commandTimeoutMs, false, { ref: false })]);
+      if (await untilAborted<boolean>(endedOrLookAgain, giveUp, () => false)) return;
       // BullMQ's worker waits for the answer to its last command, which a server that is away never gives.
       if (this.running === 0 && !this.init.server.isReady) return;
     }
