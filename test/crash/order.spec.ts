@@ -1,12 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import { eventually } from '@lockstep/testing';
-import { usePostgres, useRedis } from '@lockstep/testing/vitest';
+import { usePostgres } from '@lockstep/testing/vitest';
 import { describe, expect, it } from 'vitest';
 import { Mall, type MallAnswer } from '../support/mall.js';
+import { useOwnRedis } from '../support/own-redis.js';
 import { FATAL_CHECKPOINTS } from './order/fleet.js';
 
 const postgres = usePostgres();
-const redis = useRedis();
+const redis = useOwnRedis();
 
 /** Some are passed only under special circumstances; the chaos run gets there. */
 const RARE = new Set(['outbox.settled', 'outbox.overdue', 'bullmq.follow-ups.added']);

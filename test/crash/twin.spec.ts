@@ -1,12 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import { eventually } from '@lockstep/testing';
-import { usePostgres, useRedis } from '@lockstep/testing/vitest';
+import { usePostgres } from '@lockstep/testing/vitest';
 import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Mall, type MallAnswer } from '../support/mall.js';
+import { useOwnRedis } from '../support/own-redis.js';
 
 const postgres = usePostgres();
-const redis = useRedis();
+const redis = useOwnRedis();
 let database: Client;
 
 beforeAll(async () => {

@@ -1,13 +1,14 @@
 import { randomUUID } from 'node:crypto';
 import { eventually } from '@lockstep/testing';
-import { usePostgres, useRedis } from '@lockstep/testing/vitest';
+import { usePostgres } from '@lockstep/testing/vitest';
 import { Redis } from 'ioredis';
 import pg from 'pg';
 import { describe, expect, it } from 'vitest';
 import { Mall } from '../support/mall.js';
+import { useOwnRedis } from '../support/own-redis.js';
 
 const postgres = usePostgres();
-const redis = useRedis();
+const redis = useOwnRedis();
 
 describe('an order whose lock was taken away while it was placed', () => {
   it('is found again by the same request, which is not told for ever that nobody knows', async () => {

@@ -1,10 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import { usePostgres, useRedis } from '@lockstep/testing/vitest';
+import { usePostgres } from '@lockstep/testing/vitest';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Mall } from '../support/mall.js';
+import { useOwnRedis } from '../support/own-redis.js';
 
 const postgres = usePostgres();
-const redis = useRedis();
+const redis = useOwnRedis();
 
 describe.each([
   ['on Redis and Postgres', true],
