@@ -7,6 +7,7 @@ export {
   LockBusyError,
   LockKeyError,
   LockLostError,
+  LockModeError,
   LockReentryError,
   LockShuttingDownError,
 } from './lock.errors.js';
@@ -18,9 +19,14 @@ export {
   type Busy,
   type ExtendOutcome,
   type ExtendRequest,
+  type Fairness,
   type Grant,
   LOCK_STORE,
+  type LockHolder,
+  type LockState,
   type LockStore,
   type ReleaseOutcome,
   type ReleaseRequest,
+  type StoreAbilities,
+  type StoreLoss,
 } from './lock-store.js';

@@ -1,4 +1,5 @@
 import { LockstepError } from '@lockstep/core';
+import type { StoreLoss } from './lock-store.js';
 
 /** Somebody else holds the lock, and still did when the wait was over. HTTP 423 with `Retry-After`. */
 export class LockBusyError extends LockstepError {
@@ -20,16 +21,21 @@ export class LockBusyError extends LockstepError {
 /**
  * Why a lease ended before its holder did:
  * - `expired`: it was not extended in time; the process stood still, or its event loop did.
- * - `stolen`: the store says that the holder is another, or nobody: the key was deleted, or the store lost its data.
+ * - `stolen`: the store says that the holder is another, or nobody: the key was deleted, an operator took the lock
+ *   away, or the store lost its data.
  * - `backend`: the store could not be reached until the lease ended.
+ * - `session`: the session that carried the lock has ended.
+ * - `max-hold`: the lock was held for `maxHold`.
  * - `shutdown`: the application ended first.
  */
-export type LeaseLoss = 'expired' | 'stolen' | 'backend' | 'shutdown';
+export type LeaseLoss = StoreLoss | 'max-hold' | 'shutdown';
 
 const LOSS_TEXT: Record<LeaseLoss, string> = {
   expired: 'its lease ended before it could be extended',
   stolen: 'the store no longer knows this holder',
   backend: 'the store could not be reached until its lease ended',
+  session: 'the session that carried it has ended',
+  'max-hold': 'it was held for longer than maxHold',
   shutdown: 'the application shut down',
 };
 
@@ -40,7 +46,7 @@ const LOSS_TEXT: Record<LeaseLoss, string> = {
 export class LockLostError extends LockstepError {
   constructor(
     readonly key: string,
-    readonly fence: bigint,
+    readonly fence: bigint | undefined,
     readonly loss: LeaseLoss,
     /** What the guarded work returned, when it ran to its end. */
     readonly result?: unknown,
@@ -49,18 +55,32 @@ export class LockLostError extends LockstepError {
       code: 'LOCK_LOST',
       kind: 'unknown',
       message: `Lock '${key}' was lost: ${LOSS_TEXT[loss]}`,
-      fields: { loss, fence: fence.toString() },
+      fields: { loss, fence: fence?.toString() ?? null },
     });
   }
 }
 
-/** The same asynchronous context holds the lock already; waiting for it would be waiting for oneself. */
+/** The same asynchronous context holds the lock already, in a way that cannot be shared: waiting would be for oneself. */
 export class LockReentryError extends LockstepError {
-  constructor(readonly key: string) {
+  constructor(
+    readonly key: string,
+    reason: string,
+  ) {
     super({
       code: 'LOCK_REENTRY',
       kind: 'misuse',
-      message: `Lock '${key}' is already held by the caller of this call; locks are not re-entrant`,
+      message: `Lock '${key}' is already held by the caller of this call; ${reason}`,
+    });
+  }
+}
+
+/** The store of this lock cannot grant what was asked for. */
+export class LockModeError extends LockstepError {
+  constructor(key: string, store: string, mode: string) {
+    super({
+      code: 'LOCK_MODE_UNSUPPORTED',
+      kind: 'misuse',
+      message: `Lock '${key}' was asked for as ${mode}, which the ${store} store cannot grant`,
     });
   }
 }

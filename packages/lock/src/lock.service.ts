@@ -91,7 +91,7 @@ export class LockService {
 
   private async take(key: string, times: LockTimes, signal: AbortSignal | undefined): Promise<HeldLease | Busy> {
     assertLockKey(key);
-    if (isHeldByCaller(key, this)) throw new LockReentryError(key);
+    if (isHeldByCaller(key, this)) throw new LockReentryError(key, 'locks are not re-entrant');
     const giveUpAt = monotonicMs() + times.waitMs;
     for (;;) {
       if (this.isClosing) throw new LockShuttingDownError(key);
@@ -119,7 +119,9 @@ export class LockService {
       lostBefore = cause;
       lease?.lose(cause);
     };
-    const outcome = await this.store.acquire({ key, token, ttlMs, waitMs, signal, onLost }).catch(notTaken);
+    const outcome = await this.store
+      .acquire({ key, token, ttlMs, waitMs, capacity: 1, fairness: 'fifo', signal, onLost })
+      .catch(notTaken);
     if (outcome.status === 'busy') return outcome;
     lease = new HeldLease(key, token, ttlMs, outcome, this.leases);
     if (lostBefore) lease.lose(lostBefore);

@@ -33,7 +33,14 @@ class LockModel {
     return async (step) => {
       for (const round of [1, 2]) {
         await step(`acquire ${round}`);
-        const request = { key: this.key, token: `${name}${round}`, ttlMs: TTL_MS, waitMs: 0 };
+        const request = {
+          key: this.key,
+          token: `${name}${round}`,
+          ttlMs: TTL_MS,
+          waitMs: 0,
+          capacity: 1,
+          fairness: 'fifo',
+        };
         const outcome = await this.store.acquire(request);
         if (outcome.status === 'busy') continue;
         this.granted(request.token, outcome.fence);
@@ -50,7 +57,14 @@ class LockModel {
   }
 
   private async again(token: string): Promise<void> {
-    const outcome = await this.store.acquire({ key: this.key, token, ttlMs: TTL_MS, waitMs: 0 });
+    const outcome = await this.store.acquire({
+      key: this.key,
+      token,
+      ttlMs: TTL_MS,
+      waitMs: 0,
+      capacity: 1,
+      fairness: 'fifo',
+    });
     if (outcome.status === 'busy' || outcome.fence !== this.lastFence)
       this.fail(`${token}: asked twice, got two answers`);
   }

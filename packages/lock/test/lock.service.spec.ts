@@ -317,12 +317,19 @@ describe('a shutdown', () => {
     const { signal } = lease;
     await running.app.close();
     expect(signal.reason).toMatchObject({ loss: 'shutdown' });
-    const successor = { key: 'k', token: 'next', ttlMs: 1_000, waitMs: 0 };
+    const successor = { key: 'k', token: 'next', ttlMs: 1_000, waitMs: 0, capacity: 1, fairness: 'fifo' };
     expect(await store.real.acquire(successor)).toMatchObject({ status: 'granted' });
   });
 
   it('ends the waiting, and grants nothing any more', async () => {
-    await store.real.acquire({ key: 'k', token: 'another process', ttlMs: 60_000, waitMs: 0 });
+    await store.real.acquire({
+      key: 'k',
+      token: 'another process',
+      ttlMs: 60_000,
+      waitMs: 0,
+      capacity: 1,
+      fairness: 'fifo',
+    });
     const waiter = running.locks.acquire('k', { wait: '60s' });
     const outcome = expect(waiter).rejects.toThrow(LockShuttingDownError);
     await running.app.close();

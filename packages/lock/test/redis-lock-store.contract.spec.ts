@@ -5,11 +5,13 @@ import { useRedis } from '@lockstep/testing/vitest';
 import { openRivals } from './support/redis-store.js';
 
 const redis = useRedis();
+const abilities = { expires: true, shares: 'none', queues: false } as const;
 
-describeLockStoreContract({ name: 'redis', open: () => openRivals(redis.url, redis.prefix) });
+describeLockStoreContract({ name: 'redis', abilities, open: () => openRivals(redis.url, redis.prefix) });
 
 describeLockStoreContract({
   name: 'redis behind a slow network',
+  abilities,
   async open() {
     const proxy: FaultProxy = await startFaultProxy({ target: redis.url });
     proxy.delay(5);

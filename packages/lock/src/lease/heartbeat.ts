@@ -1,5 +1,5 @@
 import { type Incidents, isLockstepError, monotonicMs } from '@lockstep/core';
-import type { ExtendOutcome, LockStore } from '../lock-store.js';
+import type { ExtendOutcome, LockStore, StoreLoss } from '../lock-store.js';
 import type { HeldLease } from './held-lease.js';
 
 /** Leases that fall due within this share of their length travel with those that are due. */
@@ -96,7 +96,7 @@ export class Heartbeat {
     this.arm(dueAt(lease));
   }
 
-  private lose(lease: HeldLease, cause: 'expired' | 'stolen'): void {
+  private lose(lease: HeldLease, cause: StoreLoss): void {
     this.leases.delete(lease);
     lease.lose(cause);
   }

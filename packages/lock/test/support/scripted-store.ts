@@ -4,6 +4,7 @@ import type {
   ExtendOutcome,
   ExtendRequest,
   Grant,
+  LockState,
   LockStore,
   ReleaseOutcome,
   ReleaseRequest,
@@ -14,6 +15,7 @@ import { MemoryLockStore } from '@lockstep/lock';
 export class ScriptedStore implements LockStore {
   readonly name = 'scripted';
   readonly real = new MemoryLockStore();
+  readonly abilities = this.real.abilities;
   readonly extensions: (readonly ExtendRequest[])[] = [];
   onAcquire: (request: AcquireRequest) => Promise<Grant | Busy> = (request) => this.real.acquire(request);
   onExtend: (requests: readonly ExtendRequest[]) => Promise<readonly ExtendOutcome[]> = (requests) =>
@@ -32,6 +34,10 @@ export class ScriptedStore implements LockStore {
 
   release(requests: readonly ReleaseRequest[]): Promise<readonly ReleaseOutcome[]> {
     return this.onRelease(requests);
+  }
+
+  inspect(key: string): Promise<LockState> {
+    return this.real.inspect(key);
   }
 
   close(): Promise<void> {

@@ -13,6 +13,7 @@ import type {
   ExtendOutcome,
   ExtendRequest,
   Grant,
+  LockState,
   LockStore,
   ReleaseOutcome,
   ReleaseRequest,
@@ -51,6 +52,7 @@ export function redisLockStore(options: RedisLockStoreOptions = {}): DriverProvi
 /** One key for each lock, `token|fence|lease end|waiters`; one command for each operation; waiters are woken by push. */
 export class RedisLockStore implements LockStore {
   readonly name = 'redis';
+  readonly abilities = { expires: true, shares: 'none', queues: false } as const;
   private readonly scripts: LockScripts;
   private readonly revocations: LockRevocations;
   private readonly host: AcquisitionHost;
@@ -99,6 +101,14 @@ export class RedisLockStore implements LockStore {
 
   async release(requests: readonly ReleaseRequest[]): Promise<readonly ReleaseOutcome[]> {
     return Promise.all(requests.map((request) => this.releaseOne(request)));
+  }
+
+  async inspect(key: string): Promise<LockState> {
+    const value = await this.connection.command('lock.inspect', 'get', this.lockOf(key));
+    const [token, fence, end] = typeof value === 'string' ? value.split('|') : [];
+    const remainingMs = Number(end ?? 0) - this.connection.serverTimeMs();
+    const holders = token && remainingMs > 0 ? [{ token, remainingMs }] : [];
+    return { holders, fence: fence === undefined ? undefined : BigInt(fence), waiters: 0 };
   }
 
   async close(): Promise<void> {
