@@ -1,7 +1,7 @@
 export { DistributedLock, type DistributedLockOptions, type LockKey } from './distributed-lock.decorator.js';
 export { MemoryLockStore, memoryLockStore } from './drivers/memory/memory-lock-store.js';
 export { currentLease } from './lease/current-lease.js';
-export type { Lease } from './lease/lease.js';
+export type { Holding, Lease, LeaseSet } from './lease/lease.js';
 export {
   type LeaseLoss,
   LockBusyError,
@@ -12,8 +12,9 @@ export {
   LockShuttingDownError,
 } from './lock.errors.js';
 export { LockModule } from './lock.module.js';
-export type { LockModuleOptions, LockOptions } from './lock.options.js';
-export { LockService } from './lock.service.js';
+export type { LockMode, LockModuleOptions, LockOptions } from './lock.options.js';
+export { type HeldBy, type LockKeys, LockService } from './lock.service.js';
+export type { LockEvent, LockListener } from './lock-events.js';
 export {
   type AcquireRequest,
   type Busy,

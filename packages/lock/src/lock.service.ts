@@ -1,163 +1,177 @@
-import { randomUUID } from 'node:crypto';
-import {
-  checkpoint,
-  count,
-  DrainService,
-  Incidents,
-  isLockstepError,
-  monotonicMs,
-  StoreUnavailableError,
-  withSpan,
-} from '@lockstep/core';
+import { ConfigurationError, DrainService, Incidents, monotonicMs, withSpan } from '@lockstep/core';
 import { Inject, Injectable } from '@nestjs/common';
-import { isHeldByCaller, runUnderLease } from './lease/current-lease.js';
-import { HeldLease } from './lease/held-lease.js';
+import { LockAcquisitions } from './acquisition/lock-acquisitions.js';
+import { takeInOrder } from './acquisition/ordered-acquisition.js';
+import { runUnderLeases } from './lease/current-lease.js';
+import type { HeldLease } from './lease/held-lease.js';
 import { HeldLeases } from './lease/held-leases.js';
-import type { Lease } from './lease/lease.js';
-import { type LeaseLoss, LockBusyError, LockReentryError, LockShuttingDownError } from './lock.errors.js';
-import { LOCK_DEFAULTS, type LockOptions, type LockTimes, resolveLockOptions } from './lock.options.js';
-import { assertLockKey } from './lock-key.js';
-import { type Busy, LOCK_STORE, type LockStore } from './lock-store.js';
+import { HeldSet } from './lease/held-set.js';
+import type { Lease, LeaseSet } from './lease/lease.js';
+import type { NestedLease } from './lease/nested-lease.js';
+import { LockBusyError } from './lock.errors.js';
+import { NAMED_LOCK_STORES, type NamedLockStores } from './lock.module-definition.js';
+import { LOCK_DEFAULTS, type LockOptions, type ResolvedLockOptions, resolveLockOptions } from './lock.options.js';
+import { LockEvents, type LockListener } from './lock-events.js';
+import { LOCK_STORE, type LockState, type LockStore } from './lock-store.js';
+
+/** Which locks a call needs: one, or several that are taken together. */
+export type LockKeys = string | readonly string[];
+
+/** What is held: a lease, or a set of them where several keys were asked for. */
+export type HeldBy<Keys extends LockKeys, Fence extends bigint | undefined> = Keys extends string
+  ? Lease<Fence>
+  : LeaseSet<Fence>;
 
 /**
- * Locks with one holder at a time.
+ * Locks with one holder at a time, or as many as their mode allows.
  *
  * ```
- * acquiring --granted--> held --work done--> released
- *           --wait over--> busy            --deadline, stolen, store silent--> lost --work done--> LockLostError
+ * acquiring --granted--> held --work done--> released (with minHold: kept until it is over)
+ *           --held by the calling code--> held, once more, for nothing
+ *           --wait over--> busy            --deadline, maxHold, stolen, store silent--> lost --work done--> LockLostError
  *           --store silent--> unavailable  --shutdown--> lost
  * ```
  * Exclusion rests on time: a holder that stands still beyond its lease may run beside its successor for a moment,
  * without knowing. The lease tells as soon as it can; only the fence, checked where the data is, makes it harmless.
+ *
+ * Inject it as `LockService<undefined>` where the store promises no fences.
  */
 @Injectable()
-export class LockService {
-  private readonly leases: HeldLeases;
-  private readonly attributes: { readonly store: string };
-  private isClosing = false;
+export class LockService<Fence extends bigint | undefined = bigint> {
+  private readonly events: LockEvents;
+  private readonly standard: LockAcquisitions;
+  private readonly named = new Map<string, LockAcquisitions>();
 
   constructor(
-    @Inject(LOCK_STORE) private readonly store: LockStore,
-    @Inject(LOCK_DEFAULTS) private readonly defaults: LockTimes,
+    @Inject(LOCK_STORE) store: LockStore<bigint | undefined>,
+    @Inject(NAMED_LOCK_STORES) stores: NamedLockStores,
+    @Inject(LOCK_DEFAULTS) private readonly defaults: ResolvedLockOptions,
     @Inject(Incidents) incidents: Incidents,
     @Inject(DrainService) drain: DrainService,
   ) {
-    this.leases = new HeldLeases(store, incidents);
-    this.attributes = { store: store.name };
+    this.events = new LockEvents(incidents);
+    const over = (kept: LockStore<bigint | undefined>): LockAcquisitions =>
+      new LockAcquisitions(new HeldLeases(kept, incidents, this.events), this.events);
+    this.standard = over(store);
+    for (const [name, kept] of stores) this.named.set(name, over(kept));
     drain.register({ name: 'locks', phase: 'leases', drain: () => this.close() });
   }
 
   /**
-   * Takes the lock, waiting for others at most `wait`. Release it, or let `await using` do so.
+   * Takes the lock, waiting for others at most `wait`. Release it, or let `await using` do so. Code that was called
+   * under this lock, by {@link using} or `@DistributedLock`, gets it once more at once.
    *
    * @throws LockBusyError when somebody else still holds it
    * @throws StoreUnavailableError `not-applied` when the store does not answer: what it may still grant is taken back
-   * @throws LockReentryError when the calling code runs under this lock already
-   * @throws LockKeyError before anything is sent
+   * @throws LockReentryError when the calling code holds it already and cannot have it once more
+   * @throws LockKeyError, LockModeError before anything is sent
    * @throws the signal's reason once it aborts
    */
-  async acquire(key: string, options: LockOptions = {}): Promise<Lease> {
-    const startedAt = monotonicMs();
-    const outcome = await this.take(key, resolveLockOptions(options, this.defaults), options.signal);
-    if (outcome instanceof HeldLease) return outcome;
-    throw new LockBusyError(key, monotonicMs() - startedAt, outcome.remainingMs);
+  async acquire(key: string, options: LockOptions = {}): Promise<Lease<Fence>> {
+    return fenced(await this.take(key, options));
   }
 
   /** Like {@link acquire}, but does not wait unless told to, and answers undefined when the lock is held. */
-  async tryAcquire(key: string, options: LockOptions = {}): Promise<Lease | undefined> {
-    const outcome = await this.take(key, resolveLockOptions({ wait: 0, ...options }, this.defaults), options.signal);
-    return outcome instanceof HeldLease ? outcome : undefined;
+  async tryAcquire(key: string, options: LockOptions = {}): Promise<Lease<Fence> | undefined> {
+    const { locks, resolved } = this.resolve({ wait: 0, ...options });
+    const outcome = await locks.take(key, resolved, options.signal);
+    return 'status' in outcome ? undefined : fenced(outcome);
   }
 
   /**
-   * Runs `fn` under the lock and releases it. An error of `fn` passes through as it is.
+   * Takes all of the locks or none, in one order for all callers, so that two callers with the same keys never wait for
+   * each other. On one Redis server, or in one slot of a Cluster, all that are free are taken in one step.
+   *
+   * @throws as {@link acquire}
+   */
+  async acquireAll(keys: readonly string[], options: LockOptions = {}): Promise<LeaseSet<Fence>> {
+    return fenced(await this.takeAll(keys, options));
+  }
+
+  /**
+   * Runs `fn` under the lock, or under all of several locks, and releases. An error of `fn` passes through as it is.
    *
    * @throws LockLostError when `fn` succeeded but the lock had been lost; `result` is what it returned
    * @throws as {@link acquire}
    */
-  async using<T>(key: string, options: LockOptions, fn: (lease: Lease) => Promise<T>): Promise<T> {
-    return withSpan('lockstep.lock', { 'lockstep.lock.key': key }, async () => {
-      const lease = await this.acquire(key, options);
+  async using<T, const Keys extends LockKeys>(
+    keys: Keys,
+    options: LockOptions,
+    fn: (lease: HeldBy<Keys, Fence>) => Promise<T>,
+  ): Promise<T> {
+    return withSpan('lockstep.lock', { 'lockstep.lock.key': String(keys) }, async () => {
+      const held = typeof keys === 'string' ? await this.take(keys, options) : await this.takeAll(keys, options);
+      const leases = held instanceof HeldSet ? held.leases : [held];
       let result: T;
       try {
-        result = await runUnderLease(lease, this, async () => fn(lease));
+        result = await runUnderLeases(leases, this.locksOf(options.store), async () => fn(fenced(held)));
       } finally {
-        await lease.release();
+        await held.release();
       }
-      if (lease instanceof HeldLease && lease.loss) throw lease.lostError(result);
+      if (held.loss) throw held.lostError(result);
       return result;
     });
   }
 
-  private async take(key: string, times: LockTimes, signal: AbortSignal | undefined): Promise<HeldLease | Busy> {
-    assertLockKey(key);
-    if (isHeldByCaller(key, this)) throw new LockReentryError(key, 'locks are not re-entrant');
-    const giveUpAt = monotonicMs() + times.waitMs;
-    for (;;) {
-      if (this.isClosing) throw new LockShuttingDownError(key);
-      const outcome = await this.ask(key, times.ttlMs, Math.max(giveUpAt - monotonicMs(), 0), signal);
-      if (!(outcome instanceof HeldLease)) {
-        if (this.isClosing) continue;
-        return outcome;
-      }
-      if (this.keep(outcome)) return outcome;
-      await outcome.release();
-      if (!this.isClosing && monotonicMs() >= giveUpAt) throw lateGrant();
-    }
+  /**
+   * Who holds a lock, and how many wait, as the store says.
+   * @throws StoreUnavailableError when the store does not answer
+   */
+  async inspect(key: string, options: Pick<LockOptions, 'store'> = {}): Promise<LockState> {
+    return this.locksOf(options.store ?? this.defaults.store).inspect(key);
   }
 
-  private async ask(
-    key: string,
-    ttlMs: number,
-    waitMs: number,
-    signal: AbortSignal | undefined,
-  ): Promise<HeldLease | Busy> {
-    const token = randomUUID();
-    let lease: HeldLease | undefined;
-    let lostBefore: LeaseLoss | undefined;
-    const onLost = (cause: LeaseLoss): void => {
-      lostBefore = cause;
-      lease?.lose(cause);
-    };
-    const outcome = await this.store
-      .acquire({ key, token, ttlMs, waitMs, capacity: 1, fairness: 'fifo', signal, onLost })
-      .catch(notTaken);
-    if (outcome.status === 'busy') return outcome;
-    lease = new HeldLease(key, token, ttlMs, outcome, this.leases);
-    if (lostBefore) lease.lose(lostBefore);
-    return lease;
+  /**
+   * Takes the lock away from whoever holds it at this moment. A holder in this process or another one learns so at its
+   * next heartbeat, and until then goes on: only the fence stops what it writes.
+   *
+   * @returns from how many holders it was taken
+   * @throws StoreUnavailableError when the store does not answer
+   */
+  async forceRelease(key: string, options: Pick<LockOptions, 'store'> = {}): Promise<number> {
+    return this.locksOf(options.store ?? this.defaults.store).forceRelease(key);
   }
 
-  /** False when the grant took longer to arrive than its lease lasts, or nobody may keep it any longer. */
-  private keep(lease: HeldLease): boolean {
-    if (this.isClosing || !lease.isHeld()) return false;
-    this.leases.add(lease);
-    count('lockstep.lock.acquired', this.attributes);
-    checkpoint('lock.acquired');
-    return true;
+  /** Calls `listener` for what happens to locks of this process from now on. Returns the function that ends it. */
+  subscribe(listener: LockListener): () => void {
+    return this.events.subscribe(listener);
+  }
+
+  private async take(key: string, options: LockOptions): Promise<HeldLease | NestedLease> {
+    const { locks, resolved } = this.resolve(options);
+    const startedAt = monotonicMs();
+    const outcome = await locks.take(key, resolved, options.signal);
+    if (!('status' in outcome)) return outcome;
+    throw new LockBusyError(key, monotonicMs() - startedAt, outcome.remainingMs);
+  }
+
+  private async takeAll(keys: readonly string[], options: LockOptions): Promise<HeldSet> {
+    const { locks, resolved } = this.resolve(options);
+    const startedAt = monotonicMs();
+    const outcome = await takeInOrder(locks, keys, resolved, options.signal);
+    if (outcome instanceof HeldSet) return outcome;
+    throw new LockBusyError(outcome.key, monotonicMs() - startedAt, outcome.remainingMs);
+  }
+
+  private resolve(options: LockOptions): { locks: LockAcquisitions; resolved: ResolvedLockOptions } {
+    const resolved = resolveLockOptions(options, this.defaults);
+    return { locks: this.locksOf(resolved.store), resolved };
+  }
+
+  private locksOf(store: string | undefined): LockAcquisitions {
+    if (store === undefined) return this.standard;
+    const locks = this.named.get(store);
+    if (locks) return locks;
+    const known = [...this.named.keys()].join(', ') || 'none';
+    throw ConfigurationError.option('store', store, `one of the \`stores\` of LockModule (${known})`);
   }
 
   private async close(): Promise<void> {
-    this.isClosing = true;
-    await this.leases.releaseAll();
-    await this.store.close();
+    await Promise.all([this.standard, ...this.named.values()].map((locks) => locks.close()));
   }
 }
 
-function lateGrant(): StoreUnavailableError {
-  return unavailable(new Error('the grant arrived after its lease had ended'));
-}
-
-/**
- * What the store executed of a request whose answer was lost is between it and its backend; for whoever wanted the
- * lock nothing has happened, and an idempotency outside must not take the guarded work for half done.
- */
-function notTaken(cause: unknown): never {
-  if (!isLockstepError(cause)) throw cause;
-  throw cause.kind === 'unknown' || cause.fields.outcome === 'unknown' ? unavailable(cause) : cause;
-}
-
-function unavailable(cause: unknown): StoreUnavailableError {
-  const store = String((isLockstepError(cause) && cause.fields.store) || 'lock');
-  return new StoreUnavailableError({ store, operation: 'lock.acquire', outcome: 'not-applied', cause });
+/** Which fences a store has is for the application to say: it injects the service as what its store makes of it. */
+function fenced<Held>(held: HeldLease | NestedLease | HeldSet): Held {
+  return held as unknown as Held;
 }

@@ -1,10 +1,12 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
-import type { Lease } from './lease.js';
+import { HeldLease } from './held-lease.js';
+import type { AnyLease, Lease } from './lease.js';
+import type { NestedLease } from './nested-lease.js';
 
 /** The leases that enclose the running code, innermost first. */
 interface LeaseScope {
-  readonly lease: Lease;
-  /** Whose keys these are: two applications in one process may have different stores. */
+  readonly leases: readonly (HeldLease | NestedLease)[];
+  /** Whose keys these are: two applications in one process may have different stores, and so may two locks of one. */
   readonly keeper: object;
   readonly outer: LeaseScope | undefined;
 }
@@ -12,21 +14,37 @@ interface LeaseScope {
 const scopes = new AsyncLocalStorage<LeaseScope>();
 
 /**
- * The innermost lease that the running code was called under, by `@DistributedLock` or `LockService.using`. Code that
- * outlives the guarded call still sees it, as no longer held.
+ * The lease that the running code was called under, by `@DistributedLock` or `LockService.using`: the innermost, or
+ * that of `key`. Of several keys that were taken together the innermost is the first. Code that outlives the guarded
+ * call still sees it, as no longer held.
+ *
+ * Name `Fence` as undefined where the store has no fences.
  */
-export function currentLease(): Lease | undefined {
-  return scopes.getStore()?.lease;
+export function currentLease<Fence extends bigint | undefined = bigint>(key?: string): Lease<Fence> | undefined {
+  return innermost(key) as Lease<Fence> | undefined;
 }
 
-export function runUnderLease<T>(lease: Lease, keeper: object, fn: () => Promise<T>): Promise<T> {
-  return scopes.run({ lease, keeper, outer: scopes.getStore() }, fn);
+export function runUnderLeases<T>(leases: LeaseScope['leases'], keeper: object, fn: () => T): T {
+  return scopes.run({ leases, keeper, outer: scopes.getStore() }, fn);
 }
 
-/** Whether the running code was called under a lease of this key that is still held. */
-export function isHeldByCaller(key: string, keeper: object): boolean {
+/** The lease of this key that the running code was called under, if it is still held. */
+export function heldByCaller(key: string, keeper: object): HeldLease | undefined {
   for (let scope = scopes.getStore(); scope; scope = scope.outer) {
-    if (scope.lease.key === key && scope.keeper === keeper && scope.lease.isHeld()) return true;
+    if (scope.keeper !== keeper) continue;
+    for (const lease of scope.leases) {
+      if (lease.key !== key) continue;
+      const held = lease instanceof HeldLease ? lease : lease.outer;
+      if (held.isHeld()) return held;
+    }
   }
-  return false;
+  return undefined;
+}
+
+function innermost(key: string | undefined): AnyLease | undefined {
+  for (let scope = scopes.getStore(); scope; scope = scope.outer) {
+    const lease = key === undefined ? scope.leases[0] : scope.leases.find((one) => one.key === key);
+    if (lease) return lease;
+  }
+  return undefined;
 }

@@ -18,8 +18,9 @@ export class Heartbeat {
   private firesAt = Number.POSITIVE_INFINITY;
 
   constructor(
-    private readonly store: LockStore,
+    private readonly store: LockStore<bigint | undefined>,
     private readonly incidents: Incidents,
+    private readonly onExtended: (lease: HeldLease) => void,
   ) {}
 
   get held(): readonly HeldLease[] {
@@ -90,10 +91,15 @@ export class Heartbeat {
   /** A lease that was released or lost meanwhile is no longer in the set, and hears nothing. */
   private apply(lease: HeldLease, outcome: ExtendOutcome): void {
     if (!lease.isHeld()) return;
-    if (outcome.status === 'extended') lease.prolong(outcome.deadline);
+    if (outcome.status === 'extended') this.prolong(lease, outcome.deadline);
     else if (outcome.status === 'lost') this.lose(lease, outcome.cause);
     else this.retry(lease, outcome.error);
     this.arm(dueAt(lease));
+  }
+
+  private prolong(lease: HeldLease, deadline: number): void {
+    lease.prolong(deadline);
+    this.onExtended(lease);
   }
 
   private lose(lease: HeldLease, cause: StoreLoss): void {

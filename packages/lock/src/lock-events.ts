@@ -1,0 +1,59 @@
+import type { Incidents } from '@lockstep/core';
+import type { LeaseLoss } from './lock.errors.js';
+
+interface LockEventBase {
+  readonly key: string;
+  /** Name of the store's kind: `redis`. */
+  readonly store: string;
+}
+
+/** What happens to locks in this process. */
+export type LockEvent =
+  | (LockEventBase & { readonly type: 'acquired'; readonly fence: bigint | undefined; readonly waitedMs: number })
+  /** The wait was over and somebody else still had the lock. */
+  | (LockEventBase & { readonly type: 'busy'; readonly waitedMs: number })
+  | (LockEventBase & { readonly type: 'extended'; readonly fence: bigint | undefined })
+  | (LockEventBase & { readonly type: 'lost'; readonly fence: bigint | undefined; readonly loss: LeaseLoss })
+  | (LockEventBase & { readonly type: 'released'; readonly fence: bigint | undefined })
+  /** Others wait until the lease ends. */
+  | (LockEventBase & { readonly type: 'release-failed'; readonly fence: bigint | undefined; readonly cause: unknown });
+
+export type LockListener = (event: LockEvent) => void;
+
+/** Tells listeners what happens; what they throw is an incident and touches no lock. */
+export class LockEvents {
+  private readonly listeners = new Set<LockListener>();
+
+  constructor(private readonly incidents: Incidents) {}
+
+  /** Whether it is worth making an event. */
+  get hasListeners(): boolean {
+    return this.listeners.size > 0;
+  }
+
+  subscribe(listener: LockListener): () => void {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+
+  emit(event: LockEvent): void {
+    for (const listener of this.listeners) this.tell(listener, event);
+  }
+
+  private tell(listener: LockListener, event: LockEvent): void {
+    const failed = (cause: unknown): void =>
+      this.incidents.report({
+        code: 'LOCK_LISTENER_FAILED',
+        source: 'lock.events',
+        message: 'a listener failed',
+        cause,
+      });
+    try {
+      // An async function is assignable to a listener, and its rejection would be nobody's.
+      const result: unknown = listener(event);
+      if (result instanceof Promise) result.catch(failed);
+    } catch (cause) {
+      failed(cause);
+    }
+  }
+}
