@@ -39,7 +39,7 @@ class LockModel {
           ttlMs: TTL_MS,
           waitMs: 0,
           capacity: 1,
-          fairness: 'fifo',
+          fairness: 'fifo' as const,
         };
         const outcome = await this.store.acquire(request);
         if (outcome.status === 'busy') continue;
@@ -63,7 +63,7 @@ class LockModel {
       ttlMs: TTL_MS,
       waitMs: 0,
       capacity: 1,
-      fairness: 'fifo',
+      fairness: 'fifo' as const,
     });
     if (outcome.status === 'busy' || outcome.fence !== this.lastFence)
       this.fail(`${token}: asked twice, got two answers`);

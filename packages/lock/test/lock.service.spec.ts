@@ -317,7 +317,7 @@ describe('a shutdown', () => {
     const { signal } = lease;
     await running.app.close();
     expect(signal.reason).toMatchObject({ loss: 'shutdown' });
-    const successor = { key: 'k', token: 'next', ttlMs: 1_000, waitMs: 0, capacity: 1, fairness: 'fifo' };
+    const successor = { key: 'k', token: 'next', ttlMs: 1_000, waitMs: 0, capacity: 1, fairness: 'fifo' as const };
     expect(await store.real.acquire(successor)).toMatchObject({ status: 'granted' });
   });
 

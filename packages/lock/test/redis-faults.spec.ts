@@ -33,7 +33,7 @@ afterAll(async () => {
 });
 
 function request(waitMs = 0, ttlMs = 30_000) {
-  return { key: randomUUID(), token: randomUUID(), ttlMs, waitMs };
+  return { key: randomUUID(), token: randomUUID(), ttlMs, waitMs, capacity: 1, fairness: 'fifo' as const };
 }
 
 /** Lets the server's clock pass the moment after which the requests made so far are refused. */

@@ -5,7 +5,7 @@ import { useRedis } from '@lockstep/testing/vitest';
 import { openRivals } from './support/redis-store.js';
 
 const redis = useRedis();
-const abilities = { expires: true, shares: 'none', queues: false } as const;
+const abilities = { expires: true, shares: 'any', queues: true } as const;
 
 describeLockStoreContract({ name: 'redis', abilities, open: () => openRivals(redis.url, redis.prefix) });
 

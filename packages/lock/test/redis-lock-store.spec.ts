@@ -16,7 +16,7 @@ beforeAll(async () => {
 afterAll(() => redis.app.close());
 
 function request(key: string, waitMs = 0, ttlMs = 10_000) {
-  return { key, token: randomUUID(), ttlMs, waitMs };
+  return { key, token: randomUUID(), ttlMs, waitMs, capacity: 1, fairness: 'fifo' as const };
 }
 
 async function hold(key: string, ttlMs?: number) {
@@ -57,7 +57,7 @@ describe('locks on Redis', () => {
   it('remember the fence of a holder whose lease ran out, even if the clock was set back since (C5b)', async () => {
     const key = randomUUID();
     const ahead = BigInt(Date.now() + 3_600_000) * 1_000n;
-    await redis.connection.command('test', 'set', lockKey(redis.connection, key), `crashed|${ahead}|1|`, 'PX', 60_000);
+    await redis.connection.command('test', 'set', lockKey(redis.connection, key), `crashed|${ahead}|1||`, 'PX', 60_000);
     expect((await hold(key)).fence).toBe(ahead + 1n);
   });
 
@@ -100,9 +100,9 @@ describe('locks on Redis', () => {
   it('wake a waiter whose push was lost with its connection', async () => {
     const holder = await hold(randomUUID(), 60_000);
     const waiter = redis.store.acquire(request(holder.key, 30_000));
-    await eventually(async () => expect((await storedLock(redis.connection, holder.key))?.waiters).toBe('w'));
+    await eventually(async () => expect((await storedLock(redis.connection, holder.key))?.queue).not.toBe(''));
     await redis.connection.command('test', 'client', 'kill', 'type', 'pubsub');
-    await redis.connection.command('test', 'set', lockKey(redis.connection, holder.key), `|${holder.fence}|0|`);
+    await redis.connection.command('test', 'set', lockKey(redis.connection, holder.key), `|${holder.fence}|0||`);
     expect(await waiter).toMatchObject({ status: 'granted' });
   });
 
@@ -110,7 +110,7 @@ describe('locks on Redis', () => {
     const holder = await hold(randomUUID(), 60_000);
     const controller = new AbortController();
     const waiter = redis.store.acquire({ ...request(holder.key, 30_000), signal: controller.signal });
-    await eventually(async () => expect((await storedLock(redis.connection, holder.key))?.waiters).toBe('w'));
+    await eventually(async () => expect((await storedLock(redis.connection, holder.key))?.queue).not.toBe(''));
     const counter = await countCommandsOf(redis.connection, server.url);
     await counter.reset();
     const until = monotonicMs() + 300;

@@ -1,15 +1,24 @@
-import type { Incidents } from '@lockstep/core';
+import { randomUUID } from 'node:crypto';
+import { ConfigurationError, type Incidents } from '@lockstep/core';
+import calculateSlot from 'cluster-key-slot';
 import type { ClientSource } from './client/client-source.js';
 import type { RedisArgument, RedisClient } from './client/redis-client.js';
 import { commandError } from './redis.errors.js';
 import type { ResolvedRedisOptions } from './redis.options.js';
 import { redisKey } from './redis-key.js';
 import { RedisSubscriber } from './redis-subscriber.js';
+import { ReplicaBarrier, type ReplicaBarrierOptions } from './replica-barrier.js';
 import { FlushTick } from './script/flush-tick.js';
 import { RedisScript } from './script/redis-script.js';
 import type { ScriptDefinition } from './script/script-definition.js';
 import { ServerClock } from './server-clock.js';
 import { ServerGate } from './server-gate.js';
+
+const BARRIER_FAILED = {
+  code: 'REDIS_CONNECTION',
+  source: 'redis.barrier',
+  message: 'the connection that asks for replicas failed',
+};
 
 /**
  * The connection of all guarantees to one Redis: scripts whose concurrent calls travel as one, single commands, pushes.
@@ -25,8 +34,13 @@ export class RedisConnection {
   private readonly tick = new FlushTick();
   private readonly subscriber: RedisSubscriber;
   private readonly gate: ServerGate;
+  private readonly barriers: ReplicaBarrier[] = [];
 
-  constructor(source: ClientSource, { namespace, commandTimeoutMs }: ResolvedRedisOptions, incidents: Incidents) {
+  constructor(
+    private readonly source: ClientSource,
+    { namespace, commandTimeoutMs }: ResolvedRedisOptions,
+    private readonly incidents: Incidents,
+  ) {
     this.namespace = namespace;
     this.commandTimeoutMs = commandTimeoutMs;
     this.isCluster = source.isCluster;
@@ -51,6 +65,30 @@ export class RedisConnection {
     const command = this.sendCommand.bind(this);
     const reconnect = (): void => this.client.disconnect(true);
     return new RedisScript(definition, { isCluster, tick, clock, command, reconnect });
+  }
+
+  /** Whether one command may touch all of these keys: always, but on a Cluster only where they share a hash slot. */
+  sharesSlot(keys: readonly string[]): boolean {
+    if (!this.isCluster) return true;
+    const [first = '', ...rest] = keys;
+    const slot = calculateSlot(first);
+    return rest.every((key) => calculateSlot(key) === slot);
+  }
+
+  /**
+   * What tells whether the writes of this connection have reached replicas.
+   *
+   * @throws ConfigurationError on a Cluster, where every master would have to be asked
+   */
+  replicaBarrier(options: ReplicaBarrierOptions): ReplicaBarrier {
+    if (this.isCluster) throw new ConfigurationError('Waiting for replicas is not supported on a Redis Cluster.');
+    const barrier = new ReplicaBarrier(() => this.source.open(), this.key('barrier', randomUUID()), {
+      ...options,
+      commandTimeoutMs: this.commandTimeoutMs,
+      report: (cause) => this.incidents.report({ ...BARRIER_FAILED, cause }),
+    });
+    this.barriers.push(barrier);
+    return barrier;
   }
 
   /**
@@ -98,9 +136,10 @@ export class RedisConnection {
     return this.subscriber.subscribe(channel, { onMessage, onResubscribed });
   }
 
-  /** Drops both connections; whatever is in flight gets `unknown`. */
+  /** Drops all connections; whatever is in flight gets `unknown`. */
   async close(): Promise<void> {
     this.subscriber.close();
+    for (const barrier of this.barriers) barrier.close();
     this.client.disconnect();
   }
 

@@ -11,15 +11,21 @@ export interface RawAcquire {
 const TTL_MS = 60_000;
 const RETENTION_MS = 60_000;
 
+const SHARED = {
+  library: new URL('lock-state.lua', folder),
+  constants: { RETENTION_MS, CLAIM_MS: 2_000, CHANNEL: 'test:lock-push:', COUNTS_RECEIVERS: true },
+};
+
 /** The acquire script as a network would deliver it: at any time, any number of times. */
 export function rawAcquire(redis: RedisConnection): RedisScript<RawAcquire, number> {
   return redis.script({
+    ...SHARED,
     name: 'test.acquire',
     source: new URL('acquire.lua', folder),
     keyCount: 1,
-    argCount: 5,
+    argCount: 4,
     keys: ({ lock }) => [lock],
-    args: ({ token, notAfterMs }) => [token, TTL_MS, notAfterMs, TTL_MS + RETENTION_MS, 0],
+    args: ({ token, notAfterMs }) => [token, TTL_MS, notAfterMs, ''],
     read: Number,
   });
 }
@@ -27,6 +33,7 @@ export function rawAcquire(redis: RedisConnection): RedisScript<RawAcquire, numb
 /** The release script; resolves to the server's time. */
 export function rawRelease(redis: RedisConnection): RedisScript<{ lock: string; token: string }, number> {
   return redis.script({
+    ...SHARED,
     name: 'test.release',
     source: new URL('release.lua', folder),
     keyCount: 1,

@@ -27,7 +27,12 @@ export async function openRedis(url: string, namespace: string, commandTimeoutMs
   Logger.overrideLogger(false);
   const connection = app.get(RedisConnection);
   const incidents = app.get(Incidents);
-  return { app, connection, incidents, store: new RedisLockStore(connection, incidents, FENCE_RETENTION_MS) };
+  return {
+    app,
+    connection,
+    incidents,
+    store: new RedisLockStore(connection, incidents, { fenceRetentionMs: FENCE_RETENTION_MS, replicas: undefined }),
+  };
 }
 
 /** Two processes' worth of stores on one Redis. */

@@ -5,7 +5,8 @@ export interface StoredLock {
   readonly token: string;
   readonly fence: string;
   readonly leaseEnd: number;
-  readonly waiters: string;
+  readonly sharers: string;
+  readonly queue: string;
 }
 
 export function lockKey(redis: RedisConnection, key: string): string {
@@ -15,8 +16,8 @@ export function lockKey(redis: RedisConnection, key: string): string {
 export async function storedLock(redis: RedisConnection, key: string): Promise<StoredLock | undefined> {
   const value = await redis.command('test', 'get', lockKey(redis, key));
   if (typeof value !== 'string') return undefined;
-  const [token = '', fence = '', leaseEnd = '', waiters = ''] = value.split('|');
-  return { token, fence, leaseEnd: Number(leaseEnd), waiters };
+  const [token = '', fence = '', leaseEnd = '', sharers = '', queue = ''] = value.split('|');
+  return { token, fence, leaseEnd: Number(leaseEnd), sharers, queue };
 }
 
 export async function ownerOf(redis: RedisConnection, key: string): Promise<string | undefined> {
@@ -28,6 +29,6 @@ export async function ownerOf(redis: RedisConnection, key: string): Promise<stri
 export async function endLease(redis: RedisConnection, key: string): Promise<void> {
   const stored = await storedLock(redis, key);
   if (!stored) return;
-  const value = `${stored.token}|${stored.fence}|1|${stored.waiters}`;
+  const value = `${stored.token}|${stored.fence}|1|${stored.sharers}|${stored.queue}`;
   await redis.command('test', 'set', lockKey(redis, key), value, 'KEEPTTL');
 }

@@ -24,6 +24,7 @@ export interface ScriptHost {
 export class RedisScript<Item, Result> {
   private readonly source: ScriptSource;
   private waiting: ScriptCall<Result>[] = [];
+  private together: ScriptBatch<Result>[] = [];
 
   /** @throws ConfigurationError when the Lua function does not take what the definition declares */
   constructor(
@@ -45,12 +46,39 @@ export class RedisScript<Item, Result> {
     });
   }
 
+  /**
+   * Runs items one after another in one command that holds nothing else, so that a later one can depend on an earlier
+   * one through a Lua local. On a Cluster all keys must lie in one slot. A promise for each item, in their order.
+   *
+   * @throws ConfigurationError for items that do not fit into one command
+   */
+  runTogether(items: readonly Item[]): readonly Promise<Result>[] {
+    const batch = new ScriptBatch<Result>();
+    const results = items.map(
+      (item) =>
+        new Promise<Result>((resolve, reject) => {
+          const call = this.encode(item, resolve, reject);
+          if (batch.isTooFullFor(call))
+            throw new ConfigurationError(`${this.definition.name}: too many items at once.`);
+          batch.add(call);
+        }),
+    );
+    this.together.push(batch);
+    this.host.tick.request();
+    return results;
+  }
+
   /** Sends what has gathered. Called by the connection's {@link FlushTick}. */
   flush(): void {
-    if (this.waiting.length === 0) return;
-    const calls = this.waiting;
-    this.waiting = [];
-    for (const batch of this.batches(calls)) void this.send(batch);
+    if (this.waiting.length > 0) {
+      const calls = this.waiting;
+      this.waiting = [];
+      for (const batch of this.batches(calls)) void this.send(batch);
+    }
+    if (this.together.length === 0) return;
+    const together = this.together;
+    this.together = [];
+    for (const batch of together) void this.send(batch);
   }
 
   private encode(item: Item, resolve: (result: Result) => void, reject: (error: unknown) => void): ScriptCall<Result> {

@@ -7,6 +7,10 @@ export interface ScriptDefinition<Item, Result> {
   /** For errors and metrics: `lock.acquire`. */
   readonly name: string;
   readonly source: URL;
+  /** Lua functions that `one` uses, where several scripts share them; they see the server's clock too. */
+  readonly library?: URL;
+  /** What is the same for all calls over one connection: `{ CLAIM_MS: 2000 }` is a local of that name in the script. */
+  readonly constants?: Readonly<Record<string, string | number | boolean>>;
   readonly keyCount: number;
   readonly argCount: number;
   /** Exactly `keyCount` keys, all in one hash slot. */

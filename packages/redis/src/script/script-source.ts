@@ -3,11 +3,14 @@ import { readFileSync } from 'node:fs';
 import { ConfigurationError } from '@lockstep/core';
 
 const FRAME = new URL('../lua/batch.lua', import.meta.url);
+const PLAIN_TEXT = /^[\w.:{}-]*$/;
 const SIGNATURE = /^local function one\(([^)]*)\)/m;
 
 export interface ScriptShape {
   readonly name: string;
   readonly source: URL;
+  readonly library?: URL;
+  readonly constants?: Readonly<Record<string, string | number | boolean>>;
   readonly keyCount: number;
   readonly argCount: number;
 }
@@ -26,6 +29,7 @@ export interface ScriptSource {
 export function loadScript(shape: ScriptShape): ScriptSource {
   const { name, keyCount, argCount } = shape;
   const item = readFileSync(shape.source, 'utf8');
+  const library = shape.library ? readFileSync(shape.library, 'utf8') : '';
   const taken = SIGNATURE.exec(item)?.[1]?.split(',').length;
   if (keyCount < 1 || taken !== keyCount + argCount) {
     throw new ConfigurationError(
@@ -39,6 +43,17 @@ export function loadScript(shape: ScriptShape): ScriptSource {
     .replace('KEYS_PER_ITEM', String(keyCount))
     .replace('ARGS_PER_ITEM', String(argCount))
     .replace('ITEM_CALL', ['one', ...keys, ...args].join(', '))
-    .replace('--<item>', () => item);
+    .replace('--<item>', () => luaLocals(shape) + library + item);
   return { text, sha: createHash('sha1').update(text).digest('hex') };
+}
+
+/** JSON and Lua write these values alike, as long as strings hold no characters that need escaping. */
+function luaLocals({ name, constants = {} }: ScriptShape): string {
+  const lines = Object.entries(constants).map(([local, value]) => {
+    if (typeof value === 'string' && !PLAIN_TEXT.test(value)) {
+      throw new ConfigurationError(`Redis script ${name}: the constant ${local} must be plain text.`);
+    }
+    return `local ${local} = ${JSON.stringify(value)}\n`;
+  });
+  return lines.join('');
 }

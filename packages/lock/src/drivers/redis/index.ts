@@ -1,1 +1,2 @@
-export { RedisLockStore, type RedisLockStoreOptions, redisLockStore } from './redis-lock-store.js';
+export { type RedisLockStoreOptions, redisLockStore } from './redis-lock.options.js';
+export { RedisLockStore } from './redis-lock-store.js';

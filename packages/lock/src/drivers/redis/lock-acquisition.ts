@@ -1,6 +1,7 @@
 import { monotonicMs, StoreUnavailableError } from '@lockstep/core';
 import type { RedisConnection } from '@lockstep/redis';
 import type { AcquireRequest, Busy, Grant } from '../../lock-store.js';
+import type { LockPush, LockPushes, PushListener } from './lock-pushes.js';
 import type { LockRevocations } from './lock-revocations.js';
 import type { AcquireItem, LockScripts } from './lock-scripts.js';
 
@@ -9,35 +10,51 @@ export interface AcquisitionHost {
   readonly connection: RedisConnection;
   readonly scripts: LockScripts;
   readonly revocations: LockRevocations;
-  /** Those that wait for a push, so that closing the store can end them. */
+  readonly pushes: LockPushes;
+  /** Those that wait, so that closing the store can end them. */
   readonly waiting: Set<LockAcquisition>;
-  /** Notes a granted token of which an earlier request may still arrive; its release must outlast that. */
-  noteLateCopy(token: string, notAfterMs: number): void;
+  /** Notes a granted token that a late copy of its request, or a late push, may name again. */
+  noteEcho(token: string, notAfterMs: number): void;
 }
 
 /** How often a request may be refused as late, each time with a better idea of the server's clock. */
 const MOST_LATE = 3;
+/** Of those who wait for the same lease to end, not all should ask in the same millisecond. */
+const SPREAD_MS = 20;
 
 /**
  * One wish for a lock.
  *
  * ```
  * asking --granted--> done
- *        --busy, wait over--> done
- *        --busy--> subscribing --> asking --busy--> waiting --push | lease end | resubscribed--> asking
- *        --answer lost, wait left--> asking again with the same token (the script knows its owner)
+ *        --busy, no wait--> done
+ *        --busy, not heard yet--> opening the channel --> asking
+ *        --busy--> queued --push: granted--> done (over on arrival --> asking)
+ *                         --push: look again in n ms--> queued, with that timer
+ *                         --timer | deaf for a moment--> asking with the same token: it keeps its place
+ *        --answer lost, wait left--> asking with the same token (the script knows its owner)
  *        --answer lost, wait over--> given up
- * any    --give up (signal, close)--> given up: the token is revoked until no request of its can be granted
+ * any    --give up (signal, close, wait over)--> the token is revoked until no request of its can be granted
  * ```
+ * A pushed grant has no request that anchors its deadline. It is counted from the latest answer, of which both times
+ * are known: `sent(local) + (push - answer)(server) + lease`; and never later than from its arrival.
  */
-export class LockAcquisition {
+export class LockAcquisition implements PushListener {
   private readonly giveUpAt: number;
+  /** The same for all requests of this wish, so that the server sees one waiter. */
+  private giveUpServerMs = 0;
+  /** Server time of the first place in the queue, in µs. */
+  private sinceUs = 0;
   /** Of the latest request; 0 before the first. */
   private notAfterMs = 0;
+  private answer: { readonly sentAt: number; readonly serverMs: number } | undefined;
+  private isQueued = false;
   private isAmbiguous = false;
   private isAsking = false;
   private isGivenUp = false;
-  private isWoken = false;
+  /** When it is worth asking again, if no push comes before. */
+  private wakeAt = 0;
+  private pushed: { readonly push: LockPush; readonly arrivedAt: number } | undefined;
   private wake: () => void = () => undefined;
 
   constructor(
@@ -45,17 +62,20 @@ export class LockAcquisition {
     private readonly request: AcquireRequest,
     private readonly host: AcquisitionHost,
   ) {
-    this.giveUpAt = monotonicMs() + request.waitMs;
+    this.giveUpAt = request.waitMs === 0 ? 0 : monotonicMs() + request.waitMs;
   }
 
   async run(): Promise<Grant | Busy> {
     try {
-      const first = await this.ask(false);
+      const first = await this.ask();
       if (first.status === 'granted' || this.isOver()) return this.conclude(first);
       return this.conclude(await this.waitForTurn(first));
     } catch (error) {
-      this.revokeIf(this.isAmbiguous);
+      this.revokeIf(this.isAmbiguous || this.isQueued);
+      if (this.isGivenUp) return { status: 'busy', remainingMs: 0 };
       throw error;
+    } finally {
+      if (this.isQueued) this.host.pushes.leave(this.request.token);
     }
   }
 
@@ -63,38 +83,70 @@ export class LockAcquisition {
   giveUp(): void {
     if (this.isGivenUp) return;
     this.isGivenUp = true;
-    this.revokeIf(this.isAsking || this.isAmbiguous);
+    this.revokeIf(this.isAsking || this.isAmbiguous || this.isQueued);
     this.wake();
   }
 
+  onPush(push: LockPush): void {
+    const now = monotonicMs();
+    if (push.fence === undefined) this.wakeAt = now + push.ms;
+    else this.pushed = { push, arrivedAt: now };
+    this.wake();
+  }
+
+  onDeaf(): void {
+    this.wakeAt = 0;
+    this.wake();
+  }
+
+  /** For an outcome that nobody takes: a grant goes back. */
+  discard(outcome: Grant | Busy): void {
+    this.revokeIf(outcome.status === 'granted');
+  }
+
   private async waitForTurn(first: Busy): Promise<Grant | Busy> {
-    const rouse = (): void => {
-      this.isWoken = true;
-      this.wake();
-    };
-    const leave = await this.host.connection.subscribe(this.lock, rouse, rouse);
-    this.host.waiting.add(this);
+    const { pushes, waiting } = this.host;
+    waiting.add(this);
     try {
+      if (!this.isQueued) {
+        await pushes.open();
+        this.wakeAt = 0;
+      }
       let last = first;
       for (;;) {
+        const grant = this.takePush();
+        if (grant) return grant;
         if (this.isOver()) return last;
-        this.isWoken = false;
-        const outcome = await this.ask(true);
+        if (monotonicMs() < this.wakeAt) {
+          await this.sleep();
+          continue;
+        }
+        const outcome = await this.ask();
         if (outcome.status === 'granted') return outcome;
         last = outcome;
-        await this.sleep(last.remainingMs);
       }
     } finally {
-      this.host.waiting.delete(this);
-      void leave();
+      waiting.delete(this);
     }
   }
 
-  /** Until a release is pushed, the other's lease ends, or the wait is over. */
-  private sleep(remainingMs: number): Promise<void> {
-    if (this.isWoken || this.isOver()) return Promise.resolve();
+  /** The lock as it was pushed; one whose lease was over on arrival is asked for again. */
+  private takePush(): Grant | undefined {
+    const { pushed, answer } = this;
+    if (!pushed || !answer) return undefined;
+    this.pushed = undefined;
+    const { push, arrivedAt } = pushed;
+    // Never later than from the arrival: the server's clock may have been set between the two times.
+    const grantedAt = Math.min(answer.sentAt + (push.serverMs - answer.serverMs), arrivedAt);
+    const deadline = grantedAt + push.ms;
+    if (push.fence !== undefined && monotonicMs() < deadline) return { status: 'granted', fence: push.fence, deadline };
+    this.wakeAt = 0;
+    return undefined;
+  }
+
+  private sleep(): Promise<void> {
     return new Promise((resolve) => {
-      const timer = setTimeout(resolve, Math.min(remainingMs + 1, this.giveUpAt - monotonicMs()));
+      const timer = setTimeout(resolve, Math.min(this.wakeAt, this.giveUpAt) - monotonicMs());
       this.wake = () => {
         clearTimeout(timer);
         resolve();
@@ -103,17 +155,17 @@ export class LockAcquisition {
   }
 
   private isOver(): boolean {
-    return this.isGivenUp || monotonicMs() >= this.giveUpAt;
+    return this.isGivenUp || this.request.waitMs === 0 || monotonicMs() >= this.giveUpAt;
   }
 
   /** One definite answer, however many requests it takes. */
-  private async ask(awaitsPush: boolean): Promise<Grant | Busy> {
+  private async ask(): Promise<Grant | Busy> {
     for (let late = 0; late < MOST_LATE; ) {
       const sentAt = monotonicMs();
       try {
         this.isAsking = true;
-        const reply = await this.host.scripts.acquire.run(this.nextRequest(awaitsPush));
-        if (reply.status === 'busy') return reply;
+        const reply = await this.host.scripts.acquire.run(this.nextRequest());
+        if (reply.status === 'busy') return this.noteBusy(reply, sentAt);
         if (reply.status === 'granted') {
           return { status: 'granted', fence: reply.fence, deadline: sentAt + this.request.ttlMs };
         }
@@ -130,17 +182,37 @@ export class LockAcquisition {
     throw new StoreUnavailableError({ store: 'redis', operation: 'lock.acquire', outcome: 'not-applied', cause });
   }
 
-  private nextRequest(awaitsPush: boolean): AcquireItem {
-    const { connection } = this.host;
-    const { token, ttlMs } = this.request;
-    const boundMs = Math.min(connection.serverTimeBoundMs(), connection.commandTimeoutMs);
-    this.notAfterMs = Math.ceil(connection.serverTimeMs() + boundMs + connection.commandTimeoutMs);
-    return { lock: this.lock, token, ttlMs, notAfterMs: this.notAfterMs, awaitsPush };
+  private noteBusy({ remainingMs, serverMs }: Busy & { readonly serverMs: number }, sentAt: number): Busy {
+    if (this.isQueued) {
+      this.answer = { sentAt, serverMs };
+      this.sinceUs ||= Math.round(serverMs * 1_000);
+      this.wakeAt = monotonicMs() + remainingMs + 1 + Math.random() * SPREAD_MS;
+    }
+    return { status: 'busy', remainingMs };
   }
 
-  /** For an outcome that nobody takes: a grant goes back. */
-  discard(outcome: Grant | Busy): void {
-    this.revokeIf(outcome.status === 'granted');
+  private nextRequest(): AcquireItem {
+    const { connection } = this.host;
+    const { token, ttlMs } = this.request;
+    const serverMs = connection.serverTimeMs();
+    const boundMs = Math.min(connection.serverTimeBoundMs(), connection.commandTimeoutMs);
+    this.notAfterMs = Math.ceil(serverMs + boundMs + connection.commandTimeoutMs);
+    return { lock: this.lock, token, ttlMs, notAfterMs: this.notAfterMs, wish: this.wish(serverMs + boundMs) };
+  }
+
+  /** As `acquire.lua` reads it. Only a call that may have to wait, and can be heard of, asks for a place in the queue. */
+  private wish(serverMs: number): string {
+    const { capacity, fairness, waitMs, token } = this.request;
+    const { pushes } = this.host;
+    if (capacity === 1 && fairness === 'fifo' && (waitMs === 0 || !pushes.isOpen)) return '';
+    const kind = `${Number.isFinite(capacity) ? capacity : 0},${fairness === 'fifo' ? 'f' : 'b'},${this.sinceUs}`;
+    if (waitMs === 0 || !pushes.isOpen) return `${kind},,`;
+    if (!this.isQueued) {
+      this.isQueued = true;
+      this.giveUpServerMs = Math.ceil(serverMs + this.giveUpAt - monotonicMs());
+      pushes.listen(token, this);
+    }
+    return `${kind},${pushes.process},${this.giveUpServerMs}`;
   }
 
   private conclude(outcome: Grant | Busy): Grant | Busy {
@@ -148,21 +220,20 @@ export class LockAcquisition {
       this.discard(outcome);
       return { status: 'busy', remainingMs: 0 };
     }
-    if (outcome.status === 'busy') this.revokeIf(this.isAmbiguous);
-    else if (this.isAmbiguous) this.host.noteLateCopy(this.request.token, this.notAfterMs);
+    const mayEcho = this.isAmbiguous || this.isQueued;
+    if (outcome.status === 'busy') this.revokeIf(mayEcho);
+    else if (mayEcho) this.host.noteEcho(this.request.token, this.isAmbiguous ? this.notAfterMs : 0);
     return outcome;
   }
 
   private revokeIf(isNeeded: boolean): void {
     if (!isNeeded) return;
     const { connection, revocations } = this.host;
-    const leftMs = Math.max(this.notAfterMs - connection.serverTimeMs(), 0);
-    revocations.add({
-      lock: this.lock,
-      token: this.request.token,
-      notAfterMs: this.notAfterMs,
-      uselessAt: monotonicMs() + leftMs + this.request.ttlMs,
-    });
+    // A request that was answered has no copy that could still arrive.
+    const notAfterMs = this.isAmbiguous || this.isAsking ? this.notAfterMs : 0;
+    const leftMs = Math.max(notAfterMs - connection.serverTimeMs(), 0);
+    const uselessAt = monotonicMs() + leftMs + this.request.ttlMs;
+    revocations.add({ lock: this.lock, token: this.request.token, notAfterMs, uselessAt });
   }
 }
 

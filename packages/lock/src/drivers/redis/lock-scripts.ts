@@ -1,5 +1,6 @@
 import type { RedisConnection, RedisScript } from '@lockstep/redis';
 import type { Busy } from '../../lock-store.js';
+import { PUSH_CHANNEL } from './lock-pushes.js';
 
 interface LockItem {
   /** The Redis key. */
@@ -11,72 +12,92 @@ export interface AcquireItem extends LockItem {
   readonly ttlMs: number;
   /** Server time after which the request must be refused. */
   readonly notAfterMs: number;
-  readonly awaitsPush: boolean;
+  /** As `acquire.lua` reads it: '' to hold the lock alone without waiting. */
+  readonly wish: string;
 }
 
 export interface ExtendItem extends LockItem {
   readonly ttlMs: number;
 }
 
-export type AcquireReply = { readonly status: 'granted'; readonly fence: bigint } | Busy | { readonly status: 'late' };
-
-export interface ReleaseReply {
-  readonly isReleased: boolean;
-  /** The server's clock at the release, in milliseconds. */
+/** When the server answered, on its own clock. */
+interface Answered {
   readonly serverMs: number;
 }
 
+export type AcquireReply =
+  | ({ readonly status: 'granted'; readonly fence: bigint } & Answered)
+  | (Busy & Answered)
+  | ({ readonly status: 'late' } & Answered);
+
+export interface ReleaseReply extends Answered {
+  readonly isReleased: boolean;
+}
+
+export type ExtendReply = 'extended' | 'expired' | 'stolen';
+
 export interface LockScripts {
   readonly acquire: RedisScript<AcquireItem, AcquireReply>;
-  readonly extend: RedisScript<ExtendItem, 'extended' | 'expired' | 'stolen'>;
+  readonly extend: RedisScript<ExtendItem, ExtendReply>;
   readonly release: RedisScript<LockItem, ReleaseReply>;
 }
+
+/**
+ * Lease of a grant that was pushed, until its holder confirms it: so long does the lock stand still when it was handed
+ * to a process that hears and does not act.
+ */
+const CLAIM_MS = 2_000;
 
 /**
  * The order matters: of what gathers in one tick, releases go first, so that a lock freed here can be granted here in
  * the same tick; then extensions, then acquisitions.
  */
 export function lockScripts(connection: RedisConnection, fenceRetentionMs: number): LockScripts {
-  const source = (name: string): URL => new URL(`./scripts/${name}.lua`, import.meta.url);
-  const keys = (item: LockItem): readonly string[] => [item.lock];
-  const release = connection.script({
-    name: 'lock.release',
-    source: source('release'),
+  const shared = {
+    library: scriptFile('lock-state'),
+    constants: {
+      RETENTION_MS: fenceRetentionMs,
+      CLAIM_MS,
+      CHANNEL: `${connection.namespace}:${PUSH_CHANNEL}:`,
+      // On a Cluster a message reaches all nodes, but its sender learns of the listeners on one node only.
+      COUNTS_RECEIVERS: !connection.isCluster,
+    },
     keyCount: 1,
+    keys: (item: LockItem): readonly string[] => [item.lock],
+  };
+  const release = connection.script({
+    ...shared,
+    name: 'lock.release',
+    source: scriptFile('release'),
     argCount: 1,
-    keys,
     args: (item: LockItem) => [item.token],
-    read: (reply, serverMs) => ({ isReleased: reply === 1, serverMs }),
+    read: (reply, serverMs): ReleaseReply => ({ isReleased: reply === 1, serverMs }),
   });
   const extend = connection.script({
+    ...shared,
     name: 'lock.extend',
-    source: source('extend'),
-    keyCount: 1,
-    argCount: 3,
-    keys,
-    args: (item: ExtendItem) => [item.token, item.ttlMs, item.ttlMs + fenceRetentionMs],
-    read: (reply) => (reply === 1 ? 'extended' : reply === 0 ? 'stolen' : 'expired'),
+    source: scriptFile('extend'),
+    argCount: 2,
+    args: (item: ExtendItem) => [item.token, item.ttlMs],
+    read: (reply): ExtendReply => (reply === 1 ? 'extended' : reply === 0 ? 'stolen' : 'expired'),
   });
   const acquire = connection.script({
+    ...shared,
     name: 'lock.acquire',
-    source: source('acquire'),
-    keyCount: 1,
-    argCount: 5,
-    keys,
-    args: (item: AcquireItem) => [
-      item.token,
-      item.ttlMs,
-      item.notAfterMs,
-      item.ttlMs + fenceRetentionMs,
-      item.awaitsPush ? 1 : 0,
-    ],
+    source: scriptFile('acquire'),
+    argCount: 4,
+    args: (item: AcquireItem) => [item.token, item.ttlMs, item.notAfterMs, item.wish],
     read: readAcquire,
   });
   return { acquire, extend, release };
 }
 
-function readAcquire(reply: unknown): AcquireReply {
+function scriptFile(name: string): URL {
+  return new URL(`./scripts/${name}.lua`, import.meta.url);
+}
+
+function readAcquire(reply: unknown, serverMs: number): AcquireReply {
   const code = Number(reply);
-  if (code > 0) return { status: 'granted', fence: BigInt(code) };
-  return code < 0 ? { status: 'busy', remainingMs: -code } : { status: 'late' };
+  if (code > 0) return { status: 'granted', fence: BigInt(code), serverMs };
+  return code < 0 ? { status: 'busy', remainingMs: -code, serverMs } : { status: 'late', serverMs };
 }

@@ -1,12 +1,5 @@
-import {
-  ConfigurationError,
-  type DriverProvider,
-  type Duration,
-  durationMs,
-  Incidents,
-  monotonicMs,
-} from '@lockstep/core';
-import { RedisConnection } from '@lockstep/redis';
+import { type Incidents, monotonicMs } from '@lockstep/core';
+import type { RedisConnection } from '@lockstep/redis';
 import type {
   AcquireRequest,
   Busy,
@@ -18,61 +11,91 @@ import type {
   ReleaseOutcome,
   ReleaseRequest,
 } from '../../lock-store.js';
+import { acquireChain } from './chained-acquisition.js';
 import { type AcquisitionHost, LockAcquisition } from './lock-acquisition.js';
+import { LockPushes } from './lock-pushes.js';
 import { LockRevocations } from './lock-revocations.js';
 import { type LockScripts, lockScripts } from './lock-scripts.js';
-
-export interface RedisLockStoreOptions {
-  /**
-   * How long a key remembers its last fence after its lease. Within it fences rise even if the server's clock is set
-   * back; after it they rise because the clock does.
-   * @default '1h'
-   */
-  readonly fenceRetention?: Duration;
-}
+import { readLockState } from './lock-value.js';
+import type { ResolvedRedisLockOptions } from './redis-lock.options.js';
+import { ReplicaConfirmation } from './replica-confirmation.js';
 
 /**
- * Locks on the Redis of `RedisModule`.
+ * One key for each lock, with its holders and its queue; one command for each operation. A release hands the lock to
+ * who waits longest and pushes the grant, so that nobody polls.
  *
- * @throws ConfigurationError naming the option and its value; at boot, where `RedisModule` is not imported
+ * ```
+ * free --acquire--> held --extend--> held
+ *                        --release--> handed to the first that waits and lives --> held (short lease, until confirmed)
+ *                        --lease end--> free for whoever asks first; those who wait have a timer, and ask then
+ * ```
  */
-export function redisLockStore(options: RedisLockStoreOptions = {}): DriverProvider<LockStore> {
-  const { fenceRetention = '1h' } = options;
-  const fenceRetentionMs = durationMs(fenceRetention, 'fenceRetention', { minMs: 1_000 });
-  return {
-    // Optional, because Nest's own message names symbols and no module.
-    inject: [{ token: RedisConnection, optional: true }, Incidents],
-    useFactory: (connection: RedisConnection | undefined, incidents: Incidents) => {
-      if (connection) return new RedisLockStore(connection, incidents, fenceRetentionMs);
-      throw new ConfigurationError('redisLockStore() needs RedisModule.forRoot(…) among the imports.');
-    },
-  };
-}
-
-/** One key for each lock, `token|fence|lease end|waiters`; one command for each operation; waiters are woken by push. */
 export class RedisLockStore implements LockStore {
   readonly name = 'redis';
-  readonly abilities = { expires: true, shares: 'none', queues: false } as const;
+  readonly abilities = { expires: true, shares: 'any', queues: true } as const;
   private readonly scripts: LockScripts;
   private readonly revocations: LockRevocations;
   private readonly host: AcquisitionHost;
   private readonly waiting = new Set<LockAcquisition>();
-  /** Tokens of which an earlier request may still arrive, with the server time from which on it is refused. */
-  private readonly lateCopies = new Map<string, number>();
+  private readonly confirmation: ReplicaConfirmation | undefined;
+  /**
+   * Tokens that hold a lock and that a late copy of a request, or a late push, may still name: with the server time
+   * from which on such a request is refused. A push of one of them is no news.
+   */
+  private readonly echoes = new Map<string, number>();
 
+  /** @throws ConfigurationError when replicas are asked for on a Cluster */
   constructor(
     private readonly connection: RedisConnection,
     incidents: Incidents,
-    fenceRetentionMs: number,
+    options: ResolvedRedisLockOptions,
   ) {
-    this.scripts = lockScripts(connection, fenceRetentionMs);
-    this.revocations = new LockRevocations(this.scripts.release, incidents);
-    const { scripts, revocations, waiting } = this;
-    const noteLateCopy = this.noteLateCopy.bind(this);
-    this.host = { connection, scripts, revocations, waiting, noteLateCopy };
+    const { waiting } = this;
+    this.scripts = lockScripts(connection, options.fenceRetentionMs);
+    const revocations = new LockRevocations(this.scripts.release, incidents);
+    this.revocations = revocations;
+    const pushes = new LockPushes(connection, ({ lock, token }) => {
+      if (this.echoes.has(token)) return;
+      revocations.add({ lock, token, notAfterMs: 0, uselessAt: monotonicMs() });
+    });
+    const noteEcho = (token: string, notAfterMs: number): unknown => this.echoes.set(token, notAfterMs);
+    this.host = { connection, scripts: this.scripts, revocations, pushes, waiting, noteEcho };
+    if (options.replicas) this.confirmation = new ReplicaConfirmation(this, connection, options.replicas);
   }
 
-  acquire(request: AcquireRequest): Promise<Grant | Busy> {
+  async acquire(request: AcquireRequest): Promise<Grant | Busy> {
+    const outcome = await this.ask(request);
+    if (!this.confirmation || outcome.status === 'busy') return outcome;
+    return this.confirmation.confirm(request, outcome);
+  }
+
+  async acquirePrefix(requests: readonly AcquireRequest[]): Promise<readonly (Grant | Busy)[] | undefined> {
+    const locks = requests.map(({ key }) => this.lockOf(key));
+    // Replicas are asked for one grant at a time.
+    if (this.confirmation || !this.connection.sharesSlot(locks)) return undefined;
+    return acquireChain(locks, requests, this.host);
+  }
+
+  async extend(requests: readonly ExtendRequest[]): Promise<readonly ExtendOutcome[]> {
+    const sentAt = monotonicMs();
+    return Promise.all(requests.map((request) => this.extendOne(request, sentAt)));
+  }
+
+  async release(requests: readonly ReleaseRequest[]): Promise<readonly ReleaseOutcome[]> {
+    return Promise.all(requests.map((request) => this.releaseOne(request)));
+  }
+
+  async inspect(key: string): Promise<LockState> {
+    const value = await this.connection.command('lock.inspect', 'get', this.lockOf(key));
+    return readLockState(value, this.connection.serverTimeMs());
+  }
+
+  async close(): Promise<void> {
+    for (const acquisition of this.waiting) acquisition.giveUp();
+    await this.revocations.close();
+  }
+
+  private ask(request: AcquireRequest): Promise<Grant | Busy> {
     const { signal } = request;
     const acquisition = new LockAcquisition(this.lockOf(request.key), request, this.host);
     if (!signal) return acquisition.run();
@@ -94,28 +117,6 @@ export class RedisLockStore implements LockStore {
     });
   }
 
-  async extend(requests: readonly ExtendRequest[]): Promise<readonly ExtendOutcome[]> {
-    const sentAt = monotonicMs();
-    return Promise.all(requests.map((request) => this.extendOne(request, sentAt)));
-  }
-
-  async release(requests: readonly ReleaseRequest[]): Promise<readonly ReleaseOutcome[]> {
-    return Promise.all(requests.map((request) => this.releaseOne(request)));
-  }
-
-  async inspect(key: string): Promise<LockState> {
-    const value = await this.connection.command('lock.inspect', 'get', this.lockOf(key));
-    const [token, fence, end] = typeof value === 'string' ? value.split('|') : [];
-    const remainingMs = Number(end ?? 0) - this.connection.serverTimeMs();
-    const holders = token && remainingMs > 0 ? [{ token, remainingMs }] : [];
-    return { holders, fence: fence === undefined ? undefined : BigInt(fence), waiters: 0 };
-  }
-
-  async close(): Promise<void> {
-    for (const acquisition of this.waiting) acquisition.giveUp();
-    await this.revocations.close();
-  }
-
   private lockOf(key: string): string {
     return this.connection.key('lock', key);
   }
@@ -123,7 +124,9 @@ export class RedisLockStore implements LockStore {
   private async extendOne({ key, token, ttlMs }: ExtendRequest, sentAt: number): Promise<ExtendOutcome> {
     try {
       const reply = await this.scripts.extend.run({ lock: this.lockOf(key), token, ttlMs });
-      return reply === 'extended' ? { status: 'extended', deadline: sentAt + ttlMs } : { status: 'lost', cause: reply };
+      if (reply === 'extended') return { status: 'extended', deadline: sentAt + ttlMs };
+      this.echoes.delete(token);
+      return { status: 'lost', cause: reply };
     } catch (error) {
       return { status: 'failed', error };
     }
@@ -131,8 +134,8 @@ export class RedisLockStore implements LockStore {
 
   private async releaseOne({ key, token, deadline }: ReleaseRequest): Promise<ReleaseOutcome> {
     const lock = this.lockOf(key);
-    const notAfterMs = this.lateCopies.get(token) ?? 0;
-    this.lateCopies.delete(token);
+    const notAfterMs = this.echoes.get(token) ?? 0;
+    this.echoes.delete(token);
     try {
       const { isReleased, serverMs } = await this.scripts.release.run({ lock, token });
       if (serverMs <= notAfterMs) this.revocations.add({ lock, token, notAfterMs, uselessAt: deadline });
@@ -141,11 +144,5 @@ export class RedisLockStore implements LockStore {
       this.revocations.add({ lock, token, notAfterMs, uselessAt: deadline });
       return { status: 'failed', error };
     }
-  }
-
-  private noteLateCopy(token: string, notAfterMs: number): void {
-    const serverMs = this.connection.serverTimeMs();
-    for (const [noted, refusedFrom] of this.lateCopies) if (refusedFrom < serverMs) this.lateCopies.delete(noted);
-    this.lateCopies.set(token, notAfterMs);
   }
 }

@@ -1,24 +1,100 @@
--- Purpose: grants a lock to a token when nobody else holds it; asked again by the holder, it renews the lease.
--- KEYS: lock, holding 'token|fence|lease end in ms|waiters': an empty token is a released lock, 'w' asks for a push
--- ARGV: token; ttl in ms; latest server time for a grant in ms; TTL of the key in ms; 1 if a push is awaited
--- Returns: the fence (> 0); minus the rest of the other's lease in ms (< 0); 0 when the request came too late
-local function one(lock, token, ttl, not_after, key_ttl, awaits_push)
-  if now_us > not_after * 1000 then return 0 end
-  local fence, waiters = now_us, ''
-  local value = redis.call('GET', lock)
-  if value then
-    local owner, last, lease_end, flag = string.match(value, '^([^|]*)|(%d+)|(%d+)|(w?)$')
-    if not owner then error('not a lock: ' .. lock) end
-    if owner == token then
-      fence, waiters = tonumber(last), flag
-    elseif owner ~= '' and tonumber(lease_end) > now_ms then
-      if awaits_push == '1' and flag == '' then redis.call('SET', lock, value .. 'w', 'KEEPTTL') end
-      return now_ms - lease_end
-    else
-      fence = math.max(tonumber(last) + 1, now_us)
-    end
+-- Purpose: grants a lock, or puts the token into the queue; asked again by a holder, it renews its lease.
+-- KEYS: lock, as in lock-state.lua
+-- ARGV: token; ttl in ms; latest server time for a grant in ms; '' to hold it alone without waiting, else
+--   'capacity,manner,since,process,give-up time': since is when it first came, in µs, or 0; without a give-up time it
+--   does not wait, and process then names a chain: what follows in this call is refused once one of it is busy
+-- Returns: the fence (> 0); minus the ms until it is worth asking again (< 0); 0 when the request came too late
+local broken = {}
+
+local function renewed(s, token, ttl)
+  if s.owner ~= token then return prolong(s, token, now_ms + ttl) ~= nil end
+  s.lease_end = now_ms + ttl
+  return true
+end
+
+-- In the place of its first coming: a waiter that lost its connection for a moment does not lose its turn.
+local function join(s, record, since)
+  local at = 1
+  while true do
+    local other = string.match(s.queue, WAITER, at)
+    if not other or tonumber(string.match(other, ',(%d+);$')) > since then break end
+    at = at + #other
   end
-  value = token .. '|' .. digits(fence) .. '|' .. digits(now_ms + ttl) .. '|' .. waiters
-  redis.call('PSETEX', lock, key_ttl, value)
+  s.queue = string.sub(s.queue, 1, at - 1) .. record .. string.sub(s.queue, at)
+end
+
+local function enqueue(s, token, ttl, process, give_up, capacity, manner, since)
+  if locate(s.queue, token) then return end
+  if since == '0' then since = digits(now_us) end
+  local record = table.concat({ token, process, give_up, capacity, manner, digits(ttl), since }, ',') .. ';'
+  join(s, record, tonumber(since))
+end
+
+-- Those who came before the token come first; its own grant needs no push, for the answer is one. Returns whether one
+-- of them still waits for its turn.
+local function serve_those_before(lock, s, token)
+  local place = locate(s.queue, token) or #s.queue + 1
+  local behind = string.sub(s.queue, place)
+  s.queue = string.sub(s.queue, 1, place - 1)
+  serve(lock, s)
+  local must_wait = string.find(s.queue, ',f,', 1, true) ~= nil
+  s.queue = s.queue .. behind
+  return must_wait
+end
+
+-- How long until the lock may have room for it.
+local function remaining(s, capacity)
+  local first = s.lease_end
+  if capacity ~= 1 then
+    for lease_end in string.gmatch(s.sharers, ',(%d+);') do first = math.min(first, lease_end) end
+  end
+  return math.max(first - now_ms, 1)
+end
+
+local function ask(lock, s, token, ttl, wish)
+  local capacity, manner, since, process, give_up = '1', 'f', '0', '', ''
+  if wish ~= '' then capacity, manner, since, process, give_up = string.match(wish, '^(%d+),(%a),(%d+),([^,]*),(%d*)$') end
+  local most = tonumber(capacity)
+  expire(s)
+  if renewed(s, token, ttl) then return s.fence end
+  local must_wait = false
+  if s.queue ~= '' and (s.owner == '' or s.owner == '*') then
+    must_wait = serve_those_before(lock, s, token) and manner == 'f'
+  end
+  if fits(s, most) and not must_wait then
+    leave(s, token)
+    admit(s, token, most, ttl)
+    return s.fence
+  end
+  if give_up ~= '' then
+    enqueue(s, token, ttl, process, give_up, capacity, manner, since)
+  else
+    broken[wish] = wish ~= ''
+  end
+  return -remaining(s, most)
+end
+
+local function one(lock, token, ttl, not_after, wish)
+  if now_us > not_after * 1000 then return 0 end
+  if wish ~= '' and broken[wish] then return -1 end
+  local value = redis.call('GET', lock)
+  local fence, is_alone = now_us, wish == '' or string.sub(wish, 1, 2) == '1,'
+  if value then
+    local owner, last, lease_end, rest = string.match(value, '^([^|]*)|(%d+)|(%d+)|(.*)$')
+    local is_others = owner and owner ~= '' and owner ~= token and tonumber(lease_end) > now_ms
+    if not is_alone or is_others or rest ~= '|' then
+      local s = parse(lock, value)
+      local reply = ask(lock, s, token, tonumber(ttl), wish)
+      if text_of(s) ~= value then store(lock, s) end
+      return reply
+    end
+    fence = owner == token and tonumber(last) or math.max(tonumber(last) + 1, now_us)
+  elseif not is_alone then
+    local s = parse(lock, '|0|0||')
+    admit(s, token, tonumber(string.match(wish, '^%d+')), tonumber(ttl))
+    store(lock, s)
+    return s.fence
+  end
+  redis.call('PSETEX', lock, ttl + RETENTION_MS, token .. '|' .. digits(fence) .. '|' .. digits(now_ms + ttl) .. '||')
   return fence
 end

@@ -1,14 +1,22 @@
--- Purpose: lengthens the lease of its holder; one that has run out is not revived, for its holder was told so.
--- KEYS: lock, as in acquire.lua
--- ARGV: token; ttl in ms; TTL of the key in ms
+-- Purpose: lengthens the lease of a holder; one that has run out is not revived, for its holder was told so.
+-- KEYS: lock, as in lock-state.lua
+-- ARGV: token; ttl in ms
 -- Returns: 1 extended; 0 the token is not the owner; -1 the lease has run out
-local function one(lock, token, ttl, key_ttl)
+local function one(lock, token, ttl)
   local value = redis.call('GET', lock)
   if not value then return 0 end
-  local owner, fence, lease_end, waiters = string.match(value, '^([^|]*)|(%d+)|(%d+)|(w?)$')
+  local owner, fence, lease_end, rest = string.match(value, '^([^|]*)|(%d+)|(%d+)|(.*)$')
+  if owner == '*' then
+    local s = parse(lock, value)
+    local before = prolong(s, token, now_ms + ttl)
+    if not before then return 0 end
+    if before <= now_ms then return -1 end
+    store(lock, s)
+    return 1
+  end
   if owner ~= token then return 0 end
   if tonumber(lease_end) <= now_ms then return -1 end
-  value = token .. '|' .. fence .. '|' .. digits(now_ms + ttl) .. '|' .. waiters
-  redis.call('PSETEX', lock, key_ttl, value)
+  value = token .. '|' .. fence .. '|' .. digits(now_ms + ttl) .. '|' .. rest
+  redis.call('PSETEX', lock, ttl + RETENTION_MS, value)
   return 1
 end

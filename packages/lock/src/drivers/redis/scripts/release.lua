@@ -1,13 +1,22 @@
--- Purpose: gives a lock back if the token owns it, keeps its fence, and wakes those who wait.
--- KEYS: lock, as in acquire.lua; also the channel of its waiters
+-- Purpose: gives a lock back if the token holds it, and hands it to who waits; a token that waits leaves the queue.
+-- KEYS: lock, as in lock-state.lua
 -- ARGV: token
--- Returns: 1 released; 0 the token is not the owner
+-- Returns: 1 released; 0 the token did not hold it
 local function one(lock, token)
   local value = redis.call('GET', lock)
+  if not value then return 0 end
   local length = #token
-  if not value or string.sub(value, 1, length + 1) ~= token .. '|' then return 0 end
-  local has_waiters = string.sub(value, -1) == 'w'
-  redis.call('SET', lock, string.sub(value, length + 1, has_waiters and -2 or -1), 'KEEPTTL')
-  if has_waiters then redis.call('PUBLISH', lock, '') end
-  return 1
+  local is_owner = string.sub(value, 1, length + 1) == token .. '|'
+  if is_owner and string.sub(value, -2) == '||' then
+    redis.call('SET', lock, string.sub(value, length + 1), 'KEEPTTL')
+    return 1
+  end
+  if not string.find(value, token, 1, true) then return 0 end
+  local s = parse(lock, value)
+  local has_held = expel(s, token)
+  if not has_held then leave(s, token) end
+  expire(s)
+  serve(lock, s)
+  if text_of(s) ~= value then store(lock, s) end
+  return has_held and 1 or 0
 end
