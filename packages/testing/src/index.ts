@@ -13,8 +13,10 @@ export { InvariantViolation } from './explorer/invariant-violation.js';
 export {
   type LocatedPostgres,
   type LocatedServer,
+  type LocatedZooKeeper,
   locatePostgres,
   locateRedis,
+  locateZooKeeper,
   ServerNotAvailableError,
   type ServerSource,
 } from './provision/index.js';
@@ -27,4 +29,6 @@ export { freePort } from './servers/free-port.js';
 export { type LocalServerOptions, type RestartOptions, ServerStartError } from './servers/local-server.js';
 export { PostgresServer, type PostgresServerOptions, startPostgres } from './servers/postgres.server.js';
 export { RedisServer, type RedisServerOptions, startRedis } from './servers/redis.server.js';
+export { startZooKeeper, ZooKeeperServer, type ZooKeeperServerOptions } from './servers/zookeeper.server.js';
+export type { ZooKeeperSettings } from './servers/zookeeper-configuration.js';
 export { withoutGuarantees } from './unit/without-guarantees.js';

@@ -11,10 +11,17 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { delimiter, dirname, join } from 'node:path';
+import { basename, delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { locatePostgres, locateRedis, ServerNotAvailableError, startPostgres } from '@lockstep/testing';
+import {
+  locatePostgres,
+  locateRedis,
+  locateZooKeeper,
+  ServerNotAvailableError,
+  startPostgres,
+  startZooKeeper,
+} from '@lockstep/testing';
 import { afterEach, beforeEach, describe, expect, it, type TestContext, vi } from 'vitest';
 
 const run = promisify(execFile);
@@ -38,22 +45,21 @@ function executable(name: string, script: string): string {
   return path;
 }
 
-describe('locateRedis() from the packages of the system', () => {
-  /** A machine that cannot reach its package source can show nothing here; the report says so. */
-  async function provision(context: TestContext, command: string, args: string[], cache: string, times = 1) {
-    if (!existsSync('/usr/bin/apt-get')) context.skip('not a Debian or Ubuntu system');
-    const env = { ...process.env, LOCKSTEP_REDIS: 'apt', LOCKSTEP_CACHE: cache, HOME: folder };
-    const runs = Array.from({ length: times }, () => run(command, args, { env, cwd: dirname(fixture) }));
-    const results = await Promise.allSettled(runs);
-    const failed = results.find((result) => result.status === 'rejected');
-    if (failed === undefined)
-      return results.map((result) => (result.status === 'fulfilled' ? result.value.stdout : ''));
-    const reason = String(failed.reason);
-    if (/Could not resolve|Temporary failure|Unable to connect/.test(reason))
-      context.skip('no package source in reach');
-    throw failed.reason as Error;
-  }
+/** A machine that cannot reach its package source can show nothing here; the report says so. */
+async function provision(context: TestContext, command: string, args: string[], cache: string, times = 1) {
+  if (!existsSync('/usr/bin/apt-get')) context.skip('not a Debian or Ubuntu system');
+  const apt = { LOCKSTEP_REDIS: 'apt', LOCKSTEP_ZOOKEEPER: 'apt' };
+  const env = { ...process.env, ...apt, LOCKSTEP_CACHE: cache, HOME: folder };
+  const runs = Array.from({ length: times }, () => run(command, args, { env, cwd: dirname(fixture) }));
+  const results = await Promise.allSettled(runs);
+  const failed = results.find((result) => result.status === 'rejected');
+  if (failed === undefined) return results.map((result) => (result.status === 'fulfilled' ? result.value.stdout : ''));
+  const reason = String(failed.reason);
+  if (/Could not resolve|Temporary failure|Unable to connect/.test(reason)) context.skip('no package source in reach');
+  throw failed.reason as Error;
+}
 
+describe('locateRedis() from the packages of the system', () => {
   it('unpacks a server that works into an empty cache', { timeout: 60_000 }, async (context) => {
     const [output] = await provision(context, process.execPath, [fixture, 'redis'], join(folder, 'cache'));
     expect(output).toContain('"source":"apt"');
@@ -111,6 +117,45 @@ describe('locateRedis()', () => {
     vi.stubEnv('LOCKSTEP_REDIS', 'docker');
     vi.stubEnv('PATH', `${folder}${delimiter}/bin`);
     await expect(locateRedis()).rejects.toThrow('docker: no engine answers (Cannot connect to the Docker daemon)');
+  });
+});
+
+describe('locateZooKeeper()', () => {
+  it('unpacks a server and a Java that work into an empty cache', { timeout: 120_000 }, async (context) => {
+    executable('java', 'echo "no Java here" >&2; exit 1');
+    vi.stubEnv('JAVA_HOME', '');
+    vi.stubEnv('PATH', `${folder}${delimiter}${process.env.PATH}`);
+    const cache = join(folder, 'cache');
+    const [output] = await provision(context, process.execPath, [fixture, 'zookeeper'], cache);
+    expect(output).toContain('"source":"apt"');
+    expect(output).toContain(`"binary":"${cache}/java-`);
+    expect(readdirSync(cache).filter((name) => name.startsWith('.'))).toEqual([]);
+  });
+
+  it('takes an unpacked distribution that is named', { timeout: 120_000 }, async (context) => {
+    vi.stubEnv('LOCKSTEP_ZOOKEEPER', 'apt');
+    const unpacked = await locateZooKeeper().catch(() => context.skip('no package source in reach'));
+    mkdirSync(join(folder, 'lib'));
+    for (const jar of unpacked.classpath) cpSync(jar, join(folder, 'lib', basename(jar)));
+    vi.stubEnv('LOCKSTEP_ZOOKEEPER_HOME', folder);
+    const named = await startZooKeeper();
+    expect(named.located).toMatchObject({ source: 'env', version: unpacked.version });
+    expect(named.located.classpath.every((path) => path.startsWith(folder))).toBe(true);
+    await named.stop();
+  });
+
+  it('says what was tried and what to do when there is no server', async () => {
+    vi.stubEnv('LOCKSTEP_ZOOKEEPER_HOME', folder);
+    const error = await locateZooKeeper().catch((reason: unknown) => reason);
+    expect(error).toBeInstanceOf(ServerNotAvailableError);
+    expect((error as Error).message).toContain(`zookeeper: no jar of it in ${folder}`);
+  });
+
+  it('does not take a Docker without an engine', async () => {
+    executable('docker', 'echo "Cannot connect to the Docker daemon" >&2; exit 1');
+    vi.stubEnv('LOCKSTEP_ZOOKEEPER', 'docker');
+    vi.stubEnv('PATH', `${folder}${delimiter}/bin`);
+    await expect(locateZooKeeper()).rejects.toThrow('docker: no engine answers (Cannot connect to the Docker daemon)');
   });
 });
 

@@ -1,5 +1,5 @@
-import { existsSync, mkdirSync, readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, symlinkSync } from 'node:fs';
+import { dirname, join, relative } from 'node:path';
 import { cacheFolder } from './cache-folder.js';
 import { onPath, runTool } from './run-tool.js';
 
@@ -18,21 +18,43 @@ export function isAptSystem(): boolean {
 
 /**
  * Downloads packages with the system's own sources and unpacks them into `folder`, with the libraries that the system
- * lacks. Nothing is installed: no root needed, no service started, nothing to undo but the folder.
+ * lacks to run `binary` (a path in the folder, or how to find those that count once they are there). Nothing is
+ * installed: no root needed, no service started, nothing to undo but the folder.
  */
-export async function unpackFromApt(packages: readonly string[], folder: string, binary: string): Promise<void> {
+export async function unpackFromApt(
+  packages: readonly string[],
+  folder: string,
+  binary: string | (() => readonly string[]),
+): Promise<void> {
   await fetchAndUnpack(packages, folder);
   const fetched = new Set(packages);
+  const binaries = typeof binary === 'string' ? [binary] : binary();
   for (let round = 0; round < MAX_LIBRARY_ROUNDS; round += 1) {
-    const missing = await missingLibraries(folder, binary);
+    const missing = await missingLibraries(folder, binaries);
     if (missing.length === 0) return;
     const wanted = (await libraryPackages([...fetched])).filter((name) => !fetched.has(name));
     if (wanted.length === 0) throw new AptError(`no package found for ${missing.join(', ')}`);
     await fetchAndUnpack(wanted, folder);
     for (const name of wanted) fetched.add(name);
   }
-  const missing = await missingLibraries(folder, binary);
+  const missing = await missingLibraries(folder, binaries);
   if (missing.length > 0) throw new AptError(`libraries missing: ${missing.join(', ')}`);
+}
+
+/**
+ * Lets links of an unpacked package that point into the system's `/etc` point to the same file of the package, where it
+ * brings one: nobody has put it into the real `/etc`. Relative, because the folder is renamed once it is whole.
+ */
+export function relinkConfiguration(folder: string, within: string): void {
+  const root = join(folder, within);
+  for (const entry of readdirSync(root, { withFileTypes: true, recursive: true })) {
+    if (!entry.isSymbolicLink()) continue;
+    const link = join(entry.parentPath, entry.name);
+    const own = join(folder, readlinkSync(link));
+    if (!readlinkSync(link).startsWith('/etc/') || !existsSync(own)) continue;
+    rmSync(link);
+    symlinkSync(relative(dirname(link), own), link);
+  }
 }
 
 /** What to put into the environment so that binaries of `folder` find their libraries. */
@@ -76,23 +98,38 @@ function privateListOptions(): string[] {
   return ['-o', `Dir::State::lists=${join(state, 'lists')}`, '-o', `Dir::Cache=${state}`];
 }
 
-async function missingLibraries(folder: string, binary: string): Promise<string[]> {
-  const path = join(folder, binary);
-  const linked = await runTool('ldd', [path], { env: { ...process.env, ...libraryEnvironment(folder) } });
-  if (!linked.ok) throw new AptError(`cannot read the libraries of ${path}: ${linked.problem}`);
-  return [...linked.stdout.matchAll(/^\s*(\S+) => not found/gm)].map((match) => match[1] ?? '');
+async function missingLibraries(folder: string, binaries: readonly string[]): Promise<string[]> {
+  const missing: string[] = [];
+  for (const path of binaries.map((binary) => join(folder, binary))) {
+    const linked = await runTool('ldd', [path], { env: { ...process.env, ...libraryEnvironment(folder) } });
+    if (!linked.ok) throw new AptError(`cannot read the libraries of ${path}: ${linked.problem}`);
+    missing.push(...[...linked.stdout.matchAll(/^\s*(\S+) => not found/gm)].map((match) => match[1] ?? ''));
+  }
+  return missing;
+}
+
+/** What the packages name as their direct dependencies, by the lists of the system, else by the private ones. */
+export async function dependenciesOf(packages: readonly string[]): Promise<string[]> {
+  const args = ['depends', '--important', ...packages];
+  const system = await runTool('apt-cache', args);
+  const answer = system.ok ? system : await runTool('apt-cache', [...(await privateLists()), ...args]);
+  if (!answer.ok) throw new AptError(`cannot ask for what ${packages.join(' ')} needs: ${answer.problem}`);
+  const names = [...answer.stdout.matchAll(/^\s*\|?(?:Pre)?Depends:\s*([a-z0-9.+-]+)/gm)];
+  return [...new Set(names.map((match) => match[1] ?? ''))];
 }
 
 /** The libraries that the packages depend on and the system has not installed. */
 async function libraryPackages(packages: readonly string[]): Promise<string[]> {
-  const args = ['depends', '--important', ...packages];
-  const system = await runTool('apt-cache', args);
-  const answer = system.ok ? system : await runTool('apt-cache', [...privateListOptions(), ...args]);
-  const names = [...answer.stdout.matchAll(/^\s*\|?(?:Pre)?Depends:\s*([a-z0-9.+-]+)/gm)].map(
-    (match) => match[1] ?? '',
-  );
-  const libraries = [...new Set(names)].filter((name) => /^(lib|lua)/.test(name) && !NEVER_UNPACKED.test(name));
+  const names = await dependenciesOf(packages);
+  const libraries = names.filter((name) => /^(lib|lua|zlib)/.test(name) && !NEVER_UNPACKED.test(name));
   const known = await runTool('dpkg-query', ['-W', '-f', `\${Package} \${db:Status-Abbrev}\n`, ...libraries]);
   const installed = new Set([...known.stdout.matchAll(/^(\S+) ii/gm)].map((match) => match[1] ?? ''));
   return libraries.filter((name) => !installed.has(name));
+}
+
+/** Packages of one release do not run on another; a home folder may be shared between both. */
+export function systemName(): string {
+  const release = readFileSync('/etc/os-release', 'utf8');
+  const field = (name: string): string => new RegExp(`^${name}="?([\\w.]+)`, 'm').exec(release)?.[1] ?? 'unknown';
+  return `${field('ID')}-${field('VERSION_ID')}-${process.arch}`;
 }

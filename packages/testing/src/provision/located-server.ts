@@ -18,6 +18,13 @@ export interface LocatedPostgres extends LocatedServer {
   readonly initdb: string;
 }
 
+export interface LocatedZooKeeper extends LocatedServer {
+  /** The jars of the server; empty when the source is `docker`. `binary` is the Java that runs them. */
+  readonly classpath: readonly string[];
+}
+
+type ServerName = 'redis' | 'postgres' | 'zookeeper';
+
 /** What one source answered: a server, or why it has none. */
 export type Attempt<T> = { readonly found: T } | { readonly missing: string };
 
@@ -26,7 +33,7 @@ export class ServerNotAvailableError extends Error {
   override readonly name = 'ServerNotAvailableError';
 
   constructor(
-    readonly server: 'redis' | 'postgres',
+    readonly server: ServerName,
     /** Why each source had none. */
     readonly reasons: readonly string[],
     advice: string,
@@ -38,7 +45,7 @@ export class ServerNotAvailableError extends Error {
 
 /** Asks the sources in order; the first that has a server wins. */
 export async function firstFound<T>(
-  server: 'redis' | 'postgres',
+  server: ServerName,
   sources: ReadonlyArray<() => Promise<Attempt<T>>>,
   advice: string,
 ): Promise<T> {

@@ -1,6 +1,5 @@
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { isAptSystem, libraryEnvironment, unpackFromApt } from './apt.provision.js';
+import { isAptSystem, libraryEnvironment, systemName, unpackFromApt } from './apt.provision.js';
 import { cached } from './cache-folder.js';
 import { locateImage } from './docker.provision.js';
 import { type Attempt, firstFound, isAtLeast, type LocatedServer, type ServerSource } from './located-server.js';
@@ -63,13 +62,6 @@ async function fromApt(): Promise<Attempt<LocatedServer>> {
     }
   }
   return { missing: `apt: ${missing.join('; ')}` };
-}
-
-/** Packages of one release do not run on another; a home folder may be shared between both. */
-function systemName(): string {
-  const release = readFileSync('/etc/os-release', 'utf8');
-  const field = (name: string): string => new RegExp(`^${name}="?([\\w.]+)`, 'm').exec(release)?.[1] ?? 'unknown';
-  return `${field('ID')}-${field('VERSION_ID')}-${process.arch}`;
 }
 
 async function inspect(

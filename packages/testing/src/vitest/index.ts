@@ -1,3 +1,4 @@
 export { reportSkipped } from './report-skipped.js';
 export { type PostgresFixture, usePostgres } from './use-postgres.js';
 export { type RedisFixture, useRedis } from './use-redis.js';
+export { useZooKeeper, type ZooKeeperFixture } from './use-zookeeper.js';
