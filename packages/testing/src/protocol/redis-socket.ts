@@ -83,3 +83,13 @@ function connected(socket: Socket, timeoutMs: number): Promise<void> {
     });
   });
 }
+
+/** One command on a connection of its own. */
+export async function redisCommand(url: string, ...args: string[]): Promise<RespValue> {
+  const redis = await RedisSocket.connect(url);
+  try {
+    return await redis.command(...args);
+  } finally {
+    redis.close();
+  }
+}

@@ -122,12 +122,17 @@ export abstract class LocalServer {
     // most servers write by themselves
   }
 
+  /** A port for a server whose caller named none. */
+  protected choosePort(): Promise<number> {
+    return freePort();
+  }
+
   /** Starts the process; when the port was ours to choose and somebody took it meanwhile, tries another. */
   protected async start(): Promise<void> {
     mkdirSync(this.folder, { recursive: true });
     await this.prepareData();
     for (let attempt = 1; ; attempt += 1) {
-      if (this.currentPort === 0) this.currentPort = await freePort();
+      if (this.currentPort === 0) this.currentPort = await this.choosePort();
       try {
         await this.startOnce();
         return;

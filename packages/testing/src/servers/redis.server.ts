@@ -2,7 +2,10 @@ import { mkdirSync } from 'node:fs';
 import { RedisSocket } from '../protocol/redis-socket.js';
 import { type LocatedServer, locateRedis } from '../provision/index.js';
 import { containerLaunch } from './container-launch.js';
+import { freePort } from './free-port.js';
 import { LocalServer, type LocalServerOptions } from './local-server.js';
+
+const BUS_PORT_DISTANCE = 10_000;
 
 export interface RedisServerOptions extends LocalServerOptions {
   /**
@@ -43,6 +46,11 @@ export class RedisServer extends LocalServer {
 
   get url(): string {
     return `redis://${this.host}:${this.port}`;
+  }
+
+  /** A node of a cluster listens on a second port, which not every version lets one choose. */
+  protected override choosePort(): Promise<number> {
+    return freePort({ companionAt: this.redisOptions.args?.includes('--cluster-enabled') ? BUS_PORT_DISTANCE : 0 });
   }
 
   protected async prepareData(): Promise<void> {
