@@ -1,5 +1,7 @@
 export { DistributedLock, type DistributedLockOptions, type LockKey } from './distributed-lock.decorator.js';
 export { MemoryLockStore, memoryLockStore } from './drivers/memory/memory-lock-store.js';
+export { FenceMisuseError, StaleFenceError } from './fence/fence.errors.js';
+export { MemoryFence } from './fence/memory-fence.js';
 export { currentLease } from './lease/current-lease.js';
 export type { Holding, Lease, LeaseSet } from './lease/lease.js';
 export {
