@@ -58,6 +58,7 @@ describe('the dependency-direction check', () => {
     ],
     ['a house package in testing', 'packages/testing/src/x.ts', "import '@lockstep/core';", 'testing may not import'],
     ['redis outside its driver', 'packages/lock/src/x.ts', "import '@lockstep/redis';", 'only in src/drivers/redis'],
+    ['sql outside the drivers of lock', 'packages/lock/src/x.ts', "import '@lockstep/sql';", 'only in src/drivers'],
     ['bullmq outside its package', 'packages/outbox/src/x.ts', "import type { Job } from 'bullmq';", 'only bullmq may'],
     ['a deep import', 'packages/lock/src/x.ts', "import '@lockstep/core/dist/time.js';", 'is not an export'],
     [
