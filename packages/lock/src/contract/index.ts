@@ -1,1 +1,2 @@
-export { describeLockStoreContract, type LockStoreHarness } from './lock-store.contract.js';
+export { describeLockStoreContract } from './lock-store.contract.js';
+export type { LockStoreHarness } from './subject.js';
