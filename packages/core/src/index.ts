@@ -20,15 +20,27 @@ export { LockstepExceptionFilter } from './errors/lockstep-exception.filter.js';
 export { httpStatusOf, type ProblemDetails, problemDetailsOf, retryAfterSeconds } from './errors/problem-details.js';
 export { StoreUnavailableError, type StoreUnavailableInit } from './errors/store-unavailable.error.js';
 export { attachGuarantee } from './guarantee/attach-guarantee.js';
+export { demandGuarantee, type GuaranteeDemand } from './guarantee/demanded-guarantees.js';
 export {
   type Around,
+  type CallOutcome,
+  type CallScope,
   GUARANTEE_LAYERS,
   type Guarantee,
   type GuaranteeLayer,
+  type GuardedCall,
   guaranteesOf,
+  type Keeping,
   type MethodCall,
+  type StreamCall,
 } from './guarantee/guarantee.js';
-export type { AsyncMethod, FitsMethod, GuaranteeDecorator } from './guarantee/method-types.js';
+export type {
+  AsyncMethod,
+  FitsMethod,
+  GuaranteeDecorator,
+  ObservableMethod,
+  StreamMethod,
+} from './guarantee/method-types.js';
 export { LockstepModule } from './lockstep.module.js';
 export { PeriodicTask, type PeriodicTaskInit } from './loop/periodic-task.js';
 export { checkedDriver, type DriverProvider } from './module/driver-provider.js';

@@ -1,4 +1,6 @@
+import { type Observable, of } from 'rxjs';
 import { Recorded } from './support/recorded.decorator.js';
+import { Scoped } from './support/scoped.decorator.js';
 
 // Checked by `tsc -p tsconfig.test.json` and never run: each unused @ts-expect-error is an error.
 
@@ -106,6 +108,12 @@ export class DoesNotFit {
   @Recorded()
   async *stream(): AsyncGenerator<string> {}
 
+  // @ts-expect-error the guarantee would be over before the first value
+  @Recorded()
+  observable(): Observable<string> {
+    return of('');
+  }
+
   // @ts-expect-error a field
   @Recorded()
   field = async (): Promise<void> => undefined;
@@ -120,3 +128,41 @@ export class DoesNotFit {
 // @ts-expect-error a class
 @Recorded()
 export class NotAClass {}
+
+export class FitsStreams {
+  @Scoped()
+  async promise(): Promise<void> {}
+
+  @Scoped()
+  observable(): Observable<string> {
+    return of('');
+  }
+
+  @Scoped()
+  inferred() {
+    return of('');
+  }
+
+  @Scoped()
+  async *generator(): AsyncGenerator<string, number, boolean> {
+    return (yield '') ? 1 : 2;
+  }
+}
+
+export class DoesNotFitStreams {
+  // @ts-expect-error a result that is there at once cannot wait for a guarantee
+  @Scoped()
+  synchronous(): string {
+    return '';
+  }
+
+  // @ts-expect-error nor can a generator that does not wait
+  @Scoped()
+  *generator(): Generator<string> {}
+
+  // @ts-expect-error one form or the other
+  @Scoped()
+  either(): Promise<string> | Observable<string> {
+    return of('');
+  }
+}

@@ -3,20 +3,22 @@ import { DiscoveryService, ModuleRef } from '@nestjs/core';
 import { ConfigurationError } from '../errors/configuration.error.js';
 import { Incidents } from '../telemetry/incidents.js';
 import { assertComposition } from './composition.js';
+import { assertDemands, demandsOn, type GuaranteeDemand } from './demanded-guarantees.js';
 import { type Guarantee, guaranteesOf } from './guarantee.js';
 import { passesThrough, setRuntime } from './runtime-property.js';
 
 type Discovered = ReturnType<DiscoveryService['getProviders']>[number];
 
-/** A method with guarantees, as found on a prototype chain. */
+/** A method with guarantees, or with something that demands one, as found on a prototype chain. */
 interface GuardedMethod {
   readonly name: string;
+  readonly demands: readonly GuaranteeDemand[];
   readonly guarantees: readonly Guarantee<unknown>[];
 }
 
 /**
- * At boot, looks at every provider and controller: guarantees must stand in an order that protects something, and an
- * instance that a factory or a value brought along, which Nest does not inject into, is given its runtimes here. Global
+ * At boot, looks at every provider and controller: guarantees must stand in an order that protects something and
+ * where something demands them, and an instance that a factory or a value brought along, which Nest does not inject into, is given its runtimes here. Global
  * modules are initialised first, so that an `onModuleInit` of the application may already call a guarded method.
  */
 @Injectable()
@@ -31,6 +33,7 @@ export class GuaranteeExplorer implements OnModuleInit {
     for (const wrapper of [...this.discovery.getProviders(), ...this.discovery.getControllers()]) {
       for (const method of this.guardedMethodsOf(wrapper)) {
         assertComposition(method.name, method.guarantees);
+        assertDemands(method.name, method.demands, method.guarantees);
         if (wrapper.isNotMetatype) this.provideRuntimes(wrapper.instance as object, method);
       }
     }
@@ -82,7 +85,9 @@ function guardedMethods(prototype: object | null): GuardedMethod[] {
       seen.add(key);
       const value: unknown = Object.getOwnPropertyDescriptor(at, key)?.value;
       const guarantees = typeof value === 'function' ? guaranteesOf(value) : [];
-      if (guarantees.length > 0) guarded.push({ name: `${at.constructor?.name}.${String(key)}`, guarantees });
+      const demands = demandsOn(at, key);
+      if (guarantees.length === 0 && demands.length === 0) continue;
+      guarded.push({ name: `${at.constructor?.name}.${String(key)}`, guarantees, demands });
     }
   }
   return guarded;

@@ -25,18 +25,53 @@ export interface Guarantee<Runtime> {
   readonly module: string;
 }
 
-/** One call of a decorated method. */
-export interface MethodCall {
+/** A call of a decorated method. */
+export interface GuardedCall {
   readonly instance: object;
   /** `OrdersService.place`, for logs, spans and messages. */
   readonly name: string;
   readonly args: readonly unknown[];
-  /** Runs what stands inside: further guarantees and at last the method itself. */
-  readonly proceed: () => Promise<unknown>;
+}
+
+/** One call of a method that returns a promise. */
+export interface MethodCall extends GuardedCall {
+  /** Runs what stands inside: further guarantees and at last the method itself, called with `args` where given. */
+  readonly proceed: (args?: readonly unknown[]) => Promise<unknown>;
 }
 
 /** Keeps the promise around one call. What it returns, or throws, is what the caller gets. */
 export type Around<Runtime> = (runtime: Runtime, call: MethodCall) => Promise<unknown>;
+
+/** One subscription to an Observable, or one run of a generator. */
+export interface StreamCall extends GuardedCall {
+  /** Aborts when the consumer leaves; whatever the call still waits for is then not wanted any more. */
+  readonly signal: AbortSignal;
+}
+
+export type CallOutcome =
+  | { readonly status: 'completed'; readonly result: unknown }
+  | { readonly status: 'failed'; readonly error: unknown }
+  /** The subscriber left before the end. */
+  | { readonly status: 'abandoned' };
+
+/** The promise, kept around work that runs in pieces: those between two values of a stream. */
+export interface CallScope {
+  /** What the method is called with in place of the arguments of the call. */
+  readonly args?: readonly unknown[];
+  /** Runs one piece within the promise; what it awaits belongs to it. */
+  run<T>(fn: () => T): T;
+  /** Ends it, once. Rejects only where the work completed; the consumer then gets that error instead of the end. */
+  close(outcome: CallOutcome): Promise<void>;
+}
+
+/** Keeps the promise around methods of every form. */
+export interface Keeping<Runtime> {
+  readonly around: Around<Runtime>;
+  /** The same for streams: what it rejects with is the stream's error. */
+  readonly open: (runtime: Runtime, call: StreamCall) => Promise<CallScope>;
+  /** Says that the method returns an Observable, where metadata does not. */
+  readonly returns?: 'observable' | undefined;
+}
 
 const GUARANTEES = 'lockstep:guarantees';
 

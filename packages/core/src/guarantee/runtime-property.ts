@@ -29,27 +29,23 @@ export function setRuntime(instance: object, guarantee: Guarantee<unknown>, runt
 }
 
 /** Whether the instance was marked by `withoutGuarantees()` of `@lockstep/testing`. */
-export function passesThrough(instance: object): boolean {
+export function passesThrough(instance: unknown): boolean {
+  if (typeof instance !== 'object' || instance === null) return false;
   return (instance as Record<symbol, unknown>)[PASS_THROUGH] === true;
 }
 
 /**
- * The runtime of a guarantee on an instance; undefined where the instance passes through.
+ * The runtime of a guarantee on an instance.
  *
  * @throws ConfigurationError when there is none: the promise cannot be kept, so the method must not run
  */
-export function runtimeOf<Runtime>(
-  instance: unknown,
-  guarantee: Guarantee<Runtime>,
-  name: string,
-): Runtime | undefined {
+export function runtimeOf<Runtime>(instance: unknown, guarantee: Guarantee<Runtime>, name: string): Runtime {
   if (typeof instance !== 'object' || instance === null) {
     throw new ConfigurationError(
       `${name} is decorated with @${guarantee.name} and was called without its instance; ` +
         'call it as a method, or bind it.',
     );
   }
-  if (passesThrough(instance)) return undefined;
   const runtime = (instance as Record<symbol, unknown>)[runtimeProperty(guarantee)];
   if (runtime === undefined) {
     throw new ConfigurationError(
