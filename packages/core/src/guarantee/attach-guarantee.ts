@@ -27,8 +27,9 @@ export function attachGuarantee<Runtime>(
   keep: Around<Runtime> | Keeping<Runtime>,
 ): void {
   const isStatic = typeof target === 'function';
-  const name = `${isStatic ? target.name : target.constructor.name}.${String(property)}`;
-  // A field brings no descriptor at all.
+  const owner = isStatic ? target.name : target.constructor.name;
+  // A class brings no property, a field no descriptor.
+  const name = property === undefined ? `class ${owner}` : `${owner}.${String(property)}`;
   const method: unknown = descriptor?.value;
   if (isStatic || typeof method !== 'function') {
     throw new ConfigurationError(`@${guarantee.name} belongs on a method of an instance; ${name} is none.`);
