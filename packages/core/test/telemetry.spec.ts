@@ -1,12 +1,32 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
-import { checkpoint, count, describeThrown, Incidents, isLockstepError, LockstepError, withSpan } from '@lockstep/core';
+import {
+  checkpoint,
+  count,
+  describeThrown,
+  Incidents,
+  isLockstepError,
+  LockstepError,
+  openSpan,
+  withSpan,
+} from '@lockstep/core';
 import { Logger } from '@nestjs/common';
-import { metrics, type Span, type Tracer, trace } from '@opentelemetry/api';
+import {
+  type Context,
+  type ContextManager,
+  context,
+  metrics,
+  ROOT_CONTEXT,
+  type Span,
+  type Tracer,
+  trace,
+} from '@opentelemetry/api';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 
 afterEach(() => {
   metrics.disable();
   trace.disable();
+  context.disable();
   vi.restoreAllMocks();
 });
 
@@ -32,7 +52,8 @@ function registerTraces(): string[] {
     notes.push(`start ${name} ${JSON.stringify(options.attributes)}`);
     return fn(span);
   };
-  trace.setGlobalTracerProvider({ getTracer: () => ({ startActiveSpan }) as unknown as Tracer });
+  const startSpan = (name: string, options: { attributes: object }) => startActiveSpan(name, options, () => span);
+  trace.setGlobalTracerProvider({ getTracer: () => ({ startActiveSpan, startSpan }) as unknown as Tracer });
   return notes;
 }
 
@@ -73,6 +94,25 @@ describe('with an SDK', () => {
       'exception held',
       'end',
     ]);
+  });
+
+  it('keeps a span of pieces open from its start to its end, and active in each piece', () => {
+    const notes = registerTraces();
+    const contexts = new AsyncLocalStorage<Context>();
+    const manager: Pick<ContextManager, 'active' | 'with' | 'disable'> = {
+      active: () => contexts.getStore() ?? ROOT_CONTEXT,
+      with: (active, fn, self, ...args) => contexts.run(active, () => fn.apply(self as never, args)),
+      disable: () => manager as ContextManager,
+    };
+    context.setGlobalContextManager(manager as ContextManager);
+    const [good, bad] = [openSpan('good', { key: 'k' }), openSpan('bad', {})];
+    const active = () => trace.getActiveSpan();
+    expect([good.run(active), bad.run(active), active()]).toEqual([expect.anything(), expect.anything(), undefined]);
+    expect(good.run(active)).toBe(good.run(active));
+    good.end();
+    bad.end(new Error('held'));
+    const ends = ['end', 'status 2', 'error.type Error', 'exception held', 'end'];
+    expect(notes).toEqual(['start good {"key":"k"}', 'start bad {}', ...ends]);
   });
 });
 

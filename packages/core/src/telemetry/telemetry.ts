@@ -2,6 +2,7 @@ import { types } from 'node:util';
 import {
   type Attributes,
   type Counter,
+  context,
   type MeterProvider,
   metrics,
   type Span,
@@ -21,14 +22,38 @@ export function withSpan<T>(name: string, attributes: Attributes, fn: (span: Spa
     try {
       return await fn(span);
     } catch (error) {
-      span.setStatus({ code: SpanStatusCode.ERROR });
-      span.setAttribute('error.type', errorType(error));
-      if (types.isNativeError(error)) span.recordException(error);
+      recordError(span, error);
       throw error;
     } finally {
       span.end();
     }
   });
+}
+
+/** A span of work that runs in pieces. */
+export interface OpenSpan {
+  /** Runs one piece; spans that it begins are children of this one. */
+  run<T>(fn: () => T): T;
+  /** Ends the span, once; with the error that the work ended by, which is recorded. */
+  end(...error: [] | [unknown]): void;
+}
+
+/** Like {@link withSpan}, for work whose end is not that of a function. */
+export function openSpan(name: string, attributes: Attributes): OpenSpan {
+  const span = trace.getTracer(SCOPE).startSpan(name, { attributes });
+  return {
+    run: (fn) => context.with(trace.setSpan(context.active(), span), fn),
+    end: (...error) => {
+      if (error.length > 0) recordError(span, error[0]);
+      span.end();
+    },
+  };
+}
+
+function recordError(span: Span, error: unknown): void {
+  span.setStatus({ code: SpanStatusCode.ERROR });
+  span.setAttribute('error.type', errorType(error));
+  if (types.isNativeError(error)) span.recordException(error);
 }
 
 function errorType(error: unknown): string {
