@@ -4,6 +4,7 @@ export { FenceMisuseError, StaleFenceError } from './fence/fence.errors.js';
 export { MemoryFence } from './fence/memory-fence.js';
 export { currentLease } from './lease/current-lease.js';
 export type { Holding, Lease, LeaseSet } from './lease/lease.js';
+export { LeaseScope } from './lease/lease-scope.js';
 export {
   type LeaseLoss,
   LockBusyError,

@@ -2,11 +2,11 @@ import { ConfigurationError, DrainService, Incidents, monotonicMs, withSpan } fr
 import { Inject, Injectable } from '@nestjs/common';
 import { LockAcquisitions } from './acquisition/lock-acquisitions.js';
 import { takeInOrder } from './acquisition/ordered-acquisition.js';
-import { runUnderLeases } from './lease/current-lease.js';
 import type { HeldLease } from './lease/held-lease.js';
 import { HeldLeases } from './lease/held-leases.js';
 import { HeldSet } from './lease/held-set.js';
 import type { Lease, LeaseSet } from './lease/lease.js';
+import { LeaseScope } from './lease/lease-scope.js';
 import type { NestedLease } from './lease/nested-lease.js';
 import { LockBusyError } from './lock.errors.js';
 import { NAMED_LOCK_STORES, type NamedLockStores } from './lock.module-definition.js';
@@ -100,17 +100,31 @@ export class LockService<Fence extends bigint | undefined = bigint> {
     fn: (lease: HeldBy<Keys, Fence>) => Promise<T>,
   ): Promise<T> {
     return withSpan('lockstep.lock', { 'lockstep.lock.key': String(keys) }, async () => {
-      const held = typeof keys === 'string' ? await this.take(keys, options) : await this.takeAll(keys, options);
-      const leases = held instanceof HeldSet ? held.leases : [held];
+      const scope = await this.enter(keys, options);
       let result: T;
       try {
-        result = await runUnderLeases(leases, this.locksOf(options.store), async () => fn(fenced(held)));
-      } finally {
-        await held.release();
+        result = await scope.run(async () => fn(scope.lease));
+      } catch (error) {
+        await scope.close({ status: 'failed', error });
+        throw error;
       }
-      if (held.loss) throw held.lostError(result);
+      await scope.close({ status: 'completed', result });
       return result;
     });
+  }
+
+  /**
+   * Takes the lock for work that comes in pieces: each `run(…)` of the scope finds the lease by `currentLease()`, and
+   * `close(…)` gives the lock back, telling of a loss as {@link using} does. What is never closed stays locked.
+   *
+   * @throws as {@link acquire}
+   */
+  async enter<const Keys extends LockKeys>(
+    keys: Keys,
+    options: LockOptions = {},
+  ): Promise<LeaseScope<HeldBy<Keys, Fence>>> {
+    const held = typeof keys === 'string' ? await this.take(keys, options) : await this.takeAll(keys, options);
+    return new LeaseScope(held, this.locksOf(options.store));
   }
 
   /**
