@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { ConfigurationError, type Incidents } from '@lockstep/core';
 import calculateSlot from 'cluster-key-slot';
 import type { ClientSource } from './client/client-source.js';
+import { CommandWatchdog } from './client/command-watchdog.js';
 import type { RedisArgument, RedisClient } from './client/redis-client.js';
 import { commandError } from './redis.errors.js';
 import type { ResolvedRedisOptions } from './redis.options.js';
@@ -34,6 +35,7 @@ export class RedisConnection {
   private readonly tick = new FlushTick();
   private readonly subscriber: RedisSubscriber;
   private readonly gate: ServerGate;
+  private readonly watchdog: CommandWatchdog | undefined;
   private readonly barriers: ReplicaBarrier[] = [];
 
   constructor(
@@ -45,7 +47,8 @@ export class RedisConnection {
     this.commandTimeoutMs = commandTimeoutMs;
     this.isCluster = source.isCluster;
     this.client = source.open();
-    this.gate = new ServerGate(this.client, this.clock, commandTimeoutMs, incidents);
+    if (!source.isCluster) this.watchdog = new CommandWatchdog(this.client, commandTimeoutMs);
+    this.gate = new ServerGate(this.client, this.call.bind(this), this.clock, commandTimeoutMs, incidents);
     this.subscriber = new RedisSubscriber(() => source.open(), commandTimeoutMs, incidents);
   }
 
@@ -143,8 +146,13 @@ export class RedisConnection {
     this.client.disconnect();
   }
 
-  private async sendCommand(operation: string, command: string, args: RedisArgument[]): Promise<unknown> {
-    if (!this.gate.isOpen) await this.gate.pass(operation);
-    return this.client.call(command, args);
+  private sendCommand(operation: string, command: string, args: RedisArgument[]): Promise<unknown> {
+    if (this.gate.isOpen) return this.call(command, args);
+    return this.gate.pass(operation).then(() => this.call(command, args));
+  }
+
+  private call(command: string, args: RedisArgument[]): Promise<unknown> {
+    const reply = this.client.call(command, args);
+    return this.watchdog ? this.watchdog.watch(reply) : reply;
   }
 }

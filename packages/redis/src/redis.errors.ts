@@ -31,6 +31,11 @@ export function isDemotion(reply: unknown): boolean {
   return isReplyError(reply) && reply.message.startsWith('READONLY ');
 }
 
+/** Whether the script itself raised, rather than the server refusing to run it. */
+export function isScriptFailure(error: unknown): error is Error {
+  return isReplyError(error) && !REFUSED.test(error.message);
+}
+
 /** Whether the server does not know the script: then it has not executed anything either. */
 export function isUnknownScript(error: unknown): boolean {
   return isReplyError(error) && error.message.startsWith('NOSCRIPT');

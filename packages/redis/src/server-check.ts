@@ -11,24 +11,24 @@ const OLDEST: readonly [number, number] = [6, 2];
  * @returns why the server must not be used, if so
  */
 export async function checkServer(
-  client: RedisClient,
+  call: RedisClient['call'],
   clock: ServerClock,
   incidents: Incidents,
 ): Promise<ConfigurationError | undefined> {
-  const [info] = await Promise.all([readInfo(client, incidents), sampleClock(client, clock)]);
+  const [info] = await Promise.all([readInfo(call, incidents), sampleClock(call, clock)]);
   warnOfEviction(info, incidents);
-  return refusal(info.get('redis_version'));
+  return refusal(info.get('redis_version'), info.get('arch_bits'));
 }
 
-async function sampleClock(client: RedisClient, clock: ServerClock): Promise<void> {
+async function sampleClock(call: RedisClient['call'], clock: ServerClock): Promise<void> {
   const sentAt = monotonicMs();
-  const [seconds, microseconds] = (await client.call('time', [])) as readonly [string, string];
+  const [seconds, microseconds] = (await call('time', [])) as readonly [string, string];
   clock.sample(Number(seconds) * 1_000 + Number(microseconds) / 1_000, sentAt, monotonicMs());
 }
 
-async function readInfo(client: RedisClient, incidents: Incidents): Promise<Map<string, string>> {
+async function readInfo(call: RedisClient['call'], incidents: Incidents): Promise<Map<string, string>> {
   try {
-    return parseInfo(String(await client.call('info', [])));
+    return parseInfo(String(await call('info', [])));
   } catch (cause) {
     // Some providers forbid INFO; whatever else goes wrong is the connection's affair.
     if (!isReplyError(cause)) throw cause;
@@ -62,7 +62,9 @@ function warnOfEviction(info: ReadonlyMap<string, string>, incidents: Incidents)
   });
 }
 
-function refusal(version: string | undefined): ConfigurationError | undefined {
+function refusal(version: string | undefined, bits: string | undefined): ConfigurationError | undefined {
+  // Its Lua cuts whole numbers to 32 bits: fences and times would be wrong without a word.
+  if (bits === '32') return new ConfigurationError('This Redis is a 32-bit build; Lockstep needs a 64-bit one.');
   if (version === undefined) return undefined;
   const [major = 0, minor = 0] = version.split('.').map(Number);
   if (major > OLDEST[0] || (major === OLDEST[0] && minor >= OLDEST[1])) return undefined;

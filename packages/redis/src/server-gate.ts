@@ -21,6 +21,7 @@ export class ServerGate {
 
   constructor(
     private readonly client: RedisClient,
+    private readonly call: RedisClient['call'],
     private readonly clock: ServerClock,
     timeoutMs: number,
     private readonly incidents: Incidents,
@@ -59,7 +60,7 @@ export class ServerGate {
 
   private async lookAtServer(): Promise<ConfigurationError | undefined> {
     try {
-      return await checkServer(this.client, this.clock, this.incidents);
+      return await checkServer(this.call, this.clock, this.incidents);
     } catch (cause) {
       this.checking = undefined;
       throw cause;

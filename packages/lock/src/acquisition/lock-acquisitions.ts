@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto';
 import { checkpoint, count, isLockstepError, monotonicMs, StoreUnavailableError } from '@lockstep/core';
 import { heldByCaller } from '../lease/current-lease.js';
 import { HeldLease } from '../lease/held-lease.js';
@@ -9,9 +8,11 @@ import { modeName, type ResolvedLockOptions } from '../lock.options.js';
 import type { LockEvents } from '../lock-events.js';
 import { assertLockKey } from '../lock-key.js';
 import type { AcquireRequest, Busy, Grant, LockState, StoreLoss } from '../lock-store.js';
+import { OwnerTokens } from './owner-tokens.js';
 
 /** Takes locks from one store for this process. */
 export class LockAcquisitions {
+  private readonly tokens = new OwnerTokens();
   private isClosing = false;
 
   constructor(
@@ -32,7 +33,14 @@ export class LockAcquisitions {
     const giveUpAt = startedAt + options.waitMs;
     for (;;) {
       this.assertOpen(key);
-      const pending = new PendingLease(key, options, this.leases, Math.max(giveUpAt - monotonicMs(), 0), signal);
+      const pending = new PendingLease(
+        this.tokens.next(),
+        key,
+        options,
+        this.leases,
+        Math.max(giveUpAt - monotonicMs(), 0),
+        signal,
+      );
       const outcome = pending.settle(await this.leases.store.acquire(pending).catch(notTaken));
       if (!(outcome instanceof HeldLease)) {
         if (this.isClosing) continue;
@@ -56,7 +64,7 @@ export class LockAcquisitions {
   ): Promise<{ readonly leases: readonly HeldLease[]; readonly busy: Busy | undefined } | undefined> {
     for (const key of keys) this.assertOpen(key);
     const startedAt = monotonicMs();
-    const pending = keys.map((key) => new PendingLease(key, options, this.leases, 0, undefined));
+    const pending = keys.map((key) => new PendingLease(this.tokens.next(), key, options, this.leases, 0, undefined));
     const outcomes = await this.leases.store.acquirePrefix?.(pending).catch(notTaken);
     if (outcomes === undefined) return undefined;
     const taken = outcomes.map((outcome, index) => pending[index]?.settle(outcome));
@@ -131,11 +139,11 @@ export class LockAcquisitions {
 
 /** A request on its way, and what becomes of it. */
 class PendingLease implements AcquireRequest {
-  readonly token = randomUUID();
   private lease: HeldLease | undefined;
   private lostBefore: StoreLoss | undefined;
 
   constructor(
+    readonly token: string,
     readonly key: string,
     private readonly options: ResolvedLockOptions,
     private readonly leases: HeldLeases,

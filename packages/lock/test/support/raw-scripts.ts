@@ -23,9 +23,9 @@ export function rawAcquire(redis: RedisConnection): RedisScript<RawAcquire, numb
     name: 'test.acquire',
     source: new URL('acquire.lua', folder),
     keyCount: 1,
-    argCount: 4,
+    argCount: 5,
     keys: ({ lock }) => [lock],
-    args: ({ token, notAfterMs }) => [token, TTL_MS, notAfterMs, ''],
+    args: ({ token, notAfterMs }) => [token, TTL_MS, TTL_MS + RETENTION_MS, notAfterMs, ''],
     read: Number,
   });
 }

@@ -1,34 +1,43 @@
 -- Purpose: runs one item after another, so that many calls travel as one command; an item that raises fails alone.
 -- KEYS: those of every item, in order
--- ARGV: those of every item, in order
--- Returns: { the server's time in µs, then for each item what it returned, or its error }
-local time = redis.call('TIME')
-local now_us = time[1] * 1000000 + time[2]
-local now_ms = math.floor(now_us / 1000)
+-- ARGV: those that all items share, then those of every item, in order
+-- Returns: { the server's time in µs, then for each item what it returned, or its error }; a lone item that did not
+--   read the clock returns what it returns, or raises
+local now_us, now_ms
 
--- A whole number as text. Concatenation alone would round it to 14 digits; the items of one call share most numbers.
-local texts = {}
+local function read_clock()
+  if now_us then return end
+  local time = redis.call('TIME')
+  now_us = time[1] * 1000000 + time[2]
+  now_ms = math.floor(now_us / 1000)
+end
+
+-- A whole number as text: concatenation alone would round it to 14 digits.
 local function digits(number)
-  local text = texts[number]
-  if not text then
-    text = string.format('%.0f', number)
-    texts[number] = text
-  end
-  return text
+  return string.format('%d', number)
 end
 
 --<item>
 
-local replies = { now_us }
-local a = 0
-for k = 0, #KEYS - 1, KEYS_PER_ITEM do
-  local done, reply = pcall(ITEM_CALL)
+local is_lazy = IS_LAZY
+if not is_lazy then read_clock() end
+local a, k = SHARED_ARGS, 0
+if is_lazy and #KEYS == KEYS_PER_ITEM then
+  local reply = one(ITEM_ARGUMENTS)
+  if not now_us then return reply end
+  return { now_us, reply }
+end
+
+local replies = { 0 }
+for item = 1, #KEYS / KEYS_PER_ITEM do
+  local done, reply = pcall(one, ITEM_ARGUMENTS)
   if not done then
     reply = redis.error_reply(type(reply) == 'table' and reply.err or reply)
   elseif reply == nil then
     reply = false
   end
-  replies[#replies + 1] = reply
-  a = a + ARGS_PER_ITEM
+  replies[item + 1] = reply
+  k, a = k + KEYS_PER_ITEM, a + ARGS_PER_ITEM
 end
+replies[1] = now_us or 0
 return replies

@@ -1,11 +1,20 @@
 import { ConfigurationError, monotonicMs } from '@lockstep/core';
 import calculateSlot from 'cluster-key-slot';
-import { commandError, isDemotion, isReplyError, isUnknownScript, itemError } from '../redis.errors.js';
+import {
+  commandError,
+  isDemotion,
+  isReplyError,
+  isScriptFailure,
+  isUnknownScript,
+  itemError,
+} from '../redis.errors.js';
 import type { ServerClock } from '../server-clock.js';
 import type { FlushTick } from './flush-tick.js';
 import { ScriptBatch, type ScriptCall } from './script-batch.js';
 import type { ScriptDefinition } from './script-definition.js';
 import { loadScript, type ScriptSource } from './script-source.js';
+
+const NOTHING: readonly (string | number)[] = [];
 
 /** What a script needs of its connection. */
 export interface ScriptHost {
@@ -53,16 +62,17 @@ export class RedisScript<Item, Result> {
    * @throws ConfigurationError for items that do not fit into one command
    */
   runTogether(items: readonly Item[]): readonly Promise<Result>[] {
-    const batch = new ScriptBatch<Result>();
+    const calls: ScriptCall<Result>[] = [];
     const results = items.map(
       (item) =>
         new Promise<Result>((resolve, reject) => {
-          const call = this.encode(item, resolve, reject);
-          if (batch.isTooFullFor(call))
-            throw new ConfigurationError(`${this.definition.name}: too many items at once.`);
-          batch.add(call);
+          calls.push(this.encode(item, resolve, reject));
         }),
     );
+    const [batch, ...others] = this.batches(calls);
+    if (!batch || others.length > 0) {
+      throw new ConfigurationError(`Redis script ${this.definition.name}: these items do not fit into one command.`);
+    }
     this.together.push(batch);
     this.host.tick.request();
     return results;
@@ -73,38 +83,40 @@ export class RedisScript<Item, Result> {
     if (this.waiting.length > 0) {
       const calls = this.waiting;
       this.waiting = [];
-      for (const batch of this.batches(calls)) void this.send(batch);
+      for (const batch of this.batches(calls)) this.send(batch);
     }
     if (this.together.length === 0) return;
     const together = this.together;
     this.together = [];
-    for (const batch of together) void this.send(batch);
+    for (const batch of together) this.send(batch);
   }
 
   private encode(item: Item, resolve: (result: Result) => void, reject: (error: unknown) => void): ScriptCall<Result> {
-    const { name, keyCount, argCount } = this.definition;
+    const { name, keyCount, argCount, sharedCount = 0 } = this.definition;
     const keys = this.definition.keys(item);
     const args = this.definition.args(item);
-    if (keys.length !== keyCount || args.length !== argCount) {
+    const shared = this.definition.shared?.(item) ?? NOTHING;
+    if (keys.length !== keyCount || args.length !== argCount || shared.length !== sharedCount) {
       throw new ConfigurationError(
-        `Redis script ${name} takes ${keyCount} keys and ${argCount} arguments, not ${keys.length} and ${args.length}.`,
+        `Redis script ${name} takes ${keyCount} keys, ${argCount} arguments and ${sharedCount} shared ones, ` +
+          `not ${keys.length}, ${args.length} and ${shared.length}.`,
       );
     }
     let size = 0;
     for (const key of keys) size += key.length;
     for (const arg of args) size += typeof arg === 'string' ? arg.length : 16;
-    return { keys, args, size, resolve, reject };
+    return { keys, args, shared, size, resolve, reject };
   }
 
-  private batches(calls: readonly ScriptCall<Result>[]): ScriptBatch<Result>[] {
+  private batches(calls: readonly ScriptCall<Result>[]): readonly ScriptBatch<Result>[] {
     const batches: ScriptBatch<Result>[] = [];
-    const open = new Map<number, ScriptBatch<Result>>();
+    let batch: ScriptBatch<Result> | undefined;
     for (const call of calls) {
       const slot = this.host.isCluster ? calculateSlot(call.keys[0] ?? '') : 0;
-      let batch = open.get(slot);
+      // The latest of its kind: those before it are full.
+      if (!batch?.suits(slot, call.shared)) batch = batches.findLast((one) => one.suits(slot, call.shared));
       if (!batch || batch.isTooFullFor(call)) {
-        batch = new ScriptBatch();
-        open.set(slot, batch);
+        batch = new ScriptBatch(slot, call.shared);
         batches.push(batch);
       }
       batch.add(call);
@@ -112,43 +124,72 @@ export class RedisScript<Item, Result> {
     return batches;
   }
 
-  private async send(batch: ScriptBatch<Result>): Promise<void> {
-    this.host.tick.started();
+  private send(batch: ScriptBatch<Result>): void {
+    const { name } = this.definition;
     const sentAt = monotonicMs();
+    this.host.tick.started();
+    this.host.command(name, 'evalsha', batch.parameters(this.source.sha)).then(
+      (reply) => this.end(batch, reply, sentAt),
+      (error: unknown) => {
+        if (!isUnknownScript(error)) return this.fail(batch, error);
+        // A server that was restarted, or took over, has forgotten the script: then the text is sent once.
+        return this.host.command(name, 'eval', batch.parameters(this.source.text)).then(
+          (reply) => this.end(batch, reply, sentAt),
+          (again: unknown) => this.fail(batch, again),
+        );
+      },
+    );
+  }
+
+  private end(batch: ScriptBatch<Result>, reply: unknown, sentAt: number): void {
+    this.host.tick.ended();
     try {
-      this.settle(batch, await this.evaluate(batch.parameters()), sentAt);
+      this.settle(batch, reply, sentAt);
     } catch (error) {
       batch.fail(commandError(this.definition.name, error));
-    } finally {
-      this.host.tick.ended();
     }
   }
 
-  /** A server that was restarted, or took over, has forgotten the script: then the text is sent once. */
-  private async evaluate(parameters: (string | number)[]): Promise<unknown> {
-    const { name } = this.definition;
-    try {
-      return await this.host.command(name, 'evalsha', [this.source.sha, ...parameters]);
-    } catch (error) {
-      if (!isUnknownScript(error)) throw error;
-      return this.host.command(name, 'eval', [this.source.text, ...parameters]);
-    }
+  private fail(batch: ScriptBatch<Result>, error: unknown): void {
+    this.host.tick.ended();
+    const isLoneItem = this.definition.clock === 'lazy' && batch.calls.length === 1;
+    if (isLoneItem && isDemotion(error)) this.host.reconnect();
+    batch.fail(
+      isLoneItem && isScriptFailure(error)
+        ? itemError(this.definition.name, error)
+        : commandError(this.definition.name, error),
+    );
   }
 
   private settle({ calls }: ScriptBatch<Result>, reply: unknown, sentAt: number): void {
-    const receivedAt = monotonicMs();
-    if (!Array.isArray(reply) || reply.length !== calls.length + 1) {
+    if (!Array.isArray(reply)) {
+      this.settleLone(calls, reply);
+      return;
+    }
+    if (reply.length !== calls.length + 1) throw new Error(`expected ${calls.length} results, got ${reply.length - 1}`);
+    const serverMs = Number(reply[0]) / 1_000;
+    if (serverMs > 0) this.host.clock.sample(serverMs, sentAt, monotonicMs());
+    let isDemoted = false;
+    for (let index = 0; index < calls.length; index += 1) {
+      const item: unknown = reply[index + 1];
+      this.settleOne(calls[index] as ScriptCall<Result>, item, serverMs);
+      isDemoted ||= typeof item === 'object' && isDemotion(item);
+    }
+    // The client looks at the reply as a whole; an item's own error it does not see.
+    if (isDemoted) this.host.reconnect();
+  }
+
+  /** A lone item that did not read the clock. */
+  private settleLone(calls: readonly ScriptCall<Result>[], reply: unknown): void {
+    const [call] = calls;
+    if (!call || calls.length > 1 || this.definition.clock !== 'lazy') {
       throw new Error(`expected ${calls.length} results, got ${JSON.stringify(reply)}`);
     }
-    const serverMs = Number(reply[0]) / 1_000;
-    this.host.clock.sample(serverMs, sentAt, receivedAt);
-    for (const [index, call] of calls.entries()) this.settleOne(call, reply[index + 1], serverMs);
-    // The client looks at the reply as a whole; an item's own error it does not see.
-    if (reply.some(isDemotion)) this.host.reconnect();
+    this.settleOne(call, reply, 0);
   }
 
   private settleOne(call: ScriptCall<Result>, reply: unknown, serverMs: number): void {
-    if (isReplyError(reply)) {
+    if (typeof reply === 'object' && isReplyError(reply)) {
       call.reject(itemError(this.definition.name, reply));
       return;
     }

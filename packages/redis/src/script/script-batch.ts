@@ -1,10 +1,13 @@
 const MOST_ITEMS = 128;
 const MOST_BYTES = 65_536;
 
+type Argument = string | number;
+
 /** One call of a script, on its way or waiting to be sent. */
 export interface ScriptCall<Result> {
   readonly keys: readonly string[];
-  readonly args: readonly (string | number)[];
+  readonly args: readonly Argument[];
+  readonly shared: readonly Argument[];
   readonly size: number;
   resolve(result: Result): void;
   reject(error: unknown): void;
@@ -14,6 +17,18 @@ export interface ScriptCall<Result> {
 export class ScriptBatch<Result> {
   readonly calls: ScriptCall<Result>[] = [];
   private size = 0;
+
+  constructor(
+    private readonly slot: number,
+    private readonly shared: readonly Argument[],
+  ) {}
+
+  /** Whether the call may travel in this command, if there is room. */
+  suits(slot: number, shared: readonly Argument[]): boolean {
+    if (slot !== this.slot) return false;
+    for (let index = 0; index < shared.length; index += 1) if (shared[index] !== this.shared[index]) return false;
+    return true;
+  }
 
   /** Whether the call belongs into the next batch instead. The first always fits. */
   isTooFullFor(call: ScriptCall<Result>): boolean {
@@ -25,15 +40,14 @@ export class ScriptBatch<Result> {
     this.size += call.size;
   }
 
-  /** What follows the script's name on the wire: number of keys, all keys, all arguments. */
-  parameters(): (string | number)[] {
-    const keys: string[] = [];
-    const args: (string | number)[] = [];
-    for (const call of this.calls) {
-      keys.push(...call.keys);
-      args.push(...call.args);
-    }
-    return [keys.length, ...keys, ...args];
+  /** The command's arguments: the script, the number of keys, all keys, shared arguments, all arguments. */
+  parameters(script: string): Argument[] {
+    const parameters: Argument[] = [script, 0];
+    for (const { keys } of this.calls) for (const key of keys) parameters.push(key);
+    parameters[1] = parameters.length - 2;
+    for (const arg of this.shared) parameters.push(arg);
+    for (const { args } of this.calls) for (const arg of args) parameters.push(arg);
+    return parameters;
   }
 
   fail(error: unknown): void {

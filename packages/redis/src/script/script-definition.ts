@@ -17,10 +17,22 @@ export interface ScriptDefinition<Item, Result> {
   keys(item: Item): readonly string[];
   /** Exactly `argCount` arguments. */
   args(item: Item): readonly (string | number)[];
+  /** How many {@link shared} arguments the function takes, after those of the item. @default 0 */
+  readonly sharedCount?: number;
+  /**
+   * Arguments that most calls of a tick have in common: calls that agree in them travel together, and they travel once.
+   * Exactly `sharedCount`.
+   */
+  shared?(item: Item): readonly (string | number)[];
+  /**
+   * `lazy`: the script calls `read_clock()` where it needs the server's clock, which a lone call that does not saves.
+   * @default read before the first item
+   */
+  readonly clock?: 'lazy';
   /**
    * The meaning of what the function returned. A reply that makes no sense should throw.
    *
-   * @param serverMs the server's clock when the call ran, in milliseconds
+   * @param serverMs the server's clock when the call ran, in milliseconds; 0 where a lazy one was not read
    */
   read(reply: unknown, serverMs: number): Result;
 }

@@ -13,6 +13,8 @@ export interface ScriptShape {
   readonly constants?: Readonly<Record<string, string | number | boolean>>;
   readonly keyCount: number;
   readonly argCount: number;
+  readonly sharedCount?: number;
+  readonly clock?: 'lazy';
 }
 
 /** The Lua text that is sent, and the name under which a server remembers it. */
@@ -27,22 +29,25 @@ export interface ScriptSource {
  * @throws ConfigurationError when the function does not take what the definition says
  */
 export function loadScript(shape: ScriptShape): ScriptSource {
-  const { name, keyCount, argCount } = shape;
+  const { name, keyCount, argCount, sharedCount = 0, clock } = shape;
   const item = readFileSync(shape.source, 'utf8');
   const library = shape.library ? readFileSync(shape.library, 'utf8') : '';
   const taken = SIGNATURE.exec(item)?.[1]?.split(',').length;
-  if (keyCount < 1 || taken !== keyCount + argCount) {
+  if (keyCount < 1 || taken !== keyCount + argCount + sharedCount) {
     throw new ConfigurationError(
-      `Redis script ${name} is declared with ${keyCount} keys and ${argCount} arguments, ` +
+      `Redis script ${name} is declared with ${keyCount} keys and ${argCount + sharedCount} arguments, ` +
         `but its function one() takes ${taken ?? 'nothing'}.`,
     );
   }
   const keys = Array.from({ length: keyCount }, (_, index) => `KEYS[k + ${index + 1}]`);
   const args = Array.from({ length: argCount }, (_, index) => `ARGV[a + ${index + 1}]`);
+  const shared = Array.from({ length: sharedCount }, (_, index) => `ARGV[${index + 1}]`);
   const text = readFileSync(FRAME, 'utf8')
-    .replace('KEYS_PER_ITEM', String(keyCount))
+    .replaceAll('KEYS_PER_ITEM', String(keyCount))
     .replace('ARGS_PER_ITEM', String(argCount))
-    .replace('ITEM_CALL', ['one', ...keys, ...args].join(', '))
+    .replaceAll('ITEM_ARGUMENTS', [...keys, ...args, ...shared].join(', '))
+    .replace('SHARED_ARGS', String(sharedCount))
+    .replace('IS_LAZY', String(clock === 'lazy'))
     .replace('--<item>', () => luaLocals(shape) + library + item);
   return { text, sha: createHash('sha1').update(text).digest('hex') };
 }

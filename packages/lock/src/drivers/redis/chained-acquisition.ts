@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { monotonicMs, StoreUnavailableError } from '@lockstep/core';
 import type { AcquireRequest, Busy, Grant } from '../../lock-store.js';
-import type { AcquisitionHost } from './lock-acquisition.js';
+import { type AcquisitionHost, inSteps } from './lock-acquisition.js';
 import type { AcquireReply } from './lock-scripts.js';
 
 /**
@@ -17,7 +17,7 @@ export async function acquireChain(
   const { connection, scripts } = host;
   const sentAt = monotonicMs();
   const boundMs = Math.min(connection.serverTimeBoundMs(), connection.commandTimeoutMs);
-  const notAfterMs = Math.ceil(connection.serverTimeMs() + boundMs + connection.commandTimeoutMs);
+  const notAfterMs = inSteps(connection.serverTimeMs() + boundMs + connection.commandTimeoutMs);
   const chain = randomUUID();
   const items = requests.map(({ token, ttlMs, capacity, fairness }, index) => ({
     lock: locks[index] ?? '',

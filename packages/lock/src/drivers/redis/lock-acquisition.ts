@@ -3,7 +3,7 @@ import type { RedisConnection } from '@lockstep/redis';
 import type { AcquireRequest, Busy, Grant } from '../../lock-store.js';
 import type { LockPush, LockPushes, PushListener } from './lock-pushes.js';
 import type { LockRevocations } from './lock-revocations.js';
-import type { AcquireItem, LockScripts } from './lock-scripts.js';
+import type { AcquireItem, AcquireReply, LockScripts } from './lock-scripts.js';
 
 /** What all acquisitions of a store share. */
 export interface AcquisitionHost {
@@ -17,6 +17,8 @@ export interface AcquisitionHost {
   noteEcho(token: string, notAfterMs: number): void;
 }
 
+/** Steps of the times that requests carry: a request may be granted, and a waiter be kept, so much longer. */
+const STEP_MS = 50;
 /** How often a request may be refused as late, each time with a better idea of the server's clock. */
 const MOST_LATE = 3;
 /** Of those who wait for the same lease to end, not all should ask in the same millisecond. */
@@ -65,9 +67,22 @@ export class LockAcquisition implements PushListener {
     this.giveUpAt = request.waitMs === 0 ? 0 : monotonicMs() + request.waitMs;
   }
 
-  async run(): Promise<Grant | Busy> {
+  /** The first answer is nearly always a grant, and then all there is to do. */
+  run(): Promise<Grant | Busy> {
+    const first = this.send();
+    return first.answered.then(
+      (reply) => {
+        if (reply.status !== 'granted' || this.isQueued || this.isGivenUp) return this.goOn(first);
+        this.isAsking = false;
+        return { status: 'granted', fence: reply.fence, deadline: first.sentAt + this.request.ttlMs };
+      },
+      () => this.goOn(first),
+    );
+  }
+
+  private async goOn(attempt: Attempt): Promise<Grant | Busy> {
     try {
-      const first = await this.ask();
+      const first = await this.ask(attempt);
       if (first.status === 'granted' || this.isOver()) return this.conclude(first);
       return this.conclude(await this.waitForTurn(first));
     } catch (error) {
@@ -159,20 +174,21 @@ export class LockAcquisition implements PushListener {
   }
 
   /** One definite answer, however many requests it takes. */
-  private async ask(): Promise<Grant | Busy> {
-    for (let late = 0; late < MOST_LATE; ) {
-      const sentAt = monotonicMs();
+  private async ask(first = this.send()): Promise<Grant | Busy> {
+    let attempt = first;
+    for (let late = 0; ; attempt = this.send()) {
+      const { sentAt, answered } = attempt;
       try {
-        this.isAsking = true;
-        const reply = await this.host.scripts.acquire.run(this.nextRequest());
+        const reply = await answered;
         if (reply.status === 'busy') return this.noteBusy(reply, sentAt);
         if (reply.status === 'granted') {
           return { status: 'granted', fence: reply.fence, deadline: sentAt + this.request.ttlMs };
         }
         late += 1;
+        if (late === MOST_LATE) break;
       } catch (error) {
-        if (!isOutcomeUnknown(error)) throw error;
-        this.isAmbiguous = true;
+        if (isOutcomeUnknown(error)) this.isAmbiguous = true;
+        else if (!this.isKnown() || !isStoreUnavailable(error)) throw error;
         if (this.isOver()) throw error;
       } finally {
         this.isAsking = false;
@@ -180,6 +196,17 @@ export class LockAcquisition implements PushListener {
     }
     const cause = new Error('the request reached the server too late');
     throw new StoreUnavailableError({ store: 'redis', operation: 'lock.acquire', outcome: 'not-applied', cause });
+  }
+
+  private send(): Attempt {
+    const sentAt = monotonicMs();
+    this.isAsking = true;
+    return { sentAt, answered: this.host.scripts.acquire.run(this.nextRequest()) };
+  }
+
+  /** Whether the server may know of the wish: then an outage is waited out, where at first it is an answer. */
+  private isKnown(): boolean {
+    return this.isQueued || this.isAmbiguous;
   }
 
   private noteBusy({ remainingMs, serverMs }: Busy & { readonly serverMs: number }, sentAt: number): Busy {
@@ -196,7 +223,7 @@ export class LockAcquisition implements PushListener {
     const { token, ttlMs } = this.request;
     const serverMs = connection.serverTimeMs();
     const boundMs = Math.min(connection.serverTimeBoundMs(), connection.commandTimeoutMs);
-    this.notAfterMs = Math.ceil(serverMs + boundMs + connection.commandTimeoutMs);
+    this.notAfterMs = inSteps(serverMs + boundMs + connection.commandTimeoutMs);
     return { lock: this.lock, token, ttlMs, notAfterMs: this.notAfterMs, wish: this.wish(serverMs + boundMs) };
   }
 
@@ -209,7 +236,7 @@ export class LockAcquisition implements PushListener {
     if (waitMs === 0 || !pushes.isOpen) return `${kind},,`;
     if (!this.isQueued) {
       this.isQueued = true;
-      this.giveUpServerMs = Math.ceil(serverMs + this.giveUpAt - monotonicMs());
+      this.giveUpServerMs = inSteps(serverMs + this.giveUpAt - monotonicMs());
       pushes.listen(token, this);
     }
     return `${kind},${pushes.process},${this.giveUpServerMs}`;
@@ -237,6 +264,21 @@ export class LockAcquisition implements PushListener {
   }
 }
 
+function isStoreUnavailable(error: unknown): error is StoreUnavailableError {
+  return error instanceof StoreUnavailableError;
+}
+
 function isOutcomeUnknown(error: unknown): boolean {
-  return error instanceof StoreUnavailableError && error.outcome === 'unknown';
+  return isStoreUnavailable(error) && error.outcome === 'unknown';
+}
+
+/** One request, and when it was sent. */
+interface Attempt {
+  readonly sentAt: number;
+  readonly answered: Promise<AcquireReply>;
+}
+
+/** Rounded up, so that the requests of a tick have the same and travel together. */
+export function inSteps(serverMs: number): number {
+  return Math.ceil(serverMs / STEP_MS) * STEP_MS;
 }

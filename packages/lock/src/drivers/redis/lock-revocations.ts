@@ -31,7 +31,7 @@ export class LockRevocations {
   private readonly closing = new AbortController();
 
   constructor(
-    private readonly release: LockScripts['release'],
+    private readonly release: LockScripts['revoke'],
     private readonly incidents: Incidents,
   ) {
     // Every revocation listens while it pauses; an outage makes many, which is no leak.

@@ -20,7 +20,7 @@ export interface ExtendItem extends LockItem {
   readonly ttlMs: number;
 }
 
-/** When the server answered, on its own clock. */
+/** When the server answered, on its own clock in ms. */
 interface Answered {
   readonly serverMs: number;
 }
@@ -30,8 +30,10 @@ export type AcquireReply =
   | (Busy & Answered)
   | ({ readonly status: 'late' } & Answered);
 
-export interface ReleaseReply extends Answered {
+export interface ReleaseReply {
   readonly isReleased: boolean;
+  /** As above; 0 where it was not needed. */
+  readonly serverMs: number;
 }
 
 export type ExtendReply = 'extended' | 'expired' | 'stolen';
@@ -40,6 +42,8 @@ export interface LockScripts {
   readonly acquire: RedisScript<AcquireItem, AcquireReply>;
   readonly extend: RedisScript<ExtendItem, ExtendReply>;
   readonly release: RedisScript<LockItem, ReleaseReply>;
+  /** The same, and always says when. */
+  readonly revoke: RedisScript<LockItem, ReleaseReply>;
 }
 
 /**
@@ -65,31 +69,37 @@ export function lockScripts(connection: RedisConnection, fenceRetentionMs: numbe
     keyCount: 1,
     keys: (item: LockItem): readonly string[] => [item.lock],
   };
-  const release = connection.script({
+  const releasing = {
     ...shared,
-    name: 'lock.release',
     source: scriptFile('release'),
     argCount: 1,
-    args: (item: LockItem) => [item.token],
-    read: (reply, serverMs): ReleaseReply => ({ isReleased: reply === 1, serverMs }),
-  });
+    args: (item: LockItem): readonly string[] => [item.token],
+    read: (reply: unknown, serverMs: number): ReleaseReply => ({ isReleased: reply === 1, serverMs }),
+  };
+  const lease = ({ ttlMs }: ExtendItem): readonly [number, number] => [ttlMs, ttlMs + fenceRetentionMs];
+  const release = connection.script({ ...releasing, name: 'lock.release', clock: 'lazy' });
+  const revoke = connection.script({ ...releasing, name: 'lock.revoke' });
   const extend = connection.script({
     ...shared,
     name: 'lock.extend',
     source: scriptFile('extend'),
-    argCount: 2,
-    args: (item: ExtendItem) => [item.token, item.ttlMs],
+    argCount: 1,
+    sharedCount: 2,
+    args: (item: ExtendItem) => [item.token],
+    shared: lease,
     read: (reply): ExtendReply => (reply === 1 ? 'extended' : reply === 0 ? 'stolen' : 'expired'),
   });
   const acquire = connection.script({
     ...shared,
     name: 'lock.acquire',
     source: scriptFile('acquire'),
-    argCount: 4,
-    args: (item: AcquireItem) => [item.token, item.ttlMs, item.notAfterMs, item.wish],
+    argCount: 1,
+    sharedCount: 4,
+    args: (item: AcquireItem) => [item.token],
+    shared: (item: AcquireItem) => [...lease(item), item.notAfterMs, item.wish],
     read: readAcquire,
   });
-  return { acquire, extend, release };
+  return { acquire, extend, release, revoke };
 }
 
 function scriptFile(name: string): URL {

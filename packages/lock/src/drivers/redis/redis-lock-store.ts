@@ -52,7 +52,7 @@ export class RedisLockStore implements LockStore {
   ) {
     const { waiting } = this;
     this.scripts = lockScripts(connection, options.fenceRetentionMs);
-    const revocations = new LockRevocations(this.scripts.release, incidents);
+    const revocations = new LockRevocations(this.scripts.revoke, incidents);
     this.revocations = revocations;
     const pushes = new LockPushes(connection, ({ lock, token }) => {
       if (this.echoes.has(token)) return;
@@ -137,8 +137,11 @@ export class RedisLockStore implements LockStore {
     const notAfterMs = this.echoes.get(token) ?? 0;
     this.echoes.delete(token);
     try {
-      const { isReleased, serverMs } = await this.scripts.release.run({ lock, token });
-      if (serverMs <= notAfterMs) this.revocations.add({ lock, token, notAfterMs, uselessAt: deadline });
+      // While a copy of the request may still arrive, the release must know whether it came after that.
+      const script = notAfterMs > 0 ? this.scripts.revoke : this.scripts.release;
+      const { isReleased, serverMs } = await script.run({ lock, token });
+      if (notAfterMs > 0 && serverMs <= notAfterMs)
+        this.revocations.add({ lock, token, notAfterMs, uselessAt: deadline });
       return { status: isReleased ? 'released' : 'not-held' };
     } catch (error) {
       this.revocations.add({ lock, token, notAfterMs, uselessAt: deadline });

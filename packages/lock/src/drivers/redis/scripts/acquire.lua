@@ -1,6 +1,7 @@
 -- Purpose: grants a lock, or puts the token into the queue; asked again by a holder, it renews its lease.
 -- KEYS: lock, as in lock-state.lua
--- ARGV: token; ttl in ms; latest server time for a grant in ms; '' to hold it alone without waiting, else
+-- ARGV: token; ttl in ms; the TTL of the key in ms; latest server time for a grant in ms; '' to hold it alone without
+--   waiting, else
 --   'capacity,manner,since,process,give-up time': since is when it first came, in µs, or 0; without a give-up time it
 --   does not wait, and process then names a chain: what follows in this call is refused once one of it is busy
 -- Returns: the fence (> 0); minus the ms until it is worth asking again (< 0); 0 when the request came too late
@@ -74,27 +75,29 @@ local function ask(lock, s, token, ttl, wish)
   return -remaining(s, most)
 end
 
-local function one(lock, token, ttl, not_after, wish)
+local function one(lock, token, ttl, key_ttl, not_after, wish)
   if now_us > not_after * 1000 then return 0 end
   if wish ~= '' and broken[wish] then return -1 end
+  local is_alone = wish == '' or string.sub(wish, 1, 2) == '1,'
   local value = redis.call('GET', lock)
-  local fence, is_alone = now_us, wish == '' or string.sub(wish, 1, 2) == '1,'
+  local fence = now_us
   if value then
-    local owner, last, lease_end, rest = string.match(value, '^([^|]*)|(%d+)|(%d+)|(.*)$')
-    local is_others = owner and owner ~= '' and owner ~= token and tonumber(lease_end) > now_ms
-    if not is_alone or is_others or rest ~= '|' then
+    -- Free, and nobody waits: '|', 16 digits of the last fence, …, '||'
+    local is_plain = is_alone and string.byte(value) == 124 and string.sub(value, -2) == '||'
+    local last = is_plain and tonumber(string.sub(value, 2, 17))
+    if not last then
       local s = parse(lock, value)
       local reply = ask(lock, s, token, tonumber(ttl), wish)
       if text_of(s) ~= value then store(lock, s) end
       return reply
     end
-    fence = owner == token and tonumber(last) or math.max(tonumber(last) + 1, now_us)
+    if last >= fence then fence = last + 1 end
   elseif not is_alone then
     local s = parse(lock, '|0|0||')
     admit(s, token, tonumber(string.match(wish, '^%d+')), tonumber(ttl))
     store(lock, s)
     return s.fence
   end
-  redis.call('PSETEX', lock, ttl + RETENTION_MS, token .. '|' .. digits(fence) .. '|' .. digits(now_ms + ttl) .. '||')
+  redis.call('PSETEX', lock, key_ttl, token .. '|' .. digits(fence) .. '|' .. digits(now_ms + ttl) .. '||')
   return fence
 end

@@ -1,8 +1,8 @@
 -- Purpose: lengthens the lease of a holder; one that has run out is not revived, for its holder was told so.
 -- KEYS: lock, as in lock-state.lua
--- ARGV: token; ttl in ms
+-- ARGV: token; ttl in ms; the TTL of the key in ms
 -- Returns: 1 extended; 0 the token is not the owner; -1 the lease has run out
-local function one(lock, token, ttl)
+local function one(lock, token, ttl, key_ttl)
   local value = redis.call('GET', lock)
   if not value then return 0 end
   local owner, fence, lease_end, rest = string.match(value, '^([^|]*)|(%d+)|(%d+)|(.*)$')
@@ -17,6 +17,6 @@ local function one(lock, token, ttl)
   if owner ~= token then return 0 end
   if tonumber(lease_end) <= now_ms then return -1 end
   value = token .. '|' .. fence .. '|' .. digits(now_ms + ttl) .. '|' .. rest
-  redis.call('PSETEX', lock, ttl + RETENTION_MS, value)
+  redis.call('PSETEX', lock, key_ttl, value)
   return 1
 end

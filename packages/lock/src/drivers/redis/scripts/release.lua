@@ -12,6 +12,7 @@ local function one(lock, token)
     return 1
   end
   if not string.find(value, token, 1, true) then return 0 end
+  read_clock()
   local s = parse(lock, value)
   local has_held = expel(s, token)
   if not has_held then leave(s, token) end
