@@ -1,10 +1,16 @@
-export { DistributedLock, type DistributedLockOptions, type LockKey } from './distributed-lock.decorator.js';
+export {
+  DistributedLock,
+  type DistributedLockOptions,
+  type LockKey,
+  type OnBusy,
+} from './distributed-lock.decorator.js';
 export { MemoryLockStore, memoryLockStore } from './drivers/memory/memory-lock-store.js';
 export { FenceMisuseError, StaleFenceError } from './fence/fence.errors.js';
 export { MemoryFence } from './fence/memory-fence.js';
 export { currentLease } from './lease/current-lease.js';
-export type { Holding, Lease, LeaseSet } from './lease/lease.js';
+export type { Holding, LeaseSet } from './lease/lease.js';
 export { LeaseScope } from './lease/lease-scope.js';
+export { Lease } from './lease.decorator.js';
 export {
   type LeaseLoss,
   LockBusyError,

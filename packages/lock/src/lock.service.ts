@@ -151,6 +151,11 @@ export class LockService<Fence extends bigint | undefined = bigint> {
     return this.events.subscribe(listener);
   }
 
+  /** @throws ConfigurationError when the module has no store of this name */
+  assertStore(store: string | undefined): void {
+    this.locksOf(store);
+  }
+
   private async take(key: string, options: LockOptions): Promise<HeldLease | NestedLease> {
     const { locks, resolved } = this.resolve(options);
     const startedAt = monotonicMs();

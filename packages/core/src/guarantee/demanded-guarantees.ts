@@ -5,7 +5,9 @@ import type { Guarantee } from './guarantee.js';
 /** Something on a method, as it is written: `@Lease()`, that means nothing without a guarantee around the method. */
 export interface GuaranteeDemand {
   readonly by: string;
-  readonly guarantee: Pick<Guarantee<unknown>, 'name'>;
+  readonly guarantee: Pick<Guarantee<unknown>, 'name' | 'runtime'>;
+  /** Refuses options that name what the runtime does not have. @throws ConfigurationError, which ends the boot */
+  verify?(runtime: unknown): void;
 }
 
 const DEMANDS = 'lockstep:demanded-guarantees';

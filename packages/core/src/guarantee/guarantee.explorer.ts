@@ -35,6 +35,7 @@ export class GuaranteeExplorer implements OnModuleInit {
         assertComposition(method.name, method.guarantees);
         assertDemands(method.name, method.demands, method.guarantees);
         if (wrapper.isNotMetatype) this.provideRuntimes(wrapper.instance as object, method);
+        this.verify(method);
       }
     }
   }
@@ -51,6 +52,12 @@ export class GuaranteeExplorer implements OnModuleInit {
         cause,
       });
       return [];
+    }
+  }
+
+  private verify({ demands }: GuardedMethod): void {
+    for (const demand of demands) {
+      demand.verify?.(this.moduleRef.get(demand.guarantee.runtime, { strict: false }));
     }
   }
 
