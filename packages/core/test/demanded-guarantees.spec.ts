@@ -6,7 +6,7 @@ import { describe, expect, it } from 'vitest';
 import { Scoped, ScopesModule } from './support/scoped.decorator.js';
 
 const Marked: MethodDecorator = (target, property) =>
-  demandGuarantee(target, property, { by: '@Marked', guarantee: { name: 'Scoped' } });
+  demandGuarantee(target, property, { by: '@Marked', guarantee: { name: 'Scoped', runtime: 'scopes' } });
 
 class Base {
   @Marked

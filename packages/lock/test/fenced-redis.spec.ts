@@ -54,8 +54,9 @@ describe('values in Redis behind a fence', () => {
   it('refuse read, write and deletion under less than the fence of the last write, and change nothing', async () => {
     const key = randomUUID();
     await fenced.write(key, 'new', 7n);
-    for (const attempt of [fenced.read(key, 6n), fenced.write(key, 'old', 6n), fenced.delete(key, 6n)]) {
-      await expect(attempt).rejects.toMatchObject({
+    const late = [() => fenced.read(key, 6n), () => fenced.write(key, 'old', 6n), () => fenced.delete(key, 6n)];
+    for (const attempt of late) {
+      await expect(attempt()).rejects.toMatchObject({
         code: 'STALE_FENCE',
         kind: 'conflict',
         retryable: false,
