@@ -54,5 +54,5 @@ export {
 } from './scheduling/retry-scheduler.js';
 export { checkpoint } from './telemetry/checkpoint.js';
 export { type Incident, Incidents } from './telemetry/incidents.js';
-export { count, type OpenSpan, openSpan, withSpan } from './telemetry/telemetry.js';
+export { count, type OpenSpan, openSpan, record, withSpan } from './telemetry/telemetry.js';
 export { monotonicMs } from './time.js';

@@ -8,6 +8,7 @@ import {
   isLockstepError,
   LockstepError,
   openSpan,
+  record,
   withSpan,
 } from '@lockstep/core';
 import { Logger } from '@nestjs/common';
@@ -36,7 +37,10 @@ function registerMetrics(): string[] {
   const createCounter = (name: string) => ({
     add: (value: number, attributes: object) => added.push(`${name} ${value} ${JSON.stringify(attributes)}`),
   });
-  metrics.setGlobalMeterProvider({ getMeter: () => ({ createCounter }) } as never);
+  const createHistogram = (name: string, { unit }: { unit: string }) => ({
+    record: (value: number, attributes: object) => added.push(`${name} ${value} ${unit} ${JSON.stringify(attributes)}`),
+  });
+  metrics.setGlobalMeterProvider({ getMeter: () => ({ createCounter, createHistogram }) } as never);
   return added;
 }
 
@@ -68,6 +72,7 @@ describe('without an SDK', () => {
       }),
     ).rejects.toBe(error);
     expect(() => count('lockstep.test')).not.toThrow();
+    expect(() => record('lockstep.test.duration', 0.5)).not.toThrow();
   });
 });
 
@@ -78,6 +83,27 @@ describe('with an SDK', () => {
     count('lockstep.early', { code: 'X' });
     count('lockstep.early', {}, 3);
     expect(first).toEqual(['lockstep.early 1 {"code":"X"}', 'lockstep.early 3 {}']);
+  });
+
+  it('notes durations in seconds, even where a histogram was used before the SDK was registered', () => {
+    record('lockstep.early', 1);
+    const noted = registerMetrics();
+    record('lockstep.early', 0.25, { store: 'redis' });
+    record('lockstep.early', 2);
+    expect(noted).toEqual(['lockstep.early 0.25 s {"store":"redis"}', 'lockstep.early 2 s {}']);
+  });
+
+  it('keeps nothing of an SDK that was replaced', () => {
+    const first = registerMetrics();
+    record('lockstep.again', 1);
+    metrics.disable();
+    const second = registerMetrics();
+    record('lockstep.again', 2);
+    count('lockstep.again.count');
+    expect([first, second]).toEqual([
+      ['lockstep.again 1 s {}'],
+      ['lockstep.again 2 s {}', 'lockstep.again.count 1 {}'],
+    ]);
   });
 
   it('ends every span, and marks the one that failed', async () => {

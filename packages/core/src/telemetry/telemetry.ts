@@ -3,6 +3,7 @@ import {
   type Attributes,
   type Counter,
   context,
+  type Histogram,
   type MeterProvider,
   metrics,
   type Span,
@@ -63,20 +64,38 @@ function errorType(error: unknown): string {
 
 let provider: MeterProvider | undefined;
 const counters = new Map<string, Counter>();
+const histograms = new Map<string, Histogram>();
+
+/** The boundaries that the semantic conventions advise for durations, and a minute and ten for what may wait. */
+const SECONDS = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 60, 600];
 
 /** Adds to a counter; a no-op without an SDK. The attributes must be few and bounded: no keys, no ids. */
 export function count(name: string, attributes: Attributes = {}, value = 1): void {
-  counterOf(name).add(value, attributes);
+  const current = currentProvider();
+  const counter = counters.get(name) ?? current.getMeter(SCOPE).createCounter(name);
+  counters.set(name, counter);
+  counter.add(value, attributes);
 }
 
-/** A counter made before the SDK was registered would count nothing for ever, so they are made anew for each provider. */
-function counterOf(name: string): Counter {
+/** Notes one duration in a histogram; a no-op without an SDK. The attributes must be few and bounded, as in {@link count}. */
+export function record(name: string, seconds: number, attributes: Attributes = {}): void {
+  const current = currentProvider();
+  const histogram = histograms.get(name) ?? durationHistogram(current, name);
+  histograms.set(name, histogram);
+  histogram.record(seconds, attributes);
+}
+
+function durationHistogram(of: MeterProvider, name: string): Histogram {
+  return of.getMeter(SCOPE).createHistogram(name, { unit: 's', advice: { explicitBucketBoundaries: SECONDS } });
+}
+
+/** An instrument made before the SDK was registered would note nothing for ever, so they are made anew for each. */
+function currentProvider(): MeterProvider {
   const current = metrics.getMeterProvider();
   if (current !== provider) {
     provider = current;
     counters.clear();
+    histograms.clear();
   }
-  const counter = counters.get(name) ?? current.getMeter(SCOPE).createCounter(name);
-  counters.set(name, counter);
-  return counter;
+  return current;
 }
