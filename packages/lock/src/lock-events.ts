@@ -14,6 +14,7 @@ export type LockEvent =
   | (LockEventBase & { readonly type: 'busy'; readonly waitedMs: number })
   | (LockEventBase & { readonly type: 'extended'; readonly fence: bigint | undefined })
   | (LockEventBase & { readonly type: 'lost'; readonly fence: bigint | undefined; readonly loss: LeaseLoss })
+  /** Given back, or with `minHold` left to end when that is over. */
   | (LockEventBase & { readonly type: 'released'; readonly fence: bigint | undefined })
   /** Others wait until the lease ends. */
   | (LockEventBase & { readonly type: 'release-failed'; readonly fence: bigint | undefined; readonly cause: unknown });

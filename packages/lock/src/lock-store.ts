@@ -42,7 +42,8 @@ export type StoreLoss = 'expired' | 'stolen' | 'backend' | 'session';
 export interface Grant<Fence extends bigint | undefined = bigint> {
   readonly status: 'granted';
   /**
-   * Greater than that of every earlier grant of the same key; those who share the key at one time may have the same.
+   * Greater than that of every earlier grant of the same key. Those who share the key may have the same, until it is
+   * free again.
    * `undefined` in stores that cannot promise it.
    */
   readonly fence: Fence;

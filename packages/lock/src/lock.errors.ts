@@ -1,7 +1,13 @@
 import { LockstepError } from '@lockstep/core';
 import type { StoreLoss } from './lock-store.js';
 
-/** Somebody else holds the lock, and still did when the wait was over. HTTP 423 with `Retry-After`. */
+/** Where the store does not know the rest of the other's lease. */
+const RETRY_AFTER_MS = 1_000;
+
+/**
+ * Somebody else holds the lock, and still did when the wait was over. HTTP 423 with `Retry-After`: the rest of the
+ * other's lease, or a second where the store does not know it.
+ */
 export class LockBusyError extends LockstepError {
   constructor(
     readonly key: string,
@@ -12,7 +18,7 @@ export class LockBusyError extends LockstepError {
       code: 'LOCK_BUSY',
       kind: 'busy',
       message: `Lock '${key}' is held by another (waited ${Math.round(waitedMs)} ms)`,
-      retryAfterMs: remainingMs,
+      retryAfterMs: remainingMs > 0 ? remainingMs : RETRY_AFTER_MS,
       fields: { waitedMs: Math.round(waitedMs) },
     });
   }
@@ -27,8 +33,9 @@ export class LockBusyError extends LockstepError {
  * - `session`: the session that carried the lock has ended.
  * - `max-hold`: the lock was held for `maxHold`.
  * - `shutdown`: the application ended first.
+ * - `released`: the lock was given back, by this holder or by the code whose hold it shared.
  */
-export type LeaseLoss = StoreLoss | 'max-hold' | 'shutdown';
+export type LeaseLoss = StoreLoss | 'max-hold' | 'shutdown' | 'released';
 
 const LOSS_TEXT: Record<LeaseLoss, string> = {
   expired: 'its lease ended before it could be extended',
@@ -37,6 +44,7 @@ const LOSS_TEXT: Record<LeaseLoss, string> = {
   session: 'the session that carried it has ended',
   'max-hold': 'it was held for longer than maxHold',
   shutdown: 'the application shut down',
+  released: 'it has been given back',
 };
 
 /**

@@ -19,5 +19,5 @@ export class LockModule extends ConfigurableModuleClass {
 }
 
 function resolveDefaults(options: Parameters<typeof resolveLockOptions>[0]): ReturnType<typeof resolveLockOptions> {
-  return resolveLockOptions(options);
+  return Object.freeze(resolveLockOptions(options));
 }

@@ -17,8 +17,9 @@ export interface LockModuleOptions {
    */
   readonly wait?: Duration;
   /**
-   * Whether code that runs under a lock gets it again at once, without asking the store. Otherwise it gets
-   * `LockReentryError`, instead of waiting for itself.
+   * Whether code that runs under a lock gets it again at once, without asking the store; the lease, with its `ttl`,
+   * `minHold` and `maxHold`, stays that of the outer code. Otherwise it gets `LockReentryError`, instead of waiting for
+   * itself.
    * @default true
    */
   readonly reentrant?: boolean;
@@ -92,7 +93,8 @@ export function resolveLockOptions(
   options: LockOptions,
   defaults: ResolvedLockOptions = DEFAULTS,
 ): ResolvedLockOptions {
-  const { ttl, wait, reentrant, fairness, mode, minHold, maxHold, store } = options;
+  const { ttl, wait, reentrant, fairness, mode, minHold, maxHold, store, signal } = options;
+  if (signal !== undefined) assertSignal(signal);
   const resolved: ResolvedLockOptions = {
     ttlMs: ttl === undefined ? defaults.ttlMs : durationMs(ttl, 'ttl', TTL_BOUNDS),
     waitMs: wait === undefined ? defaults.waitMs : durationMs(wait, 'wait', WAIT_BOUNDS),
@@ -101,7 +103,7 @@ export function resolveLockOptions(
     capacity: mode === undefined ? defaults.capacity : capacityOf(mode),
     minHoldMs: minHold === undefined ? defaults.minHoldMs : durationMs(minHold, 'minHold', MIN_HOLD_BOUNDS),
     maxHoldMs: maxHold === undefined ? defaults.maxHoldMs : durationMs(maxHold, 'maxHold', MAX_HOLD_BOUNDS),
-    store: store ?? defaults.store,
+    store: store === undefined ? defaults.store : checkedName(store),
   };
   if (resolved.minHoldMs > resolved.maxHoldMs) {
     throw ConfigurationError.option('minHold', minHold, `not longer than maxHold (${resolved.maxHoldMs} ms)`);
@@ -133,4 +135,15 @@ function checkedFairness(fairness: unknown): Fairness {
 function checkedFlag(reentrant: unknown): boolean {
   if (typeof reentrant === 'boolean') return reentrant;
   throw ConfigurationError.option('reentrant', reentrant, 'true or false');
+}
+
+function checkedName(store: unknown): string {
+  if (typeof store === 'string') return store;
+  throw ConfigurationError.option('store', store, 'the name of one of the `stores` of LockModule');
+}
+
+/** Also one of another realm or a polyfill. */
+function assertSignal(signal: unknown): void {
+  const { throwIfAborted } = (signal ?? {}) as Partial<AbortSignal>;
+  if (typeof throwIfAborted !== 'function') throw ConfigurationError.option('signal', signal, 'an AbortSignal');
 }

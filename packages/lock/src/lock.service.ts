@@ -73,14 +73,16 @@ export class LockService<Fence extends bigint | undefined = bigint> {
 
   /** Like {@link acquire}, but does not wait unless told to, and answers undefined when the lock is held. */
   async tryAcquire(key: string, options: LockOptions = {}): Promise<Lease<Fence> | undefined> {
-    const { locks, resolved } = this.resolve({ wait: 0, ...options });
+    const { locks, resolved } = this.resolve({ ...options, wait: options.wait ?? 0 });
     const outcome = await locks.take(key, resolved, options.signal);
     return 'status' in outcome ? undefined : fenced(outcome);
   }
 
   /**
    * Takes all of the locks or none, in one order for all callers, so that two callers with the same keys never wait for
-   * each other. On one Redis server, or in one slot of a Cluster, all that are free are taken in one step.
+   * each other. Whoever holds one of them already and asks for the others breaks that order, and may wait in vain. On
+   * one Redis server, or in one slot of a Cluster, all that are free are taken in one step. `minHold` and `maxHold`
+   * count for each lock, `maxHold` from when all are held.
    *
    * @throws as {@link acquire}
    */
@@ -90,6 +92,8 @@ export class LockService<Fence extends bigint | undefined = bigint> {
 
   /**
    * Runs `fn` under the lock, or under all of several locks, and releases. An error of `fn` passes through as it is.
+   * Code that `fn` calls, and the branches of a `Promise.all` in it, share the hold, which ends with `fn`: what goes on
+   * after that has lost the lock, and takes it anew where it asks again.
    *
    * @throws LockLostError when `fn` succeeded but the lock had been lost; `result` is what it returned
    * @throws as {@link acquire}
@@ -124,7 +128,7 @@ export class LockService<Fence extends bigint | undefined = bigint> {
     options: LockOptions = {},
   ): Promise<LeaseScope<HeldBy<Keys, Fence>>> {
     const held = typeof keys === 'string' ? await this.take(keys, options) : await this.takeAll(keys, options);
-    return new LeaseScope(held, this.locksOf(options.store));
+    return new LeaseScope(held, this.locksOf(options.store ?? this.defaults.store));
   }
 
   /**
@@ -136,8 +140,8 @@ export class LockService<Fence extends bigint | undefined = bigint> {
   }
 
   /**
-   * Takes the lock away from whoever holds it at this moment. A holder in this process or another one learns so at its
-   * next heartbeat, and until then goes on: only the fence stops what it writes.
+   * Takes the lock away from whoever holds it at this moment. A holder in this process learns so at once, one in
+   * another process at its next heartbeat, and until then goes on: only the fence stops what it writes.
    *
    * @returns from how many holders it was taken
    * @throws StoreUnavailableError when the store does not answer
@@ -185,8 +189,10 @@ export class LockService<Fence extends bigint | undefined = bigint> {
     throw ConfigurationError.option('store', store, `one of the \`stores\` of LockModule (${known})`);
   }
 
+  /** Each of the stores, whatever becomes of the others. */
   private async close(): Promise<void> {
-    await Promise.all([this.standard, ...this.named.values()].map((locks) => locks.close()));
+    const closed = await Promise.allSettled([this.standard, ...this.named.values()].map((locks) => locks.close()));
+    for (const one of closed) if (one.status === 'rejected') throw one.reason;
   }
 }
 

@@ -14,6 +14,7 @@ import { eventually } from '@lockstep/testing';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type LockApp, startLockApp } from './support/lock-app.js';
 import { ScriptedStore } from './support/scripted-store.js';
+import { blockEventLoop, passed } from './support/time.js';
 
 const TTL_MS = 300;
 const unavailable = new StoreUnavailableError({ store: 'scripted', operation: 'lock', outcome: 'unknown' });
@@ -27,15 +28,6 @@ beforeEach(async () => {
   running = await startLockApp({ ttl: TTL_MS, wait: '2s' }, { useFactory: () => store });
 });
 afterEach(() => running.app.close());
-
-function blockEventLoop(ms: number): void {
-  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
-}
-
-async function passed(ms: number): Promise<void> {
-  const until = monotonicMs() + ms;
-  await eventually(() => expect(monotonicMs()).toBeGreaterThan(until), { intervalMs: 5 });
-}
 
 describe('an acquisition', () => {
   it.each([
@@ -297,8 +289,8 @@ describe('using', () => {
     expect(running.codes).toEqual(['LOCK_NOT_RELEASED']);
   });
 
-  it('refuses at once to wait for itself', async () => {
-    const work = running.locks.using('k', {}, () => running.locks.using('k', {}, async () => 1));
+  it('refuses at once to wait for itself where the inner call is not re-entrant', async () => {
+    const work = running.locks.using('k', {}, () => running.locks.using('k', { reentrant: false }, async () => 1));
     await expect(work).rejects.toThrow(LockReentryError);
   });
 

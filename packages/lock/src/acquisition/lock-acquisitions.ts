@@ -1,24 +1,41 @@
-import { checkpoint, count, isLockstepError, monotonicMs, StoreUnavailableError } from '@lockstep/core';
+import { checkpoint, count, isLockstepError, monotonicMs, record, StoreUnavailableError } from '@lockstep/core';
 import { heldByCaller } from '../lease/current-lease.js';
 import { HeldLease } from '../lease/held-lease.js';
 import type { HeldLeases } from '../lease/held-leases.js';
 import { NestedLease } from '../lease/nested-lease.js';
+import { releaseAt } from '../lease/store-calls.js';
 import { LockModeError, LockReentryError, LockShuttingDownError } from '../lock.errors.js';
 import { modeName, type ResolvedLockOptions } from '../lock.options.js';
 import type { LockEvents } from '../lock-events.js';
 import { assertLockKey } from '../lock-key.js';
-import type { AcquireRequest, Busy, Grant, LockState, StoreLoss } from '../lock-store.js';
-import { OwnerTokens } from './owner-tokens.js';
+import type { AcquireRequest, Busy, Grant, LockState, LockStore } from '../lock-store.js';
+import { PendingLease } from './pending-lease.js';
+
+type Attributes = Readonly<Record<string, string>>;
+type Store = LockStore<bigint | undefined>;
+
+/** What one step granted, and the first that it did not. */
+interface Prefix {
+  readonly leases: readonly HeldLease[];
+  readonly busy: Busy | undefined;
+}
 
 /** Takes locks from one store for this process. */
 export class LockAcquisitions {
-  private readonly tokens = new OwnerTokens();
   private isClosing = false;
+  /** A shutdown waits for these: a grant that nobody gives back would lock others out for a whole lease. */
+  private underWay = 0;
+  private onIdle: (() => void) | undefined;
+  private readonly acquiredAttributes: Attributes;
+  private readonly busyAttributes: Attributes;
 
   constructor(
     private readonly leases: HeldLeases,
     private readonly events: LockEvents,
-  ) {}
+  ) {
+    this.acquiredAttributes = { ...leases.attributes, outcome: 'acquired' };
+    this.busyAttributes = { ...leases.attributes, outcome: 'busy' };
+  }
 
   /** One lock: held, held once more by code that holds it already, or busy. */
   async take(
@@ -26,31 +43,9 @@ export class LockAcquisitions {
     options: ResolvedLockOptions,
     signal: AbortSignal | undefined,
   ): Promise<HeldLease | NestedLease | Busy> {
-    this.assertPossible(key, options);
-    const outer = heldByCaller(key, this);
-    if (outer) return reenter(outer, options);
-    const startedAt = monotonicMs();
-    const giveUpAt = startedAt + options.waitMs;
-    for (;;) {
-      this.assertOpen(key);
-      const pending = new PendingLease(
-        this.tokens.next(),
-        key,
-        options,
-        this.leases,
-        Math.max(giveUpAt - monotonicMs(), 0),
-        signal,
-      );
-      const outcome = pending.settle(await this.leases.store.acquire(pending).catch(notTaken));
-      if (!(outcome instanceof HeldLease)) {
-        if (this.isClosing) continue;
-        this.noteBusy(key, monotonicMs() - startedAt);
-        return outcome;
-      }
-      if (this.keep(outcome, startedAt)) return outcome;
-      await outcome.release();
-      if (!this.isClosing && monotonicMs() >= giveUpAt) throw lateGrant();
-    }
+    const nested = this.nested(key, options);
+    signal?.throwIfAborted();
+    return nested ?? this.ask(key, options, signal);
   }
 
   /**
@@ -58,23 +53,13 @@ export class LockAcquisitions {
    *
    * @returns undefined when the store cannot do so with these keys
    */
-  async takePrefix(
-    keys: readonly string[],
-    options: ResolvedLockOptions,
-  ): Promise<{ readonly leases: readonly HeldLease[]; readonly busy: Busy | undefined } | undefined> {
-    for (const key of keys) this.assertOpen(key);
-    const startedAt = monotonicMs();
-    const pending = keys.map((key) => new PendingLease(this.tokens.next(), key, options, this.leases, 0, undefined));
-    const outcomes = await this.leases.store.acquirePrefix?.(pending).catch(notTaken);
-    if (outcomes === undefined) return undefined;
-    const taken = outcomes.map((outcome, index) => pending[index]?.settle(outcome));
-    const granted = taken.filter((outcome) => outcome instanceof HeldLease);
-    const leases = granted.filter((lease) => this.keep(lease, startedAt));
-    if (leases.length < granted.length) {
-      await Promise.all(granted.map((lease) => lease.release()));
-      throw lateGrant();
+  async takePrefix(keys: readonly string[], options: ResolvedLockOptions): Promise<Prefix | undefined> {
+    this.underWay += 1;
+    try {
+      return await this.askPrefix(keys, options);
+    } finally {
+      this.settled();
     }
-    return { leases, busy: taken.find((outcome): outcome is Busy => outcome !== undefined && 'status' in outcome) };
   }
 
   /** The lease that the calling code runs under, once more. @throws LockReentryError when it cannot have it so */
@@ -84,9 +69,20 @@ export class LockAcquisitions {
     return outer && reenter(outer, options);
   }
 
+  /** The `maxHold` of what was taken as part of a set counts from when the set is whole. */
+  limitHold(lease: HeldLease | NestedLease, { maxHoldMs }: ResolvedLockOptions): void {
+    if (lease instanceof HeldLease && Number.isFinite(maxHoldMs)) this.leases.limitHold(lease, maxHoldMs);
+  }
+
   noteBusy(key: string, waitedMs: number): void {
     count('lockstep.lock.busy', this.leases.attributes);
+    record('lockstep.lock.wait', waitedMs / 1_000, this.busyAttributes);
     if (this.events.hasListeners) this.events.emit({ type: 'busy', key, store: this.leases.store.name, waitedMs });
+  }
+
+  /** What was granted was over before it could be handed out. */
+  lateGrant(): StoreUnavailableError {
+    return this.unavailable(new Error('the grant arrived after its lease had ended'));
   }
 
   inspect(key: string): Promise<LockState> {
@@ -96,27 +92,105 @@ export class LockAcquisitions {
 
   async forceRelease(key: string): Promise<number> {
     const { holders } = await this.inspect(key);
+    if (holders.length === 0) return 0;
     const deadline = monotonicMs();
-    const outcomes = await this.leases.store.release(holders.map(({ token }) => ({ key, token, deadline })));
+    const requests = holders.map(({ token }) => ({ key, token, deadline }));
+    const outcomes = await releaseAt(this.leases.store, requests);
+    const taken = requests.filter((_, index) => outcomes[index]?.status === 'released');
+    this.leases.noteTaken(new Set(taken.map(({ token }) => token)));
     const failed = outcomes.find((outcome) => outcome.status === 'failed');
     if (failed?.status === 'failed') throw failed.error;
-    return outcomes.filter(({ status }) => status === 'released').length;
+    return taken.length;
   }
 
+  /** Gives all back, ends the waiting, and sees to it that what is granted meanwhile is given back too. */
   async close(): Promise<void> {
     this.isClosing = true;
     await this.leases.releaseAll();
     await this.leases.store.close();
+    if (this.underWay === 0) return;
+    await new Promise<void>((resolve) => {
+      this.onIdle = resolve;
+    });
+  }
+
+  private async ask(
+    key: string,
+    options: ResolvedLockOptions,
+    signal: AbortSignal | undefined,
+  ): Promise<HeldLease | Busy> {
+    const startedAt = monotonicMs();
+    const giveUpAt = startedAt + options.waitMs;
+    this.underWay += 1;
+    try {
+      for (;;) {
+        this.assertOpen(key);
+        const pending = new PendingLease(key, options, this.leases, Math.max(giveUpAt - monotonicMs(), 0), signal);
+        const outcome = pending.settle(await this.answerOf(pending));
+        if (!(outcome instanceof HeldLease)) {
+          signal?.throwIfAborted();
+          if (this.isClosing) continue;
+          this.noteBusy(key, monotonicMs() - startedAt);
+          return outcome;
+        }
+        if (!signal?.aborted && this.keep(outcome, startedAt)) return outcome;
+        await outcome.abandon();
+        signal?.throwIfAborted();
+        if (!this.isClosing && monotonicMs() >= giveUpAt) throw this.lateGrant();
+      }
+    } finally {
+      this.settled();
+    }
+  }
+
+  private async askPrefix(keys: readonly string[], options: ResolvedLockOptions): Promise<Prefix | undefined> {
+    for (const key of keys) this.assertOpen(key);
+    const startedAt = monotonicMs();
+    const pending = keys.map((key) => new PendingLease(key, options, this.leases, 0, undefined));
+    const outcomes = await this.prefixOf(pending);
+    if (outcomes === undefined) return undefined;
+    const taken = outcomes.map((outcome, index) => pending[index]?.settle(outcome));
+    const granted = taken.filter((outcome) => outcome instanceof HeldLease);
+    if (this.isClosing || !granted.every((lease) => lease.isHeld())) {
+      await Promise.all(granted.map((lease) => lease.abandon()));
+      for (const key of keys) this.assertOpen(key);
+      throw this.lateGrant();
+    }
+    for (const lease of granted) this.keep(lease, startedAt);
+    const busy = taken.find((outcome): outcome is Busy => outcome !== undefined && 'status' in outcome);
+    return { leases: granted, busy };
+  }
+
+  private async answerOf(request: AcquireRequest): Promise<Grant<bigint | undefined> | Busy> {
+    try {
+      return await this.leases.store.acquire(request);
+    } catch (cause) {
+      throw this.notTaken(cause);
+    }
+  }
+
+  private async prefixOf(requests: readonly AcquireRequest[]): ReturnType<NonNullable<Store['acquirePrefix']>> {
+    try {
+      return await this.leases.store.acquirePrefix?.(requests);
+    } catch (cause) {
+      throw this.notTaken(cause);
+    }
+  }
+
+  private settled(): void {
+    this.underWay -= 1;
+    if (this.underWay === 0) this.onIdle?.();
   }
 
   /** False when the grant took longer to arrive than its lease lasts, or nobody may keep it any longer. */
   private keep(lease: HeldLease, startedAt: number): boolean {
     if (this.isClosing || !lease.isHeld()) return false;
     this.leases.add(lease);
+    const waitedMs = monotonicMs() - startedAt;
     count('lockstep.lock.acquired', this.leases.attributes);
+    record('lockstep.lock.wait', waitedMs / 1_000, this.acquiredAttributes);
     if (this.events.hasListeners) {
       const { key, fence } = lease;
-      const waitedMs = monotonicMs() - startedAt;
       this.events.emit({ type: 'acquired', key, fence, store: this.leases.store.name, waitedMs });
     }
     checkpoint('lock.acquired');
@@ -135,44 +209,20 @@ export class LockAcquisitions {
     if (abilities.shares === 'any' || (abilities.shares === 'readers' && isReader)) return;
     throw new LockModeError(key, name, modeName(capacity));
   }
-}
 
-/** A request on its way, and what becomes of it. */
-class PendingLease implements AcquireRequest {
-  private lease: HeldLease | undefined;
-  private lostBefore: StoreLoss | undefined;
-
-  constructor(
-    readonly token: string,
-    readonly key: string,
-    private readonly options: ResolvedLockOptions,
-    private readonly leases: HeldLeases,
-    readonly waitMs: number,
-    readonly signal: AbortSignal | undefined,
-  ) {}
-
-  get ttlMs(): number {
-    return this.options.ttlMs;
+  /**
+   * What the store executed of a request whose answer was lost is between it and its backend; for whoever wanted the
+   * lock nothing has happened, and an idempotency outside must not take the guarded work for half done.
+   */
+  private notTaken(cause: unknown): unknown {
+    const isUnknown = isLockstepError(cause) && (cause.kind === 'unknown' || cause.fields.outcome === 'unknown');
+    return isUnknown ? this.unavailable(cause) : cause;
   }
 
-  get capacity(): number {
-    return this.options.capacity;
-  }
-
-  get fairness(): AcquireRequest['fairness'] {
-    return this.options.fairness;
-  }
-
-  readonly onLost = (cause: StoreLoss): void => {
-    this.lostBefore = cause;
-    this.lease?.lose(cause);
-  };
-
-  settle(outcome: Grant<bigint | undefined> | Busy): HeldLease | Busy {
-    if (outcome.status === 'busy') return outcome;
-    this.lease = new HeldLease(this.key, this.token, this.options, outcome, this.leases);
-    if (this.lostBefore) this.lease.lose(this.lostBefore);
-    return this.lease;
+  private unavailable(cause: unknown): StoreUnavailableError {
+    const named = isLockstepError(cause) && cause.fields.store;
+    const store = String(named || this.leases.store.name);
+    return new StoreUnavailableError({ store, operation: 'lock.acquire', outcome: 'not-applied', cause });
   }
 }
 
@@ -182,22 +232,4 @@ function reenter(outer: HeldLease, options: ResolvedLockOptions): NestedLease {
   const held = outer.options.capacity;
   if (held === 1 || held === options.capacity) return new NestedLease(outer);
   throw new LockReentryError(outer.key, `as ${modeName(held)}, which does not become ${modeName(options.capacity)}`);
-}
-
-function lateGrant(): StoreUnavailableError {
-  return unavailable(new Error('the grant arrived after its lease had ended'));
-}
-
-/**
- * What the store executed of a request whose answer was lost is between it and its backend; for whoever wanted the
- * lock nothing has happened, and an idempotency outside must not take the guarded work for half done.
- */
-function notTaken(cause: unknown): never {
-  if (!isLockstepError(cause)) throw cause;
-  throw cause.kind === 'unknown' || cause.fields.outcome === 'unknown' ? unavailable(cause) : cause;
-}
-
-function unavailable(cause: unknown): StoreUnavailableError {
-  const store = String((isLockstepError(cause) && cause.fields.store) || 'lock');
-  return new StoreUnavailableError({ store, operation: 'lock.acquire', outcome: 'not-applied', cause });
 }

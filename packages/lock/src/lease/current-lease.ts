@@ -25,7 +25,14 @@ export function currentLease<Fence extends bigint | undefined = bigint>(key?: st
 }
 
 export function runUnderLeases<T>(leases: LeaseScope['leases'], keeper: object, fn: () => T): T {
-  return scopes.run({ leases, keeper, outer: scopes.getStore() }, fn);
+  return scopes.run({ leases, keeper, outer: enclosing() }, fn);
+}
+
+/** Work that starts itself anew from under its own lock would otherwise drag all of its past along. */
+function enclosing(): LeaseScope | undefined {
+  let scope = scopes.getStore();
+  while (scope?.leases.every(({ isReleased }) => isReleased)) scope = scope.outer;
+  return scope;
 }
 
 /** The lease of this key that the running code was called under, if it is still held. */

@@ -1,6 +1,7 @@
 import { type Incidents, isLockstepError, monotonicMs } from '@lockstep/core';
 import type { ExtendOutcome, LockStore, StoreLoss } from '../lock-store.js';
 import type { HeldLease } from './held-lease.js';
+import { extendAt } from './store-calls.js';
 
 /** Leases that fall due within this share of their length travel with those that are due. */
 const COMPANY = 1 / 12;
@@ -61,7 +62,7 @@ export class Heartbeat {
     const due: HeldLease[] = [];
     for (const lease of this.leases) {
       if (!lease.isHeld()) this.leases.delete(lease);
-      else if (!lease.isExtending && lease.extendAt <= now + lease.ttlMs * COMPANY) due.push(lease);
+      else if (lease.extensions === 0 && lease.extendAt <= now + lease.ttlMs * COMPANY) due.push(lease);
     }
     if (due.some((lease) => lease.extendAt <= now)) void this.extend(due);
     let next = Number.POSITIVE_INFINITY;
@@ -70,22 +71,17 @@ export class Heartbeat {
   }
 
   private async extend(leases: readonly HeldLease[]): Promise<readonly ExtendOutcome[]> {
-    for (const lease of leases) lease.isExtending = true;
-    const outcomes = await this.ask(leases);
+    for (const lease of leases) lease.extensions += 1;
+    const outcomes = await extendAt(
+      this.store,
+      leases.map(({ key, token, ttlMs }) => ({ key, token, ttlMs })),
+    );
     for (const [index, lease] of leases.entries()) {
-      lease.isExtending = false;
+      lease.extensions -= 1;
       const outcome = outcomes[index];
       if (outcome && this.leases.has(lease)) this.apply(lease, outcome);
     }
     return outcomes;
-  }
-
-  private async ask(leases: readonly HeldLease[]): Promise<readonly ExtendOutcome[]> {
-    try {
-      return await this.store.extend(leases.map(({ key, token, ttlMs }) => ({ key, token, ttlMs })));
-    } catch (error) {
-      return leases.map(() => ({ status: 'failed', error }));
-    }
   }
 
   /** A lease that was released or lost meanwhile is no longer in the set, and hears nothing. */
@@ -121,5 +117,5 @@ export class Heartbeat {
 }
 
 function dueAt(lease: HeldLease): number {
-  return lease.isExtending ? lease.deadline : Math.min(lease.extendAt, lease.deadline);
+  return lease.extensions > 0 ? lease.deadline : Math.min(lease.extendAt, lease.deadline);
 }

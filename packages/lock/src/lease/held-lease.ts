@@ -8,6 +8,7 @@ import type { AnyLease } from './lease.js';
 export interface LeaseKeeper {
   extend(lease: HeldLease): Promise<void>;
   release(lease: HeldLease): Promise<void>;
+  abandon(lease: HeldLease): Promise<void>;
   noteLoss(lease: HeldLease, loss: LeaseLoss): void;
 }
 
@@ -34,14 +35,21 @@ export class HeldLease implements AnyLease, Losable {
   readonly fence: bigint | undefined;
   /** When to extend next. */
   extendAt = 0;
-  isExtending = false;
+  /** How many extensions are on their way. */
+  extensions = 0;
   /** Whether the store failed to answer the latest extension. */
   isStoreSilent = false;
+  /** Whether a caller has it; what becomes of a grant that came too late to be handed out is nobody's loss. */
+  isHandedOut = false;
+  private confirmed = 0;
   private until = 0;
-  private isReleased = false;
+  private limit: number;
+  private released = false;
   private lossCause: LeaseLoss | undefined;
   private controller: AbortController | undefined;
-  private readonly grantedAt: number;
+  private givingBack: Promise<void> | undefined;
+  private endListeners: Set<() => void> | undefined;
+  private readonly grantedAt = monotonicMs();
 
   constructor(
     readonly key: string,
@@ -51,7 +59,7 @@ export class HeldLease implements AnyLease, Losable {
     private readonly keeper: LeaseKeeper,
   ) {
     this.fence = grant.fence;
-    this.grantedAt = monotonicMs();
+    this.limit = this.grantedAt + options.maxHoldMs;
     this.prolong(grant.deadline);
   }
 
@@ -63,26 +71,35 @@ export class HeldLease implements AnyLease, Losable {
     return this.until;
   }
 
+  get heldMs(): number {
+    return monotonicMs() - this.grantedAt;
+  }
+
   /** How much longer it must be kept though the work is done. */
   get minHoldLeftMs(): number {
     return this.options.minHoldMs === 0 ? 0 : Math.ceil(this.grantedAt + this.options.minHoldMs - monotonicMs());
   }
 
   get signal(): AbortSignal {
+    const { loss } = this;
     if (!this.controller) {
       this.controller = new AbortController();
-      if (this.loss) this.controller.abort(this.lostError());
+      if (loss) this.controller.abort(this.lostError());
     }
     return this.controller.signal;
   }
 
   get loss(): LeaseLoss | undefined {
-    if (!this.lossCause && !this.isReleased && monotonicMs() >= this.until) this.lose(this.causeOfEnd());
+    if (!this.lossCause && !this.released && monotonicMs() >= this.until) this.lose(this.causeOfEnd());
     return this.lossCause;
   }
 
+  get isReleased(): boolean {
+    return this.released;
+  }
+
   isHeld(): boolean {
-    return this.loss === undefined && !this.isReleased;
+    return this.loss === undefined && !this.released;
   }
 
   assertHeld(): void {
@@ -94,7 +111,14 @@ export class HeldLease implements AnyLease, Losable {
   }
 
   release(): Promise<void> {
-    return this.keeper.release(this);
+    this.givingBack ??= this.keeper.release(this);
+    return this.givingBack;
+  }
+
+  /** Gives it back at once: nothing was done under it, so there is no `minHold` to keep. */
+  abandon(): Promise<void> {
+    this.givingBack ??= this.keeper.abandon(this);
+    return this.givingBack;
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -103,40 +127,75 @@ export class HeldLease implements AnyLease, Losable {
 
   /** The store has confirmed the lease until `deadline`, or granted it. */
   prolong(deadline: number): void {
-    const { ttlMs } = this.options;
-    const confirmed = deadline - driftMs(ttlMs);
-    this.until = Math.min(confirmed, this.limit);
-    // A grant that was pushed lasts less than a whole lease; the share of what is left says when to extend it.
-    const leaseMs = Math.min(ttlMs, Math.max(confirmed - monotonicMs(), 0));
-    this.extendAt = confirmed >= this.limit ? Number.POSITIVE_INFINITY : confirmed - (leaseMs * 2) / 3;
+    // Two extensions may be answered in the other order; each end holds, so the later one does.
+    this.confirmed = Math.max(this.confirmed, deadline - driftMs(this.options.ttlMs));
     this.isStoreSilent = false;
+    this.setTimes();
   }
 
+  /** It is given up after this long from now. */
+  limitHold(maxHoldMs: number): void {
+    this.limit = monotonicMs() + maxHoldMs;
+    this.setTimes();
+  }
+
+  /** Says nothing of a lease that was released: it had been held for as long as it was needed. */
   lose(cause: LeaseLoss): void {
-    if (this.lossCause) return;
-    this.lossCause = cause;
-    this.keeper.noteLoss(this, cause);
-    this.controller?.abort(this.lostError());
+    if (!this.released) this.noteLoss(cause);
+  }
+
+  /** The store answers the release that the token was the owner no longer. */
+  loseAfterAll(cause: LeaseLoss): void {
+    this.noteLoss(cause);
   }
 
   /** Whether this is the first release. A loss that was not noticed yet is noted first. */
   markReleased(): boolean {
-    if (this.isReleased) return false;
+    if (this.released) return false;
     void this.loss;
-    this.isReleased = true;
+    this.released = true;
+    this.tellEnd();
     return true;
   }
 
-  lostError(result?: unknown): LockLostError {
-    return new LockLostError(this.key, this.fence, this.lossCause ?? 'expired', result);
+  /** Calls `listener` once, when it is lost or released. */
+  onEnd(listener: () => void): void {
+    this.endListeners ??= new Set();
+    this.endListeners.add(listener);
   }
 
-  private get limit(): number {
-    return this.grantedAt + this.options.maxHoldMs;
+  offEnd(listener: () => void): void {
+    this.endListeners?.delete(listener);
+  }
+
+  lostError(result?: unknown): LockLostError {
+    return new LockLostError(this.key, this.fence, this.lossCause ?? 'released', result);
+  }
+
+  private noteLoss(cause: LeaseLoss): void {
+    if (this.lossCause) return;
+    this.lossCause = cause;
+    this.controller?.abort(this.lostError());
+    this.tellEnd();
+    this.keeper.noteLoss(this, cause);
+  }
+
+  private tellEnd(): void {
+    const listeners = this.endListeners;
+    this.endListeners = undefined;
+    for (const listener of listeners ?? []) listener();
+  }
+
+  private setTimes(): void {
+    const { confirmed, limit } = this;
+    this.until = Math.min(confirmed, limit);
+    // A grant that was pushed lasts less than a whole lease; the share of what is left says when to extend it.
+    const leaseMs = Math.min(this.options.ttlMs, Math.max(confirmed - monotonicMs(), 0));
+    this.extendAt = confirmed >= limit ? Number.POSITIVE_INFINITY : confirmed - (leaseMs * 2) / 3;
   }
 
   private causeOfEnd(): LeaseLoss {
     if (this.until >= this.limit) return 'max-hold';
-    return this.isExtending || this.isStoreSilent ? 'backend' : 'expired';
+    return this.extensions > 0 || this.isStoreSilent ? 'backend' : 'expired';
   }
 }

@@ -7,7 +7,7 @@ type OwnLease = HeldLease | NestedLease;
 
 /** Several leases as one: the first that is lost is the loss of all. */
 export class HeldSet implements LeaseSet<bigint | undefined>, Losable {
-  private joint: AbortSignal | undefined;
+  private controller: AbortController | undefined;
 
   constructor(readonly leases: readonly OwnLease[]) {}
 
@@ -20,8 +20,9 @@ export class HeldSet implements LeaseSet<bigint | undefined>, Losable {
   }
 
   get signal(): AbortSignal {
-    this.joint ??= AbortSignal.any(this.leases.map(({ signal }) => signal));
-    return this.joint;
+    void this.loss;
+    this.controller ??= jointOf(this.leases);
+    return this.controller.signal;
   }
 
   get loss(): LeaseLoss | undefined {
@@ -63,4 +64,15 @@ export class HeldSet implements LeaseSet<bigint | undefined>, Losable {
   private lost(): OwnLease | undefined {
     return this.leases.find(({ loss }) => loss !== undefined);
   }
+}
+
+/** Aborts with the first of them; its own, because one of `AbortSignal.any` may be collected while code awaits it. */
+function jointOf(leases: readonly OwnLease[]): AbortController {
+  const controller = new AbortController();
+  for (const { signal } of leases) {
+    const abort = (): void => controller.abort(signal.reason);
+    if (signal.aborted) abort();
+    else signal.addEventListener('abort', abort, { once: true });
+  }
+  return controller;
 }

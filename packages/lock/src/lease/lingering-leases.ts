@@ -1,6 +1,6 @@
-import type { Incidents } from '@lockstep/core';
-import type { LockStore } from '../lock-store.js';
+import type { LockStore, ReleaseOutcome } from '../lock-store.js';
 import type { HeldLease } from './held-lease.js';
+import { extendAt } from './store-calls.js';
 
 /**
  * Locks whose work is done before their `minHold` is over. A store with leases is told to let them end by themselves,
@@ -16,25 +16,21 @@ export class LingeringLeases {
 
   constructor(
     private readonly store: LockStore<bigint | undefined>,
-    private readonly incidents: Incidents,
     private readonly giveBack: (leases: readonly HeldLease[]) => Promise<void>,
   ) {}
 
-  async keep(lease: HeldLease): Promise<void> {
+  /** What has become of it; undefined where it is still kept here, or turns out to be lost. */
+  async keep(lease: HeldLease): Promise<ReleaseOutcome | undefined> {
     const restMs = lease.minHoldLeftMs;
     if (!this.store.abilities.expires) {
       this.timers.set(lease, setTimeout(() => void this.end(lease), restMs).unref());
-      return;
+      return undefined;
     }
     const { key, token } = lease;
-    const [outcome] = await this.store.extend([{ key, token, ttlMs: restMs }]);
-    if (outcome?.status === 'extended') return;
-    this.incidents.report({
-      code: 'LOCK_MIN_HOLD_CUT',
-      source: 'lock.service',
-      message: 'a lock could not be kept for its minHold; it ends with its lease',
-      cause: outcome?.status === 'failed' ? outcome.error : undefined,
-    });
+    const [outcome] = await extendAt(this.store, [{ key, token, ttlMs: restMs }]);
+    if (outcome?.status === 'extended') return { status: 'released' };
+    if (outcome?.status === 'lost') lease.loseAfterAll(outcome.cause);
+    return outcome?.status === 'failed' ? outcome : undefined;
   }
 
   /** Gives back what only this process keeps. */

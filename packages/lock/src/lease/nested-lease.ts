@@ -1,13 +1,16 @@
-import type { LeaseLoss, LockLostError } from '../lock.errors.js';
+import { type LeaseLoss, LockLostError } from '../lock.errors.js';
 import type { HeldLease, Losable } from './held-lease.js';
 import type { AnyLease } from './lease.js';
 
 /**
  * The lock once more for code that runs under it already. It costs nothing, has the fence of the outer lease, and its
- * release leaves the lock with the outer one.
+ * release leaves the lock with the outer one. Work that is still going on when the outer lease is given back runs
+ * beside the next holder, so for such work that is a loss.
  */
 export class NestedLease implements AnyLease, Losable {
-  private isReleased = false;
+  private released = false;
+  private lossBefore: LeaseLoss | undefined;
+  private controller: AbortController | undefined;
 
   constructor(readonly outer: HeldLease) {}
 
@@ -28,15 +31,26 @@ export class NestedLease implements AnyLease, Losable {
   }
 
   get signal(): AbortSignal {
-    return this.outer.signal;
+    const { loss } = this;
+    if (!this.controller) {
+      this.controller = new AbortController();
+      if (loss) this.controller.abort(this.lostError());
+      else if (!this.released) this.outer.onEnd(this.outerEnded);
+    }
+    return this.controller.signal;
   }
 
   get loss(): LeaseLoss | undefined {
-    return this.outer.loss;
+    if (this.released) return this.lossBefore;
+    return this.outer.loss ?? (this.outer.isReleased ? 'released' : undefined);
+  }
+
+  get isReleased(): boolean {
+    return this.released;
   }
 
   isHeld(): boolean {
-    return !this.isReleased && this.outer.isHeld();
+    return !this.released && this.outer.isHeld();
   }
 
   assertHeld(): void {
@@ -49,7 +63,14 @@ export class NestedLease implements AnyLease, Losable {
   }
 
   async release(): Promise<void> {
-    this.isReleased = true;
+    if (this.released) return;
+    this.lossBefore = this.loss;
+    this.released = true;
+    this.outer.offEnd(this.outerEnded);
+  }
+
+  abandon(): Promise<void> {
+    return this.release();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -57,6 +78,8 @@ export class NestedLease implements AnyLease, Losable {
   }
 
   lostError(result?: unknown): LockLostError {
-    return this.outer.lostError(result);
+    return new LockLostError(this.key, this.fence, this.loss ?? 'released', result);
   }
+
+  private readonly outerEnded = (): void => this.controller?.abort(this.lostError());
 }

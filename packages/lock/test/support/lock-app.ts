@@ -26,8 +26,9 @@ export async function startLockApp(
   options: LockModuleOptions = {},
   store: DriverProvider<LockStore> = { useFactory: () => new MemoryLockStore() },
   imports: readonly object[] = [],
+  stores: Readonly<Record<string, DriverProvider<LockStore>>> = {},
 ): Promise<LockApp> {
-  const modules = [...imports, LockModule.forRoot({ ...options, store })];
+  const modules = [...imports, LockModule.forRoot({ ...options, store, stores })];
   const app = await NestFactory.createApplicationContext(
     { module: Root, imports: modules as never[] },
     { logger: false, abortOnError: false },

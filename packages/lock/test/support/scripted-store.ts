@@ -8,6 +8,7 @@ import type {
   LockStore,
   ReleaseOutcome,
   ReleaseRequest,
+  StoreAbilities,
 } from '@lockstep/lock';
 import { MemoryLockStore } from '@lockstep/lock';
 
@@ -15,13 +16,16 @@ import { MemoryLockStore } from '@lockstep/lock';
 export class ScriptedStore implements LockStore {
   readonly name = 'scripted';
   readonly real = new MemoryLockStore();
-  readonly abilities = this.real.abilities;
+  abilities: StoreAbilities = this.real.abilities;
+  /** Absent, as in a store that cannot. */
+  acquirePrefix?: NonNullable<LockStore['acquirePrefix']>;
   readonly extensions: (readonly ExtendRequest[])[] = [];
   onAcquire: (request: AcquireRequest) => Promise<Grant | Busy> = (request) => this.real.acquire(request);
   onExtend: (requests: readonly ExtendRequest[]) => Promise<readonly ExtendOutcome[]> = (requests) =>
     this.real.extend(requests);
   onRelease: (requests: readonly ReleaseRequest[]) => Promise<readonly ReleaseOutcome[]> = (requests) =>
     this.real.release(requests);
+  onInspect: (key: string) => Promise<LockState> = (key) => this.real.inspect(key);
 
   acquire(request: AcquireRequest): Promise<Grant | Busy> {
     return this.onAcquire(request);
@@ -37,7 +41,7 @@ export class ScriptedStore implements LockStore {
   }
 
   inspect(key: string): Promise<LockState> {
-    return this.real.inspect(key);
+    return this.onInspect(key);
   }
 
   close(): Promise<void> {

@@ -29,6 +29,7 @@ export class MemoryLockStore implements LockStore {
   readonly abilities = { expires: true, shares: 'any', queues: true } as const;
   private readonly locks = new Map<string, MemoryLock>();
   private lastFence = 0n;
+  private hand = this.locks.values();
 
   acquire(request: AcquireRequest): Promise<Grant | Busy> {
     const { key, waitMs, signal } = request;
@@ -84,8 +85,21 @@ export class MemoryLockStore implements LockStore {
       );
       lock = made;
       this.locks.set(key, lock);
+      this.sweep();
     }
     return lock;
+  }
+
+  /**
+   * Leases that nobody gives back, such as those kept for `minHold`, end unseen when nobody asks for their keys. Two
+   * locks are looked at for each that is made, so there are never many more of them than are held.
+   */
+  private sweep(): void {
+    for (let looked = 0; looked < 2; looked += 1) {
+      const { value } = this.hand.next();
+      if (value) value.endLeases();
+      else this.hand = this.locks.values();
+    }
   }
 
   private tryGrant(lock: MemoryLock, request: AcquireRequest): Grant | undefined {

@@ -47,6 +47,8 @@ export class MemoryLock {
     if (!holder) return 'stolen';
     if (hasEnded(holder)) return 'expired';
     this.renew(holder, ttlMs);
+    // It may have become shorter, and who waits must not wait for the old end.
+    this.watchLeaseEnds();
     return holder.leaseEnd;
   }
 
@@ -85,7 +87,10 @@ export class MemoryLock {
 
   close(): void {
     clearTimeout(this.timer);
-    for (const waiter of [...this.queue]) waiter.settle({ status: 'busy', remainingMs: 0 });
+    const waiters = [...this.queue];
+    // None of them is granted what another one leaves.
+    this.queue.clear();
+    for (const waiter of waiters) waiter.settle({ status: 'busy', remainingMs: 0 });
   }
 
   private isFreeFor(capacity: number): boolean {
@@ -107,7 +112,8 @@ export class MemoryLock {
     return { status: 'granted', fence: holder.fence, deadline: holder.leaseEnd };
   }
 
-  private endLeases(): void {
+  /** Lets go of holders whose lease is over, and with the last of them of the lock. */
+  endLeases(): void {
     let hasFreed = false;
     for (const [token, holder] of this.holders) {
       if (hasEnded(holder)) hasFreed = this.holders.delete(token) || hasFreed;
