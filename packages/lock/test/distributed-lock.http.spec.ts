@@ -150,7 +150,7 @@ async function post(path: string, body: object): Promise<[number, string | null,
 }
 
 async function hold(store: LockStore, key: string): Promise<() => Promise<unknown>> {
-  await store.acquire({ key, token: 'another', ttlMs: 60_000, waitMs: 0, capacity: 1, fairness: 'fifo' });
+  await store.acquire({ key, token: 'another', ttlMs: 60_000, waitMs: 0, capacity: 1, fairness: 'fifo' as const });
   return () => store.release([{ key, token: 'another', deadline: 0 }]);
 }
 
@@ -221,7 +221,7 @@ describe.each(PLATFORMS)('@DistributedLock on the routes of a controller on %s',
     await eventually(() => expect(prices.observed).toBe(true));
     prices.next('3.50');
     await eventually(async () => expect((await reader?.read())?.value).toContain('data: tea 3.50 true'));
-    const another = { key: 'prices:tea', token: 'another', ttlMs: 60_000, waitMs: 0, capacity: 1, fairness: 'fifo' };
+    const another = { key: 'prices:tea', token: 'another', ttlMs: 60_000, waitMs: 0, capacity: 1, fairness: 'fifo' as const };
     expect(await running.store.acquire(another)).toMatchObject({ status: 'busy' });
     leave.abort();
     await eventually(async () => expect(await running.store.acquire(another)).toMatchObject({ status: 'granted' }));

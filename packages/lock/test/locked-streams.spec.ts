@@ -50,7 +50,7 @@ afterEach(() => app.close());
 
 /** Whether somebody else could have the lock now; gives it back. */
 async function isFree(): Promise<boolean> {
-  const attempt = { key: 'k', token: 'probe', ttlMs: 1_000, waitMs: 0, capacity: 1, fairness: 'fifo' };
+  const attempt = { key: 'k', token: 'probe', ttlMs: 1_000, waitMs: 0, capacity: 1, fairness: 'fifo' as const };
   const { status } = await store.real.acquire(attempt);
   if (status === 'granted') await store.real.release([{ ...attempt, deadline: monotonicMs() }]);
   return status === 'granted';
@@ -117,7 +117,7 @@ describe('an Observable under a lock', () => {
   });
 
   it('whose subscriber leaves while it waits gives the waiting up, and never works', async () => {
-    await store.real.acquire({ key: 'k', token: 'another', ttlMs: 60_000, waitMs: 0, capacity: 1, fairness: 'fifo' });
+    await store.real.acquire({ key: 'k', token: 'another', ttlMs: 60_000, waitMs: 0, capacity: 1, fairness: 'fifo' as const });
     let aborted: AbortSignal | undefined;
     store.onAcquire = (request) => {
       aborted = request.signal;
