@@ -168,6 +168,10 @@ describe('a row', () => {
     unit: 'ops/s',
     ours: rates(100, 200, 300, 400, 500, 600),
     raw: rates(100, 100, 100, 200, 250, 300),
+    groups: new Map([
+      ['slow', 'Pedestrian'],
+      ['fast', undefined],
+    ]),
     peers: new Map<string, Performance>([
       ['slow', rates(50, 100, 150, 200, 250, 300)],
       ['fast', rates(80, 160, 240, 320, 400, 480)],
@@ -186,14 +190,37 @@ describe('a row', () => {
     expect(row.peers).toEqual({ slow: 175, fast: 280, broken: 'failed: needs Node 22' });
   });
 
-  test('carries percentiles, sums per operation and references under their names', () => {
-    expect(row.extra).toEqual({ p50: 2, p99: 3, walBytes: 300, noGuarantee: 1000 });
+  test('carries percentiles, sums per operation, references and the peers of a group under their names', () => {
+    expect(row.extra).toEqual({
+      p50: 2,
+      p99: 3,
+      p99Raw: 3,
+      p99Ratio: 1,
+      walBytes: 300,
+      ratioToBestPedestrianPeer: 2,
+      noGuarantee: 1000,
+    });
+  });
+
+  test('says how evenly the operations of all rounds were shared out', () => {
+    const shared = (...shares: number[][]): Performance => ({
+      slices: shares.map((slice) => ({ operations: 10, elapsedMs: 1000, shares: slice })),
+      failure: undefined,
+    });
+    const shares = { ours: shared([8, 2], [4, 6]), raw: shared([10, 0], [10, 0]) };
+    const { extra } = toRow({ name: 'r', unit: 'ops/s', peers: new Map(), commandsPerOp: undefined, ...shares });
+    expect(extra).toEqual({ fairness: 1.5, fairnessRaw: 20 });
   });
 
   test('does not exist when ours failed', () => {
     const failed = { slices: [], failure: 'no Redis' };
     const input = { name: 'r', unit: 'u', ours: failed, raw: rates(1), peers: new Map(), commandsPerOp: undefined };
     expect(() => toRow(input)).toThrow('r: ours failed: no Redis');
+  });
+
+  test('that only counts is printed without ratios', () => {
+    const counted = { name: 'idle', unit: 'commands', ours: 0, peers: {}, extra: {} };
+    expect(humanTable([counted])).toMatch(/^idle +commands +0 +– +– +– +–/m);
   });
 
   test('prints for people too', () => {

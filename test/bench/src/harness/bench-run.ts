@@ -3,10 +3,12 @@ import type { Contestant } from './contestant.js';
 import { waitUntilIdle } from './idle-gate.js';
 import { humanTable } from './report.js';
 import { runRounds } from './rounds.js';
-import { type Row, toRow } from './row.js';
+import { type Row, rounded, toRow } from './row.js';
+
+export type RowPlan = ContestPlan | CountPlan;
 
 /** What a row compares. `ours` and `raw` do the same work; a peer that does less is left out or says so in its name. */
-export interface RowPlan {
+export interface ContestPlan {
   readonly name: string;
   /** Of `ours`, `raw` and the peers; more is better, e.g. `ops/s`. */
   readonly unit: string;
@@ -15,8 +17,18 @@ export interface RowPlan {
   readonly peers?: readonly Contestant[];
   /** Run along without being compared, e.g. the same request with no guarantee; their medians are in `extra`. */
   readonly references?: readonly Contestant[];
-  /** Counts commands at the server with one operation in flight. */
+  /** How many times as long as those of other rows its slices are, for operations that take their time. */
+  readonly sliceFactor?: number;
+  /** Counts commands at the server, with one operation in flight where the row does not say otherwise. */
   commandsPerOp?(): Promise<number>;
+}
+
+/** A row that compares nothing: what was counted must not exceed a bound. */
+export interface CountPlan {
+  readonly name: string;
+  /** Of what is counted, e.g. `commands in 10 s`; less is better. */
+  readonly unit: string;
+  count(): Promise<number>;
 }
 
 export interface BenchArea {
@@ -36,8 +48,7 @@ export async function runBench(area: BenchArea): Promise<void> {
   const rows: Row[] = [];
   try {
     for (const plan of opened.rows.filter((row) => only === undefined || row.name === only)) {
-      say(`${area.name}/${plan.name}: ${rounds} rounds of ${sliceMs} ms each …`);
-      rows.push(await measure(plan, rounds, sliceMs));
+      rows.push('count' in plan ? await countRow(plan) : await measure(plan, rounds, sliceMs, say));
     }
   } finally {
     await opened.close();
@@ -67,8 +78,14 @@ export function benchArguments(
   };
 }
 
-async function measure(plan: RowPlan, rounds: number, sliceMs: number): Promise<Row> {
-  const { name, unit, ours, raw, peers = [], references = [] } = plan;
+async function countRow({ name, unit, count }: CountPlan): Promise<Row> {
+  return { name, unit, ours: rounded(await count()), peers: {}, extra: {} };
+}
+
+async function measure(plan: ContestPlan, rounds: number, baseMs: number, say: (line: string) => void): Promise<Row> {
+  const { name, unit, ours, raw, peers = [], references = [], sliceFactor = 1 } = plan;
+  const sliceMs = baseMs * sliceFactor;
+  say(`${name}: ${rounds} rounds of ${sliceMs} ms for each contestant …`);
   const commandsPerOp = await plan.commandsPerOp?.();
   const done = await runRounds([ours, raw, ...peers, ...references], {
     rounds,
@@ -84,6 +101,7 @@ async function measure(plan: RowPlan, rounds: number, sliceMs: number): Promise<
     ours: of(ours),
     raw: of(raw),
     peers: byName(peers),
+    groups: new Map(peers.map((peer) => [peer.name, peer.group])),
     references: byName(references),
     commandsPerOp,
   });

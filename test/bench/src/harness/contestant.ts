@@ -1,6 +1,8 @@
 /** Who takes part in a row: ours, the raw limit or a peer. Opened once, then asked for many short slices of work. */
 export interface Contestant {
   readonly name: string;
+  /** Peers of one group are compared on their own too: with `Ioredis` the row has `extra.ratioToBestIoredisPeer`. */
+  readonly group?: string;
   open(): Promise<Bench>;
 }
 
@@ -15,6 +17,8 @@ export interface Slice {
   readonly elapsedMs: number;
   /** Duration of single operations, where the row reports p50 and p99. */
   readonly latenciesMs?: readonly number[];
+  /** What each of several clients got of the operations; the row reports how evenly, as `fairness`. */
+  readonly shares?: readonly number[];
   /** Sums over the slice, e.g. `{ walBytes: 81920 }`; the row reports them per operation. */
   readonly sums?: Readonly<Record<string, number>>;
 }

@@ -2,7 +2,8 @@ import type { Row } from './row.js';
 
 const LEGEND = [
   '× raw: median over the rounds of ours divided by raw, above 1 is better; 95 % low: the lower end of its 95 % interval.',
-  'p50 and p99: how long one operation of ours takes, in ms.',
+  'p50 and p99: how long one operation of ours takes, in ms; p99Ratio: that p99 divided by the p99 of raw, below 1 is better.',
+  'fairness: what the luckiest of several clients got, divided by what the unluckiest got; 1 is best.',
 ];
 
 /** The rows as a table for people; ratios above 1 mean that ours is better. */
@@ -12,8 +13,8 @@ export function humanTable(rows: readonly Row[]): string {
     row.name,
     row.unit,
     String(row.ours),
-    String(row.raw),
-    `${row.ratioToRaw} (${row.ratioToRawLow})`,
+    String(row.raw ?? '–'),
+    row.ratioToRaw === undefined ? '–' : `${row.ratioToRaw} (${row.ratioToRawLow})`,
     String(row.ratioToBestPeer ?? '–'),
     String(row.commandsPerOp ?? '–'),
     entries(row.extra),

@@ -2,21 +2,24 @@ import type { Slice } from './contestant.js';
 import type { Performance } from './rounds.js';
 import { median, medianLowEnd, pairedRatios, quantile } from './statistics.js';
 
-/** One line of a result. Every ratio is a median over paired rounds; above 1 means that ours is better. */
+/**
+ * One line of a result. Every ratio is a median over paired rounds; above 1 means that ours is better. A row that
+ * compares nothing has no `raw` and no ratio.
+ */
 export interface Row {
   readonly name: string;
   readonly unit: string;
   /** Medians over the rounds, in `unit`. */
   readonly ours: number;
-  readonly raw: number;
-  readonly ratioToRaw: number;
+  readonly raw?: number;
+  readonly ratioToRaw?: number;
   /** Lower end of the 95 % interval of `ratioToRaw`. */
-  readonly ratioToRawLow: number;
+  readonly ratioToRawLow?: number;
   /** Medians in `unit`; for a peer that could not take part, why. */
   readonly peers: Readonly<Record<string, number | string>>;
   /** The lowest ratio of ours to a peer: the best peer is the one that leaves us the least. */
-  readonly ratioToBestPeer: number | undefined;
-  readonly commandsPerOp: number | undefined;
+  readonly ratioToBestPeer?: number | undefined;
+  readonly commandsPerOp?: number | undefined;
   readonly extra: Readonly<Record<string, number>>;
 }
 
@@ -26,6 +29,8 @@ export interface RowInput {
   readonly ours: Performance;
   readonly raw: Performance;
   readonly peers: ReadonlyMap<string, Performance>;
+  /** The group of each peer that has one. */
+  readonly groups?: ReadonlyMap<string, string | undefined>;
   readonly references?: ReadonlyMap<string, Performance>;
   readonly commandsPerOp: number | undefined;
 }
@@ -37,7 +42,9 @@ export function toRow(input: RowInput): Row {
   const rawRates = ratesOf(`${name}: raw`, raw);
   const toRaw = pairedRatios(ourRates, rawRates);
   const finished = [...peers].filter(([, peer]) => peer.failure === undefined);
-  const toPeers = finished.map(([peer, done]) => median(pairedRatios(ourRates, ratesOf(`${name}: ${peer}`, done))));
+  const toPeers = finished.map(([peer, done]): PeerRatio => {
+    return { peer, ratio: median(pairedRatios(ourRates, ratesOf(`${name}: ${peer}`, done))) };
+  });
   return {
     name,
     unit,
@@ -46,10 +53,37 @@ export function toRow(input: RowInput): Row {
     ratioToRaw: rounded(median(toRaw)),
     ratioToRawLow: rounded(medianLowEnd(toRaw)),
     peers: Object.fromEntries([...peers].map(([peer, done]) => [peer, peerCell(`${name}: ${peer}`, done)])),
-    ratioToBestPeer: toPeers.length === 0 ? undefined : rounded(Math.min(...toPeers)),
-    commandsPerOp,
-    extra: { ...extraOf(ours.slices), ...mediansOf(name, references) },
+    ratioToBestPeer: lowest(toPeers),
+    commandsPerOp: commandsPerOp === undefined ? undefined : rounded(commandsPerOp),
+    extra: {
+      ...latenciesOf(ours.slices, raw.slices),
+      ...fairnessOf(ours.slices, raw.slices),
+      ...sumsOf(ours.slices),
+      ...groupRatios(toPeers, input.groups),
+      ...mediansOf(name, references),
+    },
   };
+}
+
+interface PeerRatio {
+  readonly peer: string;
+  readonly ratio: number;
+}
+
+function lowest(ratios: readonly PeerRatio[]): number | undefined {
+  return ratios.length === 0 ? undefined : rounded(Math.min(...ratios.map(({ ratio }) => ratio)));
+}
+
+function groupRatios(
+  ratios: readonly PeerRatio[],
+  groups: RowInput['groups'] = new Map<string, undefined>(),
+): Record<string, number> {
+  const extra: Record<string, number> = {};
+  for (const group of new Set(groups.values())) {
+    const ratio = lowest(ratios.filter(({ peer }) => groups.get(peer) === group));
+    if (group !== undefined && ratio !== undefined) extra[`ratioToBest${group}Peer`] = ratio;
+  }
+  return extra;
 }
 
 function ratesOf(what: string, { slices, failure }: Performance): number[] {
@@ -67,13 +101,36 @@ function mediansOf(row: string, references: ReadonlyMap<string, Performance>): R
   );
 }
 
-function extraOf(slices: readonly Slice[]): Record<string, number> {
-  const extra: Record<string, number> = {};
-  const latencies = slices.flatMap(({ latenciesMs = [] }) => latenciesMs);
-  if (latencies.length > 0) {
-    extra.p50 = rounded(quantile(latencies, 0.5));
-    extra.p99 = rounded(quantile(latencies, 0.99));
+function latenciesOf(ours: readonly Slice[], raw: readonly Slice[]): Record<string, number> {
+  const [latencies, rawLatencies] = [ours, raw].map((slices) => slices.flatMap(({ latenciesMs = [] }) => latenciesMs));
+  if (!latencies?.length) return {};
+  const p99 = quantile(latencies, 0.99);
+  const extra = { p50: rounded(quantile(latencies, 0.5)), p99: rounded(p99) };
+  if (!rawLatencies?.length) return extra;
+  const p99Raw = quantile(rawLatencies, 0.99);
+  return { ...extra, p99Raw: rounded(p99Raw), p99Ratio: rounded(p99 / p99Raw) };
+}
+
+function fairnessOf(ours: readonly Slice[], raw: readonly Slice[]): Record<string, number> {
+  const fairness = evenness(ours);
+  const fairnessRaw = evenness(raw);
+  return {
+    ...(fairness === undefined ? {} : { fairness: rounded(fairness) }),
+    ...(fairnessRaw === undefined ? {} : { fairnessRaw: rounded(fairnessRaw) }),
+  };
+}
+
+/** What the luckiest client got, divided by what the unluckiest got; one that got nothing counts as if it had got one. */
+function evenness(slices: readonly Slice[]): number | undefined {
+  const totals: number[] = [];
+  for (const { shares = [] } of slices) {
+    for (const [client, share] of shares.entries()) totals[client] = (totals[client] ?? 0) + share;
   }
+  return totals.length === 0 ? undefined : Math.max(...totals) / Math.max(Math.min(...totals), 1);
+}
+
+function sumsOf(slices: readonly Slice[]): Record<string, number> {
+  const extra: Record<string, number> = {};
   const operations = slices.reduce((sum, slice) => sum + slice.operations, 0);
   for (const key of new Set(slices.flatMap(({ sums = {} }) => Object.keys(sums)))) {
     const sum = slices.reduce((total, slice) => total + (slice.sums?.[key] ?? 0), 0);
@@ -83,6 +140,6 @@ function extraOf(slices: readonly Slice[]): Record<string, number> {
 }
 
 /** Three significant places below 100, whole numbers above: more would be noise. */
-function rounded(value: number): number {
+export function rounded(value: number): number {
   return value >= 100 ? Math.round(value) : Number(value.toPrecision(3));
 }
