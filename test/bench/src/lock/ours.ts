@@ -2,30 +2,42 @@ import 'reflect-metadata';
 import { LockModule, LockService } from '@lockstep/lock';
 import { redisLockStore } from '@lockstep/lock/redis';
 import { RedisModule } from '@lockstep/redis';
-import type { INestApplicationContext } from '@nestjs/common';
+import type { DynamicModule, INestApplicationContext } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
-import { type Contestant, closedLoop } from '../harness/contestant.js';
-import { keyOf, TTL_MS } from './lock-keys.js';
+import { type Locker, type LockLibrary, TTL_MS } from './locker.js';
 
 /** Acquire and release through the service, fence, deadline and loss signal included. */
-export function ourLock(url: string, concurrency: number): Contestant {
+export const ours: LockLibrary = {
+  name: 'ours',
+  open: async ([url], patienceMs) => serviceLocker(await lockApplication(String(url)), patienceMs),
+};
+
+/** The locks of an application; closing the locker closes the application. */
+export function serviceLocker(app: INestApplicationContext, patienceMs?: number): Locker {
+  const locks = app.get(LockService);
+  const options = patienceMs === undefined ? { ttl: TTL_MS } : { ttl: TTL_MS, wait: patienceMs };
   return {
-    name: 'ours',
-    open: async () => {
-      const app = await lockApplication(url);
-      const locks = app.get(LockService);
-      const operation = async (worker: number): Promise<void> => {
-        const lease = await locks.acquire(keyOf('ours', worker), { ttl: TTL_MS });
+    hold: async (key, work) => {
+      const lease = await locks.acquire(key, options);
+      try {
+        await work();
+      } finally {
         await lease.release();
-      };
-      return { run: (sliceMs) => closedLoop(concurrency, sliceMs, operation), close: () => app.close() };
+      }
     },
+    close: () => app.close(),
   };
+}
+
+export function lockApplication(url: string): Promise<INestApplicationContext> {
+  return application([
+    RedisModule.forRoot({ url, namespace: 'bench' }),
+    LockModule.forRoot({ store: redisLockStore() }),
+  ]);
 }
 
 class BenchModule {}
 
-export function lockApplication(url: string): Promise<INestApplicationContext> {
-  const imports = [RedisModule.forRoot({ url, namespace: 'bench' }), LockModule.forRoot({ store: redisLockStore() })];
+export function application(imports: DynamicModule[]): Promise<INestApplicationContext> {
   return NestFactory.createApplicationContext({ module: BenchModule, imports }, { logger: ['error'] });
 }

@@ -3,8 +3,8 @@ import { createRequire } from 'node:module';
 import type { DynamicModule } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { Redis } from 'ioredis';
-import { type Bench, type Contestant, closedLoop } from '../harness/contestant.js';
-import { keyOf, TTL_MS } from './lock-keys.js';
+import { createClient } from 'redis';
+import { type Locker, type LockLibrary, TTL_MS } from './locker.js';
 
 // Two of the peers ship no types that NodeNext finds: each is described by the few members that are used here.
 const require = createRequire(import.meta.url);
@@ -12,98 +12,156 @@ const require = createRequire(import.meta.url);
 interface Redlock {
   acquire(keys: string[], ttlMs: number): Promise<{ release(): Promise<unknown> }>;
 }
-type RedlockClass = new (clients: unknown[], settings: { retryCount: number }) => Redlock;
+type RedlockClass = new (clients: readonly unknown[], settings: { retryCount: number }) => Redlock;
 
+interface Mutex {
+  acquire(): Promise<void>;
+  release(): Promise<void>;
+}
+interface MutexOptions {
+  readonly lockTimeout: number;
+  readonly refreshInterval: number;
+  readonly acquireTimeout?: number;
+}
 interface RedisSemaphore {
-  readonly Mutex: new (
-    client: unknown,
-    key: string,
-    options: { lockTimeout: number; refreshInterval: number },
-  ) => { acquire(): Promise<void>; release(): Promise<void> };
+  readonly Mutex: new (client: unknown, key: string, options: MutexOptions) => Mutex;
+  readonly RedlockMutex: new (clients: readonly unknown[], key: string, options: MutexOptions) => Mutex;
+}
+
+interface UniversalLock {
+  acquire(): Promise<object>;
+  release(handle: object): Promise<boolean>;
+}
+interface UniversalConfig {
+  readonly key: string;
+  readonly ttl: number;
+  readonly retryAttempts?: number;
 }
 interface RedlockUniversal {
   readonly IoredisAdapter: new (client: unknown) => object;
-  readonly createLock: (config: { adapter: object; key: string; ttl: number }) => {
-    acquire(): Promise<object>;
-    release(handle: object): Promise<boolean>;
-  };
+  readonly createLock: (config: UniversalConfig & { adapter: object }) => UniversalLock;
+  readonly createRedlock: (config: UniversalConfig & { adapters: readonly object[] }) => UniversalLock;
 }
+
+interface RedisKitLock {
+  readonly Redlock: new (
+    clients: readonly unknown[],
+    options: { maxRetryAttempts: number },
+  ) => { acquire(key: string, ttlMs: number): Promise<{ release(): Promise<boolean> } | null> };
+}
+
 interface Murlock {
   readonly MurLockModule: { forRoot(options: object): DynamicModule };
   readonly MurLockService: new () => {
-    runWithLock(key: string, releaseTimeMs: number, fn: () => Promise<void>): Promise<void>;
+    runWithLock(key: string, releaseTimeMs: number, pauseMs: number, fn: () => Promise<void>): Promise<void>;
   };
 }
 
-/** One acquire and one release of a free key, as the library documents it. */
-type AcquireAndRelease = (key: string) => Promise<void>;
+/** More than anybody makes while a row runs. */
+const ENDLESS_ATTEMPTS = 10_000;
+/** murlock has no default pace; given with the call, it does not grow with each attempt. */
+const MURLOCK_PAUSE_MS = 100;
 
-export function lockPeers(url: string, concurrency: number): Contestant[] {
-  const overIoredis = (name: string, make: (client: Redis) => AcquireAndRelease): Contestant => ({
-    name,
-    open: async () => {
-      const client = new Redis(url);
-      return bench(concurrency, name, make(client), async () => {
-        await client.quit();
-      });
-    },
-  });
-  return [
-    overIoredis('redlock', (client) => redlock('redlock', client)),
-    overIoredis('@sesamecare-oss/redlock', (client) => redlock('@sesamecare-oss/redlock', client)),
-    overIoredis('redis-semaphore', redisSemaphore),
-    overIoredis('redlock-universal', redlockUniversal),
-    { name: 'murlock', open: () => openMurlock(url, concurrency) },
-  ];
-}
+/** Those that can also lock on a majority of independent servers. */
+export const redlockPeers: readonly LockLibrary[] = [
+  overIoredis('redlock', (clients, patienceMs) => redlock('redlock', clients, patienceMs)),
+  overIoredis('@sesamecare-oss/redlock', (clients, patienceMs) =>
+    redlock('@sesamecare-oss/redlock', clients, patienceMs),
+  ),
+  overIoredis('redis-semaphore', redisSemaphore),
+  overIoredis('redlock-universal', redlockUniversal),
+  { name: '@redis-kit/lock', group: 'NodeRedis', open: openRedisKit },
+];
 
-function bench(
-  concurrency: number,
+export const lockPeers: readonly LockLibrary[] = [
+  ...redlockPeers,
+  { name: 'murlock', group: 'NodeRedis', open: ([url], patienceMs) => openMurlock(String(url), patienceMs) },
+];
+
+/** Holds a lock as the library documents it. */
+type Hold = Locker['hold'];
+
+function overIoredis(
   name: string,
-  acquireAndRelease: AcquireAndRelease,
-  close: () => Promise<void>,
-): Bench {
+  make: (clients: readonly Redis[], patienceMs: number | undefined) => Hold,
+): LockLibrary {
   return {
-    run: (sliceMs) => closedLoop(concurrency, sliceMs, (worker) => acquireAndRelease(keyOf(name, worker))),
-    close,
+    name,
+    group: 'Ioredis',
+    open: async (urls, patienceMs) => {
+      const clients = urls.map((url) => new Redis(url));
+      const close = async (): Promise<void> => {
+        await Promise.all(clients.map((client) => client.quit()));
+      };
+      return { hold: make(clients, patienceMs), close };
+    },
   };
 }
 
-function redlock(name: string, client: Redis): AcquireAndRelease {
+function redlock(name: string, clients: readonly Redis[], patienceMs: number | undefined): Hold {
   const module = require(name) as { default?: RedlockClass; Redlock?: RedlockClass };
   const Class = module.Redlock ?? module.default;
   if (Class === undefined) throw new Error(`${name} exports no class`);
-  const locks = new Class([client], { retryCount: 0 });
-  return async (key) => {
+  const locks = new Class(clients, { retryCount: patienceMs === undefined ? 0 : -1 });
+  return async (key, work) => {
     const lock = await locks.acquire([key], TTL_MS);
+    await work();
     await lock.release();
   };
 }
 
-function redisSemaphore(client: Redis): AcquireAndRelease {
-  const { Mutex } = require('redis-semaphore') as RedisSemaphore;
-  return async (key) => {
-    const mutex = new Mutex(client, key, { lockTimeout: TTL_MS, refreshInterval: 0 });
+function redisSemaphore(clients: readonly Redis[], patienceMs: number | undefined): Hold {
+  const { Mutex, RedlockMutex } = require('redis-semaphore') as RedisSemaphore;
+  const patience = patienceMs === undefined ? {} : { acquireTimeout: patienceMs };
+  const options = { lockTimeout: TTL_MS, refreshInterval: 0, ...patience };
+  return async (key, work) => {
+    const mutex = clients.length === 1 ? new Mutex(clients[0], key, options) : new RedlockMutex(clients, key, options);
     await mutex.acquire();
+    await work();
     await mutex.release();
   };
 }
 
-function redlockUniversal(client: Redis): AcquireAndRelease {
-  const { IoredisAdapter, createLock } = require('redlock-universal') as RedlockUniversal;
-  const adapter = new IoredisAdapter(client);
-  return async (key) => {
-    const lock = createLock({ adapter, key, ttl: TTL_MS });
-    await lock.release(await lock.acquire());
+function redlockUniversal(clients: readonly Redis[], patienceMs: number | undefined): Hold {
+  const { IoredisAdapter, createLock, createRedlock } = require('redlock-universal') as RedlockUniversal;
+  const adapters = clients.map((client) => new IoredisAdapter(client));
+  const [adapter] = adapters;
+  const patience = patienceMs === undefined ? {} : { retryAttempts: ENDLESS_ATTEMPTS };
+  return async (key, work) => {
+    const config = { key, ttl: TTL_MS, ...patience };
+    const lock =
+      adapter !== undefined && adapters.length === 1
+        ? createLock({ adapter, ...config })
+        : createRedlock({ adapters, ...config });
+    const handle = await lock.acquire();
+    await work();
+    await lock.release(handle);
+  };
+}
+
+async function openRedisKit(urls: readonly string[], patienceMs: number | undefined): Promise<Locker> {
+  const { Redlock } = require('@redis-kit/lock') as RedisKitLock;
+  const clients = await Promise.all(urls.map((url) => createClient({ url }).connect()));
+  const locks = new Redlock(clients, { maxRetryAttempts: patienceMs === undefined ? 0 : ENDLESS_ATTEMPTS });
+  return {
+    hold: async (key, work) => {
+      const lock = await locks.acquire(key, TTL_MS);
+      if (lock === null) throw new Error(`${key} is taken`);
+      await work();
+      await lock.release();
+    },
+    close: async () => {
+      await Promise.all(clients.map((client) => client.close()));
+    },
   };
 }
 
 /** Brings its own node-redis client and can be had only through its Nest module. */
-async function openMurlock(url: string, concurrency: number): Promise<Bench> {
+async function openMurlock(url: string, patienceMs: number | undefined): Promise<Locker> {
   const { MurLockModule, MurLockService } = require('murlock') as Murlock;
-  const options = { redisOptions: { url }, wait: 100, maxAttempts: 1, logLevel: 'none' };
+  const maxAttempts = patienceMs === undefined ? 1 : ENDLESS_ATTEMPTS;
+  const options = { redisOptions: { url }, wait: MURLOCK_PAUSE_MS, maxAttempts, logLevel: 'none' };
   const app = await NestFactory.createApplicationContext(MurLockModule.forRoot(options), { logger: ['error'] });
   const locks = app.get(MurLockService);
-  const acquireAndRelease = (key: string) => locks.runWithLock(key, TTL_MS, async () => undefined);
-  return bench(concurrency, 'murlock', acquireAndRelease, () => app.close());
+  return { hold: (key, work) => locks.runWithLock(key, TTL_MS, MURLOCK_PAUSE_MS, work), close: () => app.close() };
 }
