@@ -221,7 +221,14 @@ describe.each(PLATFORMS)('@DistributedLock on the routes of a controller on %s',
     await eventually(() => expect(prices.observed).toBe(true));
     prices.next('3.50');
     await eventually(async () => expect((await reader?.read())?.value).toContain('data: tea 3.50 true'));
-    const another = { key: 'prices:tea', token: 'another', ttlMs: 60_000, waitMs: 0, capacity: 1, fairness: 'fifo' as const };
+    const another = {
+      key: 'prices:tea',
+      token: 'another',
+      ttlMs: 60_000,
+      waitMs: 0,
+      capacity: 1,
+      fairness: 'fifo' as const,
+    };
     expect(await running.store.acquire(another)).toMatchObject({ status: 'busy' });
     leave.abort();
     await eventually(async () => expect(await running.store.acquire(another)).toMatchObject({ status: 'granted' }));

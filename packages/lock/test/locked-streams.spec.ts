@@ -117,7 +117,14 @@ describe('an Observable under a lock', () => {
   });
 
   it('whose subscriber leaves while it waits gives the waiting up, and never works', async () => {
-    await store.real.acquire({ key: 'k', token: 'another', ttlMs: 60_000, waitMs: 0, capacity: 1, fairness: 'fifo' as const });
+    await store.real.acquire({
+      key: 'k',
+      token: 'another',
+      ttlMs: 60_000,
+      waitMs: 0,
+      capacity: 1,
+      fairness: 'fifo' as const,
+    });
     let aborted: AbortSignal | undefined;
     store.onAcquire = (request) => {
       aborted = request.signal;

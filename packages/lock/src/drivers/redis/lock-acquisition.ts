@@ -188,7 +188,8 @@ export class LockAcquisition implements PushListener {
         if (late === MOST_LATE) break;
       } catch (error) {
         if (isOutcomeUnknown(error)) this.isAmbiguous = true;
-        else if (!this.isKnown() || !isStoreUnavailable(error)) throw error;
+        // Who has a place in the queue outlasts a failover; who has none yet is told of the outage at once.
+        else if (!this.answer || !isStoreUnavailable(error)) throw error;
         if (this.isOver()) throw error;
       } finally {
         this.isAsking = false;
@@ -202,11 +203,6 @@ export class LockAcquisition implements PushListener {
     const sentAt = monotonicMs();
     this.isAsking = true;
     return { sentAt, answered: this.host.scripts.acquire.run(this.nextRequest()) };
-  }
-
-  /** Whether the server may know of the wish: then an outage is waited out, where at first it is an answer. */
-  private isKnown(): boolean {
-    return this.isQueued || this.isAmbiguous;
   }
 
   private noteBusy({ remainingMs, serverMs }: Busy & { readonly serverMs: number }, sentAt: number): Busy {
