@@ -8,7 +8,7 @@ import { LockModeError, LockReentryError, LockShuttingDownError } from '../lock.
 import { modeName, type ResolvedLockOptions } from '../lock.options.js';
 import type { LockEvents } from '../lock-events.js';
 import { assertLockKey } from '../lock-key.js';
-import type { AcquireRequest, Busy, Grant, LockState, LockStore } from '../lock-store.js';
+import type { AcquireRequest, Busy, LockState, LockStore } from '../lock-store.js';
 import { PendingLease } from './pending-lease.js';
 
 type Attributes = Readonly<Record<string, string>>;
@@ -126,7 +126,7 @@ export class LockAcquisitions {
       for (;;) {
         this.assertOpen(key);
         const pending = new PendingLease(key, options, this.leases, Math.max(giveUpAt - monotonicMs(), 0), signal);
-        const outcome = pending.settle(await this.answerOf(pending));
+        const outcome = pending.settle(await this.leases.store.acquire(pending));
         if (!(outcome instanceof HeldLease)) {
           signal?.throwIfAborted();
           if (this.isClosing) continue;
@@ -138,6 +138,8 @@ export class LockAcquisitions {
         signal?.throwIfAborted();
         if (!this.isClosing && monotonicMs() >= giveUpAt) throw this.lateGrant();
       }
+    } catch (cause) {
+      throw cause === signal?.reason ? cause : this.notTaken(cause);
     } finally {
       this.settled();
     }
@@ -159,14 +161,6 @@ export class LockAcquisitions {
     for (const lease of granted) this.keep(lease, startedAt);
     const busy = taken.find((outcome): outcome is Busy => outcome !== undefined && 'status' in outcome);
     return { leases: granted, busy };
-  }
-
-  private async answerOf(request: AcquireRequest): Promise<Grant<bigint | undefined> | Busy> {
-    try {
-      return await this.leases.store.acquire(request);
-    } catch (cause) {
-      throw this.notTaken(cause);
-    }
   }
 
   private async prefixOf(requests: readonly AcquireRequest[]): ReturnType<NonNullable<Store['acquirePrefix']>> {

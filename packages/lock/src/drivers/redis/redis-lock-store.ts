@@ -63,10 +63,8 @@ export class RedisLockStore implements LockStore {
     if (options.replicas) this.confirmation = new ReplicaConfirmation(this, connection, options.replicas);
   }
 
-  async acquire(request: AcquireRequest): Promise<Grant | Busy> {
-    const outcome = await this.ask(request);
-    if (!this.confirmation || outcome.status === 'busy') return outcome;
-    return this.confirmation.confirm(request, outcome);
+  acquire(request: AcquireRequest): Promise<Grant | Busy> {
+    return this.confirmation ? this.askAndConfirm(request, this.confirmation) : this.ask(request);
   }
 
   async acquirePrefix(requests: readonly AcquireRequest[]): Promise<readonly (Grant | Busy)[] | undefined> {
@@ -81,7 +79,7 @@ export class RedisLockStore implements LockStore {
     return Promise.all(requests.map((request) => this.extendOne(request, sentAt)));
   }
 
-  async release(requests: readonly ReleaseRequest[]): Promise<readonly ReleaseOutcome[]> {
+  release(requests: readonly ReleaseRequest[]): Promise<readonly ReleaseOutcome[]> {
     return Promise.all(requests.map((request) => this.releaseOne(request)));
   }
 
@@ -115,6 +113,11 @@ export class RedisLockStore implements LockStore {
       const leave = (): void => signal.removeEventListener('abort', abort);
       acquisition.run().finally(leave).then(settle, reject);
     });
+  }
+
+  private async askAndConfirm(request: AcquireRequest, confirmation: ReplicaConfirmation): Promise<Grant | Busy> {
+    const outcome = await this.ask(request);
+    return outcome.status === 'busy' ? outcome : confirmation.confirm(request, outcome);
   }
 
   private lockOf(key: string): string {
