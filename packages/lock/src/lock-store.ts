@@ -98,7 +98,7 @@ export interface LockState {
 }
 
 export interface LockHolder {
-  /** What `release` takes to take the lock away. */
+  /** What `release` takes to take the lock away: the token of a request, or the name of a session that carries locks. */
   readonly token: string;
   /** Rest of the lease by the backend's clock; undefined where a session carries the lock. */
   readonly remainingMs: number | undefined;

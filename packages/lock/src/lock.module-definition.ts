@@ -13,7 +13,9 @@ type StoreProvider = DriverProvider<LockStore<bigint | undefined>>;
 
 interface LockModuleExtras {
   /**
-   * Where locks are kept: `redisLockStore()` of `@lockstep/lock/redis`, or a store of your own.
+   * Where locks are kept: `redisLockStore()` of `@lockstep/lock/redis`, `redlockStore(…)`, `zookeeperLockStore(…)` or
+   * `postgresLockStore(…)` of the folders of their names, or a store of your own. One without fences gives leases
+   * without them.
    * @default memoryLockStore(), which holds within one process only
    */
   readonly store?: StoreProvider;

@@ -53,6 +53,17 @@ describe('a lease', () => {
     await lease.release();
   });
 
+  it('of which the store confirms a part only is extended sooner, and not without a pause', async () => {
+    const lease = await running.locks.acquire('k', { ttl: '60s' });
+    store.onExtend = async (requests) => requests.map(() => ({ status: 'extended', deadline: monotonicMs() + 900 }));
+    await lease.extend();
+    const before = store.extensions.length;
+    await passed(1_500);
+    expect(lease.isHeld()).toBe(true);
+    expect(store.extensions.length - before).toBeLessThan(20);
+    await lease.release();
+  });
+
   it('is lost at its deadline when the store is silent, and its signal says so', async () => {
     store.onExtend = silent;
     const lease = await running.locks.acquire('k');

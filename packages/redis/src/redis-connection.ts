@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto';
 import { ConfigurationError, type Incidents } from '@lockstep/core';
 import calculateSlot from 'cluster-key-slot';
-import type { ClientSource } from './client/client-source.js';
+import { type ClientSource, clientSource } from './client/client-source.js';
 import { CommandWatchdog } from './client/command-watchdog.js';
 import type { RedisArgument, RedisClient } from './client/redis-client.js';
 import { commandError } from './redis.errors.js';
-import type { ResolvedRedisOptions } from './redis.options.js';
+import { type RedisModuleOptions, type ResolvedRedisOptions, resolveRedisOptions } from './redis.options.js';
 import { redisKey } from './redis-key.js';
 import { RedisSubscriber } from './redis-subscriber.js';
 import { ReplicaBarrier, type ReplicaBarrierOptions } from './replica-barrier.js';
@@ -37,6 +37,17 @@ export class RedisConnection {
   private readonly gate: ServerGate;
   private readonly watchdog: CommandWatchdog | undefined;
   private readonly barriers: ReplicaBarrier[] = [];
+
+  /**
+   * A connection of one's own, beside that of `RedisModule`, for a driver that needs several servers. Whoever opens it
+   * closes it. Resolves before the server is there.
+   *
+   * @throws ConfigurationError naming the option and its value, or when a URL is given and ioredis is not installed
+   */
+  static async open(options: RedisModuleOptions, incidents: Incidents): Promise<RedisConnection> {
+    const resolved = resolveRedisOptions(options);
+    return new RedisConnection(await clientSource(resolved), resolved, incidents);
+  }
 
   constructor(
     private readonly source: ClientSource,

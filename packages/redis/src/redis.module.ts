@@ -1,8 +1,7 @@
 import { CoreModule, DrainService, Incidents } from '@lockstep/core';
 import { Module } from '@nestjs/common';
-import { clientSource } from './client/client-source.js';
 import { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } from './redis.module-definition.js';
-import { type RedisModuleOptions, resolveRedisOptions } from './redis.options.js';
+import type { RedisModuleOptions } from './redis.options.js';
 import { RedisConnection } from './redis-connection.js';
 
 /**
@@ -27,8 +26,7 @@ async function openConnection(
   incidents: Incidents,
   drain: DrainService,
 ): Promise<RedisConnection> {
-  const resolved = resolveRedisOptions(options);
-  const connection = new RedisConnection(await clientSource(resolved), resolved, incidents);
+  const connection = await RedisConnection.open(options, incidents);
   drain.register({ name: 'redis connection', phase: 'connections', drain: () => connection.close() });
   return connection;
 }

@@ -15,7 +15,7 @@ export function describeLockStoreContract(harness: LockStoreHarness): void {
     afterAll(() => subject.close());
 
     it('says of itself what the suite was told', () => expect(subject.store.abilities).toEqual(abilities));
-    describeGrants(subject);
+    describeGrants(subject, factIf(abilities.expires, 'its locks end with a session'));
     describeFences(subject, factIf(harness.fences ?? true, 'it promises no fences'));
     describePrefix(subject);
     describeWaiting(subject);
@@ -24,7 +24,7 @@ export function describeLockStoreContract(harness: LockStoreHarness): void {
     describePermits(subject, factIf(abilities.shares === 'any', 'it has no permits'));
     describeExtension(subject);
     describeRelease(subject);
-    describeInspection(subject);
+    describeInspection(subject, harness.holders ?? 'requests');
     describeExpiry(subject, factIf(abilities.expires, 'its locks end with a session'));
     describeClosing(harness);
   });

@@ -2,14 +2,14 @@ import { monotonicMs } from '@lockstep/core';
 import { expect, it } from 'vitest';
 import { type Fact, fenceOf, LONG_MS, type Subject } from './subject.js';
 
-export function describeGrants(subject: Subject): void {
+export function describeGrants(subject: Subject, leaseFact: Fact): void {
   it('grants a lock to exactly one of many concurrent callers', async () => {
     const key = subject.key();
     const outcomes = await Promise.all(Array.from({ length: 50 }, (_, n) => subject.ask(key, {}, n % 2 === 1)));
     expect(outcomes.filter(({ status }) => status === 'granted')).toHaveLength(1);
   });
 
-  it('tells a busy caller how much of the lease is left', async () => {
+  leaseFact('tells a busy caller how much of the lease is left', async () => {
     const { key } = await subject.hold({ ttlMs: LONG_MS });
     const outcome = await subject.ask(key);
     expect(outcome.status === 'busy' && outcome.remainingMs).toBeGreaterThan(LONG_MS - 5_000);

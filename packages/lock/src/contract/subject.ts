@@ -23,6 +23,12 @@ export interface LockStoreHarness {
    * @default 400
    */
   readonly leaseMs?: number;
+  /**
+   * How `inspect` names a holder to another process: by the token of its request, or by the session that carries the
+   * lock.
+   * @default 'requests'
+   */
+  readonly holders?: 'requests' | 'sessions';
 }
 
 export const LONG_MS = 30_000;
@@ -59,8 +65,9 @@ export class Subject {
 
   async close(): Promise<void> {
     if (!this.opened) return;
-    await this.opened.store.close();
+    // First whoever waits: a lock that ends with the session of its holder would be granted to it.
     await this.opened.rival.close();
+    await this.opened.store.close();
     await this.opened.close?.();
     this.opened = undefined;
   }

@@ -10,7 +10,7 @@ import {
 } from '../redis.errors.js';
 import type { ServerClock } from '../server-clock.js';
 import type { FlushTick } from './flush-tick.js';
-import { ScriptBatch, type ScriptCall } from './script-batch.js';
+import { ScriptBatch, type ScriptCall, type ScriptReceiver } from './script-batch.js';
 import type { ScriptDefinition } from './script-definition.js';
 import { loadScript, type ScriptSource } from './script-source.js';
 
@@ -49,10 +49,18 @@ export class RedisScript<Item, Result> {
    * @throws RedisScriptError when the script raised an error for this item
    */
   run(item: Item): Promise<Result> {
-    return new Promise((resolve, reject) => {
-      this.waiting.push(this.encode(item, resolve, reject));
-      this.host.tick.request();
-    });
+    return new Promise((resolve, reject) => this.call(item, new PromisedAnswer(resolve, reject), 0));
+  }
+
+  /**
+   * As {@link run}, without a promise: for a caller that counts the answers of several servers, where one for each
+   * answer would be most of the cost. The receiver must not throw.
+   *
+   * @throws ConfigurationError when the definition's keys or arguments are not as many as declared
+   */
+  call(item: Item, receiver: ScriptReceiver<Result>, index: number): void {
+    this.waiting.push(this.encode(item, receiver, index));
+    this.host.tick.request();
   }
 
   /**
@@ -66,7 +74,7 @@ export class RedisScript<Item, Result> {
     const results = items.map(
       (item) =>
         new Promise<Result>((resolve, reject) => {
-          calls.push(this.encode(item, resolve, reject));
+          calls.push(this.encode(item, new PromisedAnswer(resolve, reject), 0));
         }),
     );
     const [batch, ...others] = this.batches(calls);
@@ -91,7 +99,7 @@ export class RedisScript<Item, Result> {
     for (const batch of together) this.send(batch);
   }
 
-  private encode(item: Item, resolve: (result: Result) => void, reject: (error: unknown) => void): ScriptCall<Result> {
+  private encode(item: Item, receiver: ScriptReceiver<Result>, index: number): ScriptCall<Result> {
     const { name, keyCount, argCount, sharedCount = 0 } = this.definition;
     const keys = this.definition.keys(item);
     const args = this.definition.args(item);
@@ -105,7 +113,7 @@ export class RedisScript<Item, Result> {
     let size = 0;
     for (const key of keys) size += key.length;
     for (const arg of args) size += typeof arg === 'string' ? arg.length : 16;
-    return { keys, args, shared, size, resolve, reject };
+    return { keys, args, shared, size, receiver, index };
   }
 
   private batches(calls: readonly ScriptCall<Result>[]): readonly ScriptBatch<Result>[] {
@@ -188,15 +196,33 @@ export class RedisScript<Item, Result> {
     this.settleOne(call, reply, 0);
   }
 
-  private settleOne(call: ScriptCall<Result>, reply: unknown, serverMs: number): void {
+  private settleOne({ receiver, index }: ScriptCall<Result>, reply: unknown, serverMs: number): void {
     if (typeof reply === 'object' && isReplyError(reply)) {
-      call.reject(itemError(this.definition.name, reply));
+      receiver.fail(index, itemError(this.definition.name, reply));
       return;
     }
+    let result: Result;
     try {
-      call.resolve(this.definition.read(reply, serverMs));
+      result = this.definition.read(reply, serverMs);
     } catch (error) {
-      call.reject(error);
+      receiver.fail(index, error);
+      return;
     }
+    receiver.answer(index, result);
+  }
+}
+
+class PromisedAnswer<Result> implements ScriptReceiver<Result> {
+  constructor(
+    private readonly resolve: (result: Result) => void,
+    private readonly reject: (error: unknown) => void,
+  ) {}
+
+  answer(_index: number, result: Result): void {
+    this.resolve(result);
+  }
+
+  fail(_index: number, error: unknown): void {
+    this.reject(error);
   }
 }

@@ -3,14 +3,20 @@ const MOST_BYTES = 65_536;
 
 type Argument = string | number;
 
+/** Who gets the answers of calls. `index` is what a call was made with, so that one receiver can tell them apart. */
+export interface ScriptReceiver<Result> {
+  answer(index: number, result: Result): void;
+  fail(index: number, error: unknown): void;
+}
+
 /** One call of a script, on its way or waiting to be sent. */
 export interface ScriptCall<Result> {
   readonly keys: readonly string[];
   readonly args: readonly Argument[];
   readonly shared: readonly Argument[];
   readonly size: number;
-  resolve(result: Result): void;
-  reject(error: unknown): void;
+  readonly receiver: ScriptReceiver<Result>;
+  readonly index: number;
 }
 
 /** Calls that travel as one command. Bounded, because Redis serves nobody else while a script runs. */
@@ -51,6 +57,6 @@ export class ScriptBatch<Result> {
   }
 
   fail(error: unknown): void {
-    for (const call of this.calls) call.reject(error);
+    for (const { receiver, index } of this.calls) receiver.fail(index, error);
   }
 }

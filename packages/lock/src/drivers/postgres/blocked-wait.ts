@@ -1,0 +1,123 @@
+import { monotonicMs } from '@lockstep/core';
+import { asStoreError, endsConnection, PgTimeoutError, within } from '@lockstep/sql/postgres';
+import type { Busy, Grant } from '../../lock-store.js';
+import type { LockSession } from './lock-session.js';
+import type { LockSessions } from './lock-sessions.js';
+import { CANCEL, waitStatement } from './lock-statements.js';
+import { BUSY, type LockWish } from './lock-wish.js';
+
+export interface BlockedWaitHost {
+  readonly sessions: LockSessions;
+  readonly commandTimeoutMs: number;
+  grant(wish: LockWish, session: LockSession, fence: string, deadline: number): Grant;
+}
+
+interface WaitRow {
+  readonly pid: number;
+  readonly fence: string;
+  readonly waited: number;
+}
+
+/** SQLSTATEs: the wait was over; somebody cancelled the statement. */
+const LOCK_NOT_AVAILABLE = '55P03';
+const QUERY_CANCELED = '57014';
+
+const CANCEL_ATTEMPTS = 4;
+const FIRST_CANCEL_PAUSE_MS = 25;
+
+/** A wish that waits in the server's queue: waiting → granted | busy | to be asked again (its session was lost). */
+export class BlockedWait {
+  private isAnswered = false;
+  private answered: Promise<unknown> | undefined;
+  private cancelling: Promise<void> | undefined;
+
+  constructor(
+    private readonly session: LockSession,
+    private readonly wish: LockWish,
+    private readonly host: BlockedWaitHost,
+  ) {
+    session.isWaiting = true;
+  }
+
+  /** @throws StoreUnavailableError when the server fell silent */
+  async run(): Promise<Grant | Busy | 'again'> {
+    try {
+      return await this.waitInSession();
+    } catch (error) {
+      return await this.judge(error);
+    } finally {
+      this.isAnswered = true;
+      // A cancellation on its way must not meet the next statement.
+      await this.cancelling;
+      this.session.isWaiting = false;
+    }
+  }
+
+  /** Ends the waiting soon; `run` tells how it ended. */
+  cancel(): void {
+    this.cancelling ??= this.cancelStatement();
+  }
+
+  private async waitInSession(): Promise<Grant | Busy> {
+    const { session, wish } = this;
+    const { ttlMs } = wish.request;
+    await session.cover(ttlMs);
+    if (wish.isGivenUp) return BUSY;
+    const leftMs = Math.max(Math.ceil(wish.leftMs), 1);
+    const values = [String(leftMs), wish.key.toString()];
+    const sentAt = monotonicMs();
+    const answer = session.query<WaitRow>(waitStatement(wish.isShared), values, leftMs + this.host.commandTimeoutMs);
+    this.answered = answer;
+    const [row] = await answer;
+    if (!row) throw new Error('the wait for a lock gave no row');
+    session.assertBackend(row.pid);
+    // Counted from before the request, plus what passed at the server until it granted.
+    return this.host.grant(wish, session, row.fence, sentAt + row.waited + ttlMs);
+  }
+
+  private async judge(error: unknown): Promise<Busy | 'again'> {
+    await this.leaveNothingBehind(error);
+    if (this.wish.isGivenUp) return BUSY;
+    const { code } = error as { readonly code?: unknown };
+    if (code === LOCK_NOT_AVAILABLE) return BUSY;
+    if (code === QUERY_CANCELED || (this.session.isEnded && !this.wish.isOver && endsConnection(error))) return 'again';
+    throw asStoreError(error, 'lock.acquire', error instanceof PgTimeoutError ? 'unknown' : 'not-applied');
+  }
+
+  /** The statement may have failed after it had the lock, which is not undone with it. */
+  private async leaveNothingBehind(error: unknown): Promise<void> {
+    const { session, wish } = this;
+    if (session.isEnded) return;
+    if (error instanceof PgTimeoutError) {
+      void session.end();
+      return;
+    }
+    try {
+      await session.operate(wish.isShared ? 'give-shared' : 'give', wish.key, 'lock.release');
+    } catch {
+      // Its locks end with it.
+      void session.end();
+    }
+  }
+
+  /** Again and again, for the statement may not have begun to wait when the first attempt comes. */
+  private async cancelStatement(): Promise<void> {
+    let pauseMs = FIRST_CANCEL_PAUSE_MS;
+    for (let attempt = 0; attempt < CANCEL_ATTEMPTS && !this.isAnswered; attempt += 1) {
+      await this.cancelOnce(pauseMs);
+      pauseMs *= 2;
+    }
+    if (!this.isAnswered) void this.session.end();
+  }
+
+  private async cancelOnce(pauseMs: number): Promise<void> {
+    try {
+      const other = await this.host.sessions.shared();
+      await other.query(CANCEL, [this.session.identity.pid]);
+      await within(pauseMs, this.answered ?? Promise.resolve());
+    } catch (error) {
+      // Also the answer that was hoped for: the statement failed because it was cancelled.
+      if (!(error instanceof PgTimeoutError)) return;
+    }
+  }
+}

@@ -1,0 +1,2 @@
+export type { RedlockNodeOptions, RedlockStoreOptions } from './redlock-options.js';
+export { RedlockStore, redlockStore } from './redlock-store.js';
