@@ -69,8 +69,8 @@ local function ask(lock, s, token, ttl, wish)
   end
   if give_up ~= '' then
     enqueue(s, token, ttl, process, give_up, capacity, manner, since)
-  else
-    broken[wish] = wish ~= ''
+  elseif process ~= '' then
+    broken[wish] = true
   end
   return -remaining(s, most)
 end
