@@ -20,8 +20,8 @@ export interface Losable {
 }
 
 /** Clocks may differ in rate by up to 1 %; the constant covers rounding to whole milliseconds at the store. */
-function driftMs(ttlMs: number): number {
-  return ttlMs * 0.01 + 2;
+function driftMs(leaseMs: number): number {
+  return leaseMs * 0.01 + 2;
 }
 
 /**
@@ -127,8 +127,10 @@ export class HeldLease implements AnyLease, Losable {
 
   /** The store has confirmed the lease until `deadline`, or granted it. */
   prolong(deadline: number): void {
+    // A share of what is left: of a long lease it would be more than all of the short one that was pushed.
+    const leftMs = Math.min(this.options.ttlMs, Math.max(deadline - monotonicMs(), 0));
     // Two extensions may be answered in the other order; each end holds, so the later one does.
-    this.confirmed = Math.max(this.confirmed, deadline - driftMs(this.options.ttlMs));
+    this.confirmed = Math.max(this.confirmed, deadline - driftMs(leftMs));
     this.isStoreSilent = false;
     this.setTimes();
   }
