@@ -106,7 +106,10 @@ export class RedisLockStore implements LockStore {
       signal.addEventListener('abort', abort, { once: true });
       const settle = (outcome: Grant | Busy): void => {
         // A signal may abort between the grant and this line; then the grant has no taker.
-        if (signal.aborted) acquisition.discard(outcome);
+        if (signal.aborted) {
+          acquisition.discard(outcome);
+          this.echoes.delete(request.token);
+        }
         resolve(outcome);
       };
       // Also after a failure: a signal that lives as long as the process would collect a listener for each.
