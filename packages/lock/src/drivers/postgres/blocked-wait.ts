@@ -28,7 +28,13 @@ const FIRST_CANCEL_PAUSE_MS = 25;
 /** A wish that waits in the server's queue: waiting → granted | busy | to be asked again (its session was lost). */
 export class BlockedWait {
   private isAnswered = false;
-  private answered: Promise<unknown> | undefined;
+  private noteAnswer: () => void = () => undefined;
+  private readonly answered = new Promise<void>((resolve) => {
+    this.noteAnswer = () => {
+      this.isAnswered = true;
+      resolve();
+    };
+  });
   private cancelling: Promise<void> | undefined;
 
   constructor(
@@ -46,7 +52,7 @@ export class BlockedWait {
     } catch (error) {
       return await this.judge(error);
     } finally {
-      this.isAnswered = true;
+      this.noteAnswer();
       // A cancellation on its way must not meet the next statement.
       await this.cancelling;
       this.session.isWaiting = false;
@@ -67,8 +73,8 @@ export class BlockedWait {
     const values = [String(leftMs), wish.key.toString()];
     const sentAt = monotonicMs();
     const answer = session.query<WaitRow>(waitStatement(wish.isShared), values, leftMs + this.host.commandTimeoutMs);
-    this.answered = answer;
-    const [row] = await answer;
+    // At once: a cancellation that is repeated must not meet what follows the statement.
+    const [row] = await answer.finally(this.noteAnswer);
     if (!row) throw new Error('the wait for a lock gave no row');
     session.assertBackend(row.pid);
     // Counted from before the request, plus what passed at the server until it granted.
@@ -114,10 +120,9 @@ export class BlockedWait {
     try {
       const other = await this.host.sessions.shared();
       await other.query(CANCEL, [this.session.identity.pid]);
-      await within(pauseMs, this.answered ?? Promise.resolve());
-    } catch (error) {
-      // Also the answer that was hoped for: the statement failed because it was cancelled.
-      if (!(error instanceof PgTimeoutError)) return;
+      await within(pauseMs, this.answered);
+    } catch {
+      // Tried again; in the end the session is closed, which needs no answer.
     }
   }
 }
