@@ -1,7 +1,7 @@
 import { Incidents } from '@lockstep/core';
 import type { LockStore } from '@lockstep/lock';
 import { RedisLockStore } from '@lockstep/lock/redis';
-import { RedisConnection, RedisModule } from '@lockstep/redis';
+import { type RedisClient, RedisConnection, RedisModule } from '@lockstep/redis';
 import { type INestApplicationContext, Logger, Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 
@@ -17,9 +17,19 @@ const FENCE_RETENTION_MS = 60_000;
 @Module({})
 class Root {}
 
+export interface RedisStoreOptions {
+  readonly url?: string;
+  readonly client?: RedisClient;
+  readonly namespace: string;
+  readonly commandTimeoutMs?: number;
+  readonly fenceRetentionMs?: number;
+  readonly replicas?: number;
+}
+
 /** A Redis store as an application gets it, without the lock service in front. */
-export async function openRedis(url: string, namespace: string, commandTimeoutMs = 1_000): Promise<OpenedRedis> {
-  const redis = RedisModule.forRoot({ url, namespace, commandTimeout: commandTimeoutMs });
+export async function openRedisStore(options: RedisStoreOptions): Promise<OpenedRedis> {
+  const { commandTimeoutMs = 1_000, fenceRetentionMs = FENCE_RETENTION_MS, replicas: count, ...server } = options;
+  const redis = RedisModule.forRoot({ ...server, commandTimeout: commandTimeoutMs });
   const app = await NestFactory.createApplicationContext(
     { module: Root, imports: [redis] },
     { logger: false, abortOnError: false },
@@ -27,20 +37,32 @@ export async function openRedis(url: string, namespace: string, commandTimeoutMs
   Logger.overrideLogger(false);
   const connection = app.get(RedisConnection);
   const incidents = app.get(Incidents);
+  const replicas = count === undefined ? undefined : { replicas: count, timeoutMs: commandTimeoutMs / 2 };
   return {
     app,
     connection,
     incidents,
-    store: new RedisLockStore(connection, incidents, { fenceRetentionMs: FENCE_RETENTION_MS, replicas: undefined }),
+    store: new RedisLockStore(connection, incidents, { fenceRetentionMs, replicas }),
   };
 }
 
+export function openRedis(url: string, namespace: string, commandTimeoutMs?: number): Promise<OpenedRedis> {
+  return openRedisStore({ url, namespace, ...(commandTimeoutMs === undefined ? {} : { commandTimeoutMs }) });
+}
+
+export interface Rivals {
+  readonly store: LockStore;
+  readonly rival: LockStore;
+  close(): Promise<void>;
+}
+
 /** Two processes' worth of stores on one Redis. */
-export async function openRivals(
-  url: string,
-  namespace: string,
-): Promise<{ store: LockStore; rival: LockStore; close(): Promise<void> }> {
-  const [one, other] = await Promise.all([openRedis(url, namespace), openRedis(url, namespace)]);
+export function openRivals(url: string, namespace: string): Promise<Rivals> {
+  return openRivalStores(() => openRedis(url, namespace));
+}
+
+export async function openRivalStores(open: () => Promise<OpenedRedis>): Promise<Rivals> {
+  const [one, other] = await Promise.all([open(), open()]);
   const close = async (): Promise<void> => {
     await Promise.all([one.app.close(), other.app.close()]);
   };

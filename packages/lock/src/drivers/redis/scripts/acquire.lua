@@ -9,7 +9,7 @@ local broken = {}
 
 local function renewed(s, token, ttl)
   if s.owner ~= token then return prolong(s, token, now_ms + ttl) ~= nil end
-  s.lease_end = now_ms + ttl
+  s.lease_end, s.sharers = now_ms + ttl, ''
   return true
 end
 
@@ -57,6 +57,7 @@ local function ask(lock, s, token, ttl, wish)
   if wish ~= '' then capacity, manner, since, process, give_up = string.match(wish, '^(%d+),(%a),(%d+),([^,]*),(%d*)$') end
   local most = tonumber(capacity)
   expire(s)
+  silent[process] = nil
   if renewed(s, token, ttl) then return s.fence end
   local must_wait = false
   if s.queue ~= '' and (s.owner == '' or s.owner == '*') then
@@ -65,6 +66,7 @@ local function ask(lock, s, token, ttl, wish)
   if fits(s, most) and not must_wait then
     leave(s, token)
     admit(s, token, most, ttl)
+    if most ~= 1 and s.queue ~= '' then serve(lock, s) end
     return s.fence
   end
   if give_up ~= '' then

@@ -5,7 +5,7 @@
 local function one(lock, token, ttl, key_ttl)
   local value = redis.call('GET', lock)
   if not value then return 0 end
-  local owner, fence, lease_end, rest = string.match(value, '^([^|]*)|(%d+)|(%d+)|(.*)$')
+  local owner, fence, lease_end, queue = string.match(value, '^([^|]*)|(%d+)|(%d+)|[^|]*|(.*)$')
   if owner == '*' then
     local s = parse(lock, value)
     local before = prolong(s, token, now_ms + ttl)
@@ -16,7 +16,7 @@ local function one(lock, token, ttl, key_ttl)
   end
   if owner ~= token then return 0 end
   if tonumber(lease_end) <= now_ms then return -1 end
-  value = token .. '|' .. fence .. '|' .. digits(now_ms + ttl) .. '|' .. rest
+  value = token .. '|' .. fence .. '|' .. digits(now_ms + ttl) .. '||' .. queue
   redis.call('PSETEX', lock, key_ttl, value)
   return 1
 end

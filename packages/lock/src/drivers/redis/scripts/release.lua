@@ -17,7 +17,7 @@ local function one(lock, token)
   local has_held = expel(s, token)
   if not has_held then leave(s, token) end
   expire(s)
-  serve(lock, s)
+  serve(lock, s, not has_held)
   if text_of(s) ~= value then store(lock, s) end
   return has_held and 1 or 0
 end
