@@ -1,6 +1,6 @@
 import 'reflect-metadata';
 import { randomUUID } from 'node:crypto';
-import { monotonicMs } from '@lockstep/core';
+import { Incidents, monotonicMs } from '@lockstep/core';
 import type { LockStore, StoreLoss } from '@lockstep/lock';
 import { type ZooKeeperLockStoreOptions, zookeeperLockStore } from '@lockstep/lock/zookeeper';
 import { eventually, type FaultProxy, startFaultProxy } from '@lockstep/testing';
@@ -142,6 +142,31 @@ describe('a silent server', () => {
     await eventually(async () => expect((await direct.inspect(key)).waiters).toBe(1));
     proxy.blackhole();
     await expect(waiter).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE', outcome: 'not-applied' });
+  });
+});
+
+describe('credentials that ZooKeeper refuses', () => {
+  it('are an outage that is reported, and not a loop', async () => {
+    const incidents: string[] = [];
+    const sink = new Incidents();
+    sink.subscribe(({ code }) => incidents.push(code));
+    let opened = 0;
+    const driver = zookeeperLockStore({
+      connect: zookeeper.connectString,
+      commandTimeout: COMMAND_MS,
+      prepare: (client) => {
+        opened += 1;
+        client.addAuthInfo('nonsense', Buffer.from('x'));
+      },
+    });
+    const store = await driver.useFactory(sink);
+    const startedAt = monotonicMs();
+    await expect(store.acquire(requestFor('k'))).rejects.toMatchObject({ outcome: 'not-applied' });
+    expect(monotonicMs() - startedAt).toBeLessThan(COMMAND_MS * 2);
+    expect(incidents).toContain('LOCK_SESSION_NOT_OPENED');
+    expect(opened).toBeGreaterThan(1);
+    expect(opened).toBeLessThan(12);
+    await store.close();
   });
 });
 

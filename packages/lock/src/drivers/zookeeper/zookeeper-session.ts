@@ -202,13 +202,16 @@ export class ZooKeeperSession {
     // A server that is only slow then frees at once what the session held.
     if (this.isConnected) this.guard.closeSession();
     this.dispose(new Error('The session has ended'));
-    if (wasOpen) this.reportEnd(cause);
+    this.reportEnd(cause, wasOpen);
     this.host.onEnded(this, cause);
   }
 
-  private reportEnd(cause: 'session' | 'backend'): void {
-    const message = 'the session with ZooKeeper has ended; its locks are lost and a new one is opened';
-    this.incidents.report({ code: 'LOCK_SESSION_ENDED', source: 'lock.zookeeper', message, fields: { cause } });
+  private reportEnd(cause: 'session' | 'backend', wasOpen: boolean): void {
+    const ended = 'the session with ZooKeeper has ended; its locks are lost and a new one is opened';
+    const refused = 'no session with ZooKeeper could be opened; it is tried again';
+    const code = wasOpen ? 'LOCK_SESSION_ENDED' : 'LOCK_SESSION_NOT_OPENED';
+    const message = wasOpen ? ended : refused;
+    this.incidents.report({ code, source: 'lock.zookeeper', message, fields: { cause } });
   }
 
   private dispose(reason: Error): void {

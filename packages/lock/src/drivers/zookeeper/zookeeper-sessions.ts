@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type Incidents, monotonicMs, StoreUnavailableError } from '@lockstep/core';
 import type { ResolvedZooKeeperOptions } from './zookeeper.options.js';
 import { type ClientFactory, type SessionHost, ZooKeeperSession } from './zookeeper-session.js';
@@ -32,7 +33,8 @@ export class ZooKeeperSessions {
       const session = this.current ?? this.open();
       if (session.isLive) return session;
       if (monotonicMs() >= until) break;
-      await session.settled(until);
+      // Between an end and the next opening there is nothing to wait for but time.
+      await (session.isEnded ? sleep(REOPEN_AFTER_MS) : session.settled(until));
     }
     throw new StoreUnavailableError({ store: 'zookeeper', operation, outcome: 'not-applied' });
   }

@@ -26,9 +26,9 @@ end
 
 local function enqueue(s, token, ttl, process, give_up, capacity, manner, since)
   if locate(s.queue, token) then return end
-  if since == '0' then since = digits(now_us) end
-  local record = table.concat({ token, process, give_up, capacity, manner, digits(ttl), since }, ',') .. ';'
-  join(s, record, tonumber(since))
+  local came = since == '0' and digits(now_us) or since
+  local record = table.concat({ token, process, give_up, capacity, manner, digits(ttl), came }, ',') .. ';'
+  if since == '0' then s.queue = s.queue .. record else join(s, record, tonumber(since)) end
 end
 
 -- Those who came before the token come first; its own grant needs no push, for the answer is one. Returns whether one
@@ -90,7 +90,7 @@ local function one(lock, token, ttl, key_ttl, not_after, wish)
     if not last then
       local s = parse(lock, value)
       local reply = ask(lock, s, token, tonumber(ttl), wish)
-      if text_of(s) ~= value then store(lock, s) end
+      store(lock, s)
       return reply
     end
     if last >= fence then fence = last + 1 end

@@ -11,21 +11,28 @@ local silent = {} -- by process: whether it was given a lock and let the short l
 local function parse(lock, value)
   local owner, fence, lease_end, sharers, queue = string.match(value, '^([^|]*)|(%d+)|(%d+)|([^|]*)|(.*)$')
   if not owner then error('not a lock: ' .. lock) end
-  return { owner = owner, fence = tonumber(fence), lease_end = tonumber(lease_end), sharers = sharers, queue = queue, count = 0 }
+  return {
+    owner = owner, fence = tonumber(fence), lease_end = tonumber(lease_end), sharers = sharers, queue = queue,
+    count = 0, stored = value,
+  }
 end
 
-local function text_of(s)
-  return s.owner .. '|' .. digits(s.fence) .. '|' .. digits(s.lease_end) .. '|' .. s.sharers .. '|' .. s.queue
-end
-
+-- Writes what has changed since it was read or written.
 local function store(lock, s)
-  redis.call('PSETEX', lock, math.max(s.lease_end - now_ms, 0) + RETENTION_MS, text_of(s))
+  local value = table.concat({ s.owner, digits(s.fence), digits(s.lease_end), s.sharers, s.queue }, '|')
+  if value == s.stored then return end
+  redis.call('PSETEX', lock, math.max(s.lease_end - now_ms, 0) + RETENTION_MS, value)
+  s.stored = value
 end
 
 -- Where the record of a token begins and ends in a list, and where its second field begins; nil if it is not there.
 local function locate(list, token)
-  local from = string.find(';' .. list, ';' .. token .. ',', 1, true)
-  if from then return from, string.find(list, ';', from, true), from + #token + 1 end
+  local from = 0
+  repeat
+    from = string.find(list, token .. ',', from + 1, true)
+    if not from then return nil end
+  until from == 1 or string.byte(list, from - 1) == 59
+  return from, string.find(list, ';', from, true), from + #token + 1
 end
 
 local function without(list, from, to)

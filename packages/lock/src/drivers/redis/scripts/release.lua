@@ -18,6 +18,6 @@ local function one(lock, token)
   if not has_held then leave(s, token) end
   expire(s)
   serve(lock, s, not has_held)
-  if text_of(s) ~= value then store(lock, s) end
+  store(lock, s)
   return has_held and 1 or 0
 end
