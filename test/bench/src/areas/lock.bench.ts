@@ -7,6 +7,7 @@ import { type LockLibrary, uncontended } from '../lock/locker.js';
 import { ours } from '../lock/ours.js';
 import { lockPeers } from '../lock/peers.js';
 import { dealToken, rawLock, tokenRing } from '../lock/raw.js';
+import { redlockRow } from '../lock/redlock5.js';
 import { ideal, waiters } from '../lock/waiters.js';
 
 const HANDOFF = { clients: 50, thinkMs: [75, 225], holdMs: 2 } as const;
@@ -18,15 +19,20 @@ await runBench({
   open: async () => {
     const redis = await startRedis();
     const { url } = redis;
+    const nodes = await Promise.all(Array.from({ length: 5 }, () => startRedis()));
     const rows = [
       uncontendedRow(url, 1),
       uncontendedRow(url, 64),
       uncontendedRow(url, 256),
+      redlockRow(nodes.map((node) => node.url)),
       handoffRow(url),
       waitersRow(url),
       idleRow(url),
     ];
-    return { rows, close: () => redis.stop() };
+    const close = async (): Promise<void> => {
+      await Promise.all([redis, ...nodes].map((server) => server.stop()));
+    };
+    return { rows, close };
   },
 });
 

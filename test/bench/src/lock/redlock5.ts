@@ -1,5 +1,5 @@
-import type { DriverProvider } from '@lockstep/core';
-import { LockModule, type LockStore } from '@lockstep/lock';
+import { LockModule } from '@lockstep/lock';
+import { redlockStore } from '@lockstep/lock/redlock';
 import type { RowPlan } from '../harness/bench-run.js';
 import { type LockLibrary, uncontended } from './locker.js';
 import { application, serviceLocker } from './ours.js';
@@ -8,18 +8,12 @@ import { rawQuorum } from './raw.js';
 
 const CONCURRENCY = 64;
 
-interface RedlockDriver {
-  redlockStore(options: { urls: readonly string[]; fencing: false }): DriverProvider<LockStore>;
-}
-
 /** Without fences, like the peers and raw: those cost a second fan-out. */
 const ourRedlock: LockLibrary = {
   name: 'ours',
   open: async (urls, patienceMs) => {
-    // Named in a variable, for as long as the package has no such entry.
-    const entry: string = '@lockstep/lock/redlock';
-    const { redlockStore } = (await import(entry)) as RedlockDriver;
-    const module = LockModule.forRoot({ store: redlockStore({ urls, fencing: false }) });
+    const store = redlockStore({ nodes: urls.map((url) => ({ url })), namespace: 'bench' });
+    const module = LockModule.forRoot({ store });
     return serviceLocker(await application([module]), patienceMs);
   },
 };
