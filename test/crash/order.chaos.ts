@@ -19,6 +19,7 @@ const fleet = new Fleet(
     REDIS_URL: redis.url,
     MALL_SECRET: 'a secret of the chaos run alone',
     MALL_WAREHOUSE_TOKEN: 'unused',
+    MALL_OPERATOR_TOKEN: 'unused',
   },
   (role) => (random.next() < 0.4 ? random.pick(FATAL_CHECKPOINTS[role]) : undefined),
 );

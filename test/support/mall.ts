@@ -6,12 +6,17 @@ const SERVE = fileURLToPath(import.meta.resolve('sample-app/serve'));
 const START_TIMEOUT_MS = 30_000;
 const REQUEST_TIMEOUT_MS = 20_000;
 const WAREHOUSE_TOKEN = 'the warehouse of the tests';
+const OPERATOR_TOKEN = 'the operators of the tests';
 
 export interface MallOptions extends Pick<SpawnNodeOptions, 'killAt' | 'pauseAt'> {
   readonly databaseUrl: string;
   /** Without it the mall runs on the memory drivers, and BullMQ on Postgres. */
   readonly redisUrl?: string;
   readonly roles?: string;
+  /** @default that of the mall */
+  readonly lockTtl?: string;
+  /** @default that of the mall, which is at night */
+  readonly settlementCron?: string;
 }
 
 export interface MallAnswer {
@@ -27,7 +32,8 @@ export class Mall implements AsyncDisposable {
     readonly url: string,
   ) {}
 
-  static async open({ databaseUrl, redisUrl, roles, killAt, pauseAt }: MallOptions): Promise<Mall> {
+  static async open(options: MallOptions): Promise<Mall> {
+    const { databaseUrl, redisUrl, roles, lockTtl, settlementCron, killAt, pauseAt } = options;
     const child = spawnNode(SERVE, {
       env: {
         DATABASE_URL: databaseUrl,
@@ -36,6 +42,9 @@ export class Mall implements AsyncDisposable {
         MALL_ROLES: roles ?? 'web,relay,consumer',
         MALL_SECRET: 'a secret of the tests alone',
         MALL_WAREHOUSE_TOKEN: WAREHOUSE_TOKEN,
+        MALL_OPERATOR_TOKEN: OPERATOR_TOKEN,
+        MALL_LOCK_TTL: lockTtl ?? '',
+        MALL_SETTLEMENT_CRON: settlementCron ?? '',
       },
       ...(killAt === undefined ? {} : { killAt }),
       ...(pauseAt === undefined ? {} : { pauseAt }),
@@ -45,6 +54,7 @@ export class Mall implements AsyncDisposable {
   }
 
   async close(): Promise<void> {
+    this.child.sigcont(); // a stopped process would hear of its end only when it goes on
     this.child.sigterm();
     await this.child.exited;
   }
@@ -53,11 +63,16 @@ export class Mall implements AsyncDisposable {
     return this.close();
   }
 
-  /** Puts so many pieces of a new product on the shelf. */
-  async shelve(qty: number): Promise<string> {
+  /** Puts so many pieces of a new product on the shelf, at 900 cents; the mall's own, or a merchant's. */
+  async shelve(qty: number, merchant?: string): Promise<string> {
     const sku = `cup-${randomUUID().slice(0, 8)}`;
     const headers = { authorization: `Bearer ${WAREHOUSE_TOKEN}` };
-    const answer = await this.call('PUT', `/products/${sku}`, headers, { name: 'Cup', priceCents: 900, qty });
+    const answer = await this.call('PUT', `/products/${sku}`, headers, {
+      name: 'Cup',
+      priceCents: 900,
+      qty,
+      merchant,
+    });
     if (answer.status !== 200) throw new Error(`cannot shelve: ${answer.status} ${JSON.stringify(answer.body)}`);
     return sku;
   }
@@ -91,6 +106,17 @@ export class Mall implements AsyncDisposable {
       { timeoutMs },
     );
     return look();
+  }
+
+  /** Asks for the settlement, as an operator does. */
+  settle(): Promise<MallAnswer> {
+    return this.call('POST', '/settlement/run', { authorization: `Bearer ${OPERATOR_TOKEN}` });
+  }
+
+  /** What the merchant has earned, and up to which day. */
+  async merchantAccount(merchant: string): Promise<Record<string, unknown>> {
+    const headers = { authorization: `Bearer ${OPERATOR_TOKEN}` };
+    return (await this.call('GET', `/settlement/accounts/${merchant}`, headers)).body;
   }
 
   async call(method: string, path: string, headers: Record<string, string> = {}, body?: unknown): Promise<MallAnswer> {

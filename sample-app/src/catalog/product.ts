@@ -4,4 +4,6 @@ export interface Product {
   readonly priceCents: number;
   /** Pieces on the shelf. */
   readonly qty: number;
+  /** Whose it is: he gets what it is sold for. */
+  readonly merchant: string;
 }

@@ -35,8 +35,8 @@ export class OrderRepository {
     { buyerId, requestId, sku, qty }: PlaceOrder,
   ): Promise<Order | undefined> {
     const [order] = await tx.query<Order>(
-      `INSERT INTO mall_order (id, buyer_id, request_id, sku, qty, total_cents)
-       SELECT $1::uuid, $2, $3, sku, $5::int, price_cents * $5::int FROM mall_product WHERE sku = $4
+      `INSERT INTO mall_order (id, buyer_id, request_id, sku, qty, total_cents, merchant_id)
+       SELECT $1::uuid, $2, $3, sku, $5::int, price_cents * $5::int, merchant_id FROM mall_product WHERE sku = $4
        ON CONFLICT (buyer_id, request_id) DO NOTHING
        RETURNING ${COLUMNS}`,
       [id, buyerId, requestId, sku, qty],

@@ -1,7 +1,7 @@
-import { ConfigurationError } from '@lockstep/core';
+import { ConfigurationError, type Duration, durationMs } from '@lockstep/core';
 
 /** Which jobs a process does. One process may do all of them. */
-export type MallRole = 'web' | 'relay' | 'consumer';
+export type MallRole = 'web' | 'relay' | 'consumer' | 'settlement';
 
 export interface MallConfig {
   readonly databaseUrl: string;
@@ -13,9 +13,14 @@ export interface MallConfig {
   readonly secret: string;
   /** Lets the warehouse restock. */
   readonly warehouseToken: string;
+  /** Lets the operators settle. */
+  readonly operatorToken: string;
+  /** How long others wait for the lock of an instance that has died, where the lock does not say it itself. */
+  readonly lockTtlMs: number;
 }
 
-const ROLES: readonly MallRole[] = ['web', 'relay', 'consumer'];
+const ROLES: readonly MallRole[] = ['web', 'relay', 'consumer', 'settlement'];
+const AT_NIGHT = '0 30 2 * * *';
 
 /** @throws ConfigurationError naming the variable */
 export function mallConfigFrom(env: NodeJS.ProcessEnv): MallConfig {
@@ -26,6 +31,8 @@ export function mallConfigFrom(env: NodeJS.ProcessEnv): MallConfig {
     roles: roles(env.MALL_ROLES ?? ROLES.join(',')),
     secret: required(env, 'MALL_SECRET'),
     warehouseToken: required(env, 'MALL_WAREHOUSE_TOKEN'),
+    operatorToken: required(env, 'MALL_OPERATOR_TOKEN'),
+    lockTtlMs: durationMs((env.MALL_LOCK_TTL || '10s') as Duration, 'MALL_LOCK_TTL'),
   };
 }
 
@@ -41,6 +48,11 @@ export function portFrom(env: NodeJS.ProcessEnv): number {
   const value = Number(text);
   if (Number.isInteger(value) && value >= 0 && value <= 65_535) return value;
   throw ConfigurationError.option('PORT', text, 'a port number');
+}
+
+/** When the merchants are paid, as a cron expression in UTC. Apart, because the decorator wants it before all else. */
+export function settlementTimeFrom(env: NodeJS.ProcessEnv): string {
+  return env.MALL_SETTLEMENT_CRON || AT_NIGHT;
 }
 
 function roles(text: string): ReadonlySet<MallRole> {

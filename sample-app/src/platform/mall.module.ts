@@ -2,8 +2,7 @@ import { bullmqTransport } from '@lockstep/bullmq';
 import { isLockstepError, LockstepModule } from '@lockstep/core';
 import { IdempotencyModule, memoryIdempotencyStore, principalScope } from '@lockstep/idempotency';
 import { redisIdempotencyStore } from '@lockstep/idempotency/redis';
-import { LockModule, memoryLockStore } from '@lockstep/lock';
-import { redisLockStore } from '@lockstep/lock/redis';
+import { LockModule } from '@lockstep/lock';
 import { OutboxModule } from '@lockstep/outbox';
 import { postgresOutboxStore } from '@lockstep/outbox/postgres';
 import { RedisModule } from '@lockstep/redis';
@@ -11,13 +10,16 @@ import { SqlModule } from '@lockstep/sql';
 import { pgDriver } from '@lockstep/sql/postgres';
 import { type DynamicModule, Module } from '@nestjs/common';
 import { APP_GUARD } from '@nestjs/core';
+import { ScheduleModule } from '@nestjs/schedule';
 import { AccountsModule } from '../accounts/accounts.module.js';
 import { CatalogModule } from '../catalog/catalog.module.js';
 import { OrdersModule } from '../orders/orders.module.js';
 import { PointsModule } from '../points/points.module.js';
+import { SettlementModule } from '../settlement/settlement.module.js';
 import { HealthController } from './health.controller.js';
+import { mallLocks } from './lock-store.js';
 import type { MallConfig } from './mall.config.js';
-import { MallSchema } from './mall.schema.js';
+import { SchemaModule } from './schema.module.js';
 import { SchemaReadyGuard } from './schema-ready.guard.js';
 
 const NAMESPACE = 'mall';
@@ -28,9 +30,9 @@ export class MallModule {
   static forConfig(config: MallConfig): DynamicModule {
     return {
       module: MallModule,
-      imports: [...platform(config), ...shops(config)],
+      imports: [SchemaModule, ...platform(config), ...shops(config)],
       controllers: [HealthController],
-      providers: [MallSchema, { provide: APP_GUARD, useClass: SchemaReadyGuard }],
+      providers: [{ provide: APP_GUARD, useClass: SchemaReadyGuard }],
     };
   }
 }
@@ -41,7 +43,8 @@ function platform(config: MallConfig): DynamicModule[] {
     LockstepModule.forRoot({ keyring: { current: 'k1', keys: { k1: secret } } }),
     SqlModule.forRoot({ driver: pgDriver({ url: config.databaseUrl }) }),
     ...(redisUrl ? [RedisModule.forRoot({ url: redisUrl, namespace: NAMESPACE })] : []),
-    LockModule.forRoot({ store: redisUrl ? redisLockStore() : memoryLockStore() }),
+    LockModule.forRoot({ store: mallLocks(redisUrl).store, ttl: config.lockTtlMs }),
+    ScheduleModule.forRoot({ cronJobs: config.roles.has('settlement') }),
     IdempotencyModule.forRoot({
       store: redisUrl ? redisIdempotencyStore() : memoryIdempotencyStore(),
       scope: principalScope(),
@@ -70,5 +73,11 @@ function releaseWhatIsFoundAgain(error: unknown): 'release' | undefined {
 }
 
 function shops(config: MallConfig): (DynamicModule | typeof OrdersModule)[] {
-  return [AccountsModule, CatalogModule.forWarehouse(config.warehouseToken), OrdersModule, PointsModule];
+  return [
+    AccountsModule,
+    CatalogModule.forWarehouse(config.warehouseToken),
+    OrdersModule,
+    PointsModule,
+    SettlementModule.forOperators(config.operatorToken),
+  ];
 }

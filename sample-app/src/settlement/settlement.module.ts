@@ -1,0 +1,17 @@
+import { type DynamicModule, Module } from '@nestjs/common';
+import { SchemaModule } from '../platform/schema.module.js';
+import { MerchantAccountRepository } from './merchant-account.repository.js';
+import { OPERATOR_TOKEN } from './operator.guard.js';
+import { SettlementController } from './settlement.controller.js';
+import { SettlementService } from './settlement.service.js';
+
+@Module({
+  imports: [SchemaModule],
+  controllers: [SettlementController],
+  providers: [MerchantAccountRepository, SettlementService],
+})
+export class SettlementModule {
+  static forOperators(token: string): DynamicModule {
+    return { module: SettlementModule, providers: [{ provide: OPERATOR_TOKEN, useValue: token }] };
+  }
+}
