@@ -45,7 +45,8 @@ async function serve(stage: Stage, port: number): Promise<void> {
   await stage.open({ port });
   console.log(`\nThe mall is open at ${stage.baseUrl}; Ctrl+C closes it.`);
   console.log(`  curl ${stage.baseUrl}/products`);
-  console.log(`  the warehouse restocks with: Authorization: Bearer ${stage.warehouseToken}`);
+  console.log(`  the warehouse restocks with: Authorization: Bearer ${stage.tokens.warehouse}`);
+  console.log(`  the operators settle with: Authorization: Bearer ${stage.tokens.operator}`);
   // Not once(): a terminal's Ctrl+C arrives twice, from it and from npm, and the second must not cut the closing short.
   await new Promise<void>((resolve) => {
     process.on('SIGINT', resolve);

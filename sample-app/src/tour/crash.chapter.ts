@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { eventually } from '@lockstep/testing';
+import { type Answer, describeAnswer, describeRefusal } from './client.js';
 import type { Narrator } from './narrator.js';
-import { type Answer, describeAnswer, describeRefusal, type Shopper } from './shopper.js';
+import type { Shopper } from './shopper.js';
 import type { Stage } from './stage.js';
 
 const GIVE_UP_MS = 30_000;

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { eventually } from '@lockstep/testing';
+import { describeAnswer } from './client.js';
 import type { Narrator } from './narrator.js';
-import { describeAnswer } from './shopper.js';
 import type { Stage } from './stage.js';
 
 /** Two clicks at the same moment and one more later: one order, and everybody hears of the same one. */

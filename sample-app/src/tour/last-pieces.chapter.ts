@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
+import type { Answer } from './client.js';
 import type { Narrator } from './narrator.js';
-import type { Answer } from './shopper.js';
 import type { Stage } from './stage.js';
 
 const BUYERS = 50;

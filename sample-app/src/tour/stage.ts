@@ -1,68 +1,90 @@
 import { randomBytes, randomUUID } from 'node:crypto';
-import { fileURLToPath } from 'node:url';
-import { type ChildHandle, spawnNode } from '@lockstep/testing';
+import { mallLocks } from '../platform/lock-store.js';
 import type { MallServers } from '../platform/servers.js';
+import { MallProcess } from './mall-process.js';
 import { Shopper } from './shopper.js';
+import { Staff } from './staff.js';
 
-const SERVE = fileURLToPath(new URL('../serve.js', import.meta.url));
-const START_TIMEOUT_MS = 30_000;
-
-/** The mall as a process of its own, so that it can be killed and started again. */
+/** The mall in processes of its own, so that they can be killed, stopped and started again. */
 export class Stage {
-  readonly warehouseToken = randomBytes(16).toString('hex');
+  readonly tokens = { warehouse: randomBytes(16).toString('hex'), operator: randomBytes(16).toString('hex') };
   private readonly secret = randomBytes(32).toString('hex');
-  private mall: ChildHandle | undefined;
-  private url = '';
+  private mall: MallProcess | undefined;
+  private others: MallProcess[] = [];
 
   constructor(private readonly servers: MallServers) {}
 
   get baseUrl(): string {
-    return this.url;
+    return this.mall?.url ?? '';
+  }
+
+  get databaseUrl(): string {
+    return this.servers.databaseUrl;
+  }
+
+  /** Whether a lock that one instance holds keeps the others out. */
+  get hasSharedLocks(): boolean {
+    return mallLocks(this.servers.redisUrl).areShared;
   }
 
   /** Starts the mall; with `killAt`, it dies by SIGKILL the first time that it passes that checkpoint. */
-  async open(options: { port?: number; killAt?: string } = {}): Promise<void> {
-    this.mall = spawnNode(SERVE, {
-      env: {
-        DATABASE_URL: this.servers.databaseUrl,
-        REDIS_URL: this.servers.redisUrl ?? '',
-        PORT: String(options.port ?? 0),
-        MALL_SECRET: this.secret,
-        MALL_WAREHOUSE_TOKEN: this.warehouseToken,
-      },
-      ...(options.killAt === undefined ? {} : { killAt: options.killAt }),
-    });
-    const line = await this.mall.waitForLine(/listening on /, START_TIMEOUT_MS);
-    this.url = line.replace(/^.*listening on /, '');
-    await this.mall.waitForLine(/ready as/, START_TIMEOUT_MS);
+  async open({ port = 0, killAt }: { port?: number; killAt?: string } = {}): Promise<void> {
+    this.mall = await MallProcess.open(
+      this.environment({ PORT: String(port) }),
+      killAt === undefined ? {} : { killAt },
+    );
+  }
+
+  /** Another instance beside the mall, for web requests alone; its leases are of one second. */
+  async openBeside(at: { pauseAt?: string } = {}): Promise<MallProcess> {
+    const env = this.environment({ PORT: '0', MALL_ROLES: 'web', MALL_LOCK_TTL: '1s' });
+    const other = await MallProcess.open(env, at);
+    this.others.push(other);
+    return other;
   }
 
   /** How the process ended. */
   async died(): Promise<string> {
-    const exit = await this.mall?.exited;
-    return exit?.signal ?? `exit code ${exit?.code}`;
+    return (await this.mall?.died()) ?? 'it was not open';
   }
 
-  /** What the process said last, for the one who has to find out what went wrong. */
+  /** What the processes said last, for the one who has to find out what went wrong. */
   get lastLines(): readonly string[] {
-    return this.mall?.lines.slice(-20) ?? [];
+    return [this.mall, ...this.others].flatMap((mall) => mall?.lastLines ?? []);
   }
 
   async close(): Promise<void> {
-    this.mall?.sigterm();
-    await this.mall?.exited;
+    const open = [this.mall, ...this.others];
     this.mall = undefined;
+    this.others = [];
+    await Promise.all(open.map((mall) => mall?.close()));
   }
 
   shopper(): Shopper {
-    return new Shopper(() => this.url);
+    return new Shopper(() => this.baseUrl);
+  }
+
+  /** The staff at the mall, or at another instance of it. */
+  staff(at?: MallProcess): Staff {
+    return new Staff(() => at?.url ?? this.baseUrl, this.tokens);
   }
 
   /** A product of its own for each chapter, with so many pieces. */
-  async newProduct(qty: number): Promise<string> {
+  async newProduct(qty: number, merchant?: string): Promise<string> {
     const sku = `tea-pot-${randomUUID().slice(0, 8)}`;
-    const answer = await this.shopper().restock(sku, qty, this.warehouseToken);
+    const answer = await this.staff().restock(sku, qty, merchant);
     if (answer?.status !== 200) throw new Error(`The warehouse could not restock: ${JSON.stringify(answer)}`);
     return sku;
+  }
+
+  private environment(own: Readonly<Record<string, string>>): Record<string, string> {
+    return {
+      DATABASE_URL: this.servers.databaseUrl,
+      REDIS_URL: this.servers.redisUrl ?? '',
+      MALL_SECRET: this.secret,
+      MALL_WAREHOUSE_TOKEN: this.tokens.warehouse,
+      MALL_OPERATOR_TOKEN: this.tokens.operator,
+      ...own,
+    };
   }
 }

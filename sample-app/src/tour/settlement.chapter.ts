@@ -1,0 +1,121 @@
+import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Client } from 'pg';
+import { type Answer, describeAnswer } from './client.js';
+import type { MallProcess } from './mall-process.js';
+import type { Narrator } from './narrator.js';
+import type { Stage } from './stage.js';
+
+const ADDED = 'mall.settlement.added';
+const TEA_POT_CENTS = 4_200;
+const GIVE_UP_MS = 15_000;
+const PAUSE_MS = 100;
+
+/** Money is paid once, although two instances are called for it, and although one of them stands still in the middle. */
+export async function settlement(stage: Stage, narrator: Narrator): Promise<void> {
+  narrator.chapter('At night two instances settle with the merchants; then one of them is stopped in the middle');
+  if (!stage.hasSharedLocks) {
+    narrator.say('left out: it needs a lock that two instances have in common, and without Redis each has its own');
+    return;
+  }
+  const [second, third] = await Promise.all([stage.openBeside(), stage.openBeside({ pauseAt: ADDED })]);
+  await sameMoment(stage, narrator, second);
+  await stoppedHolder(stage, narrator, third);
+}
+
+async function sameMoment(stage: Stage, narrator: Narrator, second: MallProcess): Promise<void> {
+  const merchants = await merchantsWithSales(stage, [1, 2]);
+  narrator.say(
+    'two merchants have sold 1 and 2 tea pots; the orders are dated back two days, so that their day is over',
+  );
+  narrator.sent('POST /settlement/run  (to two instances at the same moment)');
+  const answers = await Promise.all([stage.staff().settle(), stage.staff(second).settle()]);
+  for (const answer of answers) narrator.received(describeAnswer(answer));
+
+  const states = answers.map((answer) => answer?.body.status).sort();
+  narrator.expect('one instance settled, the other skipped', states.join() === 'done,skipped', states);
+  await expectBalanced(stage, narrator, merchants, [1, 2]);
+}
+
+async function stoppedHolder(stage: Stage, narrator: Narrator, third: MallProcess): Promise<void> {
+  const merchants = await merchantsWithSales(stage, [2, 1]);
+  narrator.say('two more merchants have sold 2 and 1; a third instance, whose lease lasts a second, begins to settle');
+  narrator.sent('POST /settlement/run  (to the third)');
+  const late = await settleUntilStopped(stage, third);
+  narrator.say(
+    'it is stopped (SIGSTOP) between the reading of an account and its writing, and stays so past its lease',
+  );
+
+  narrator.sent('POST /settlement/run  (to the first, until the lock is free)');
+  const { answer, skipped } = await settleOnceFree(stage);
+  narrator.received(`200 {"status":"skipped"} × ${skipped}`);
+  narrator.received(describeAnswer(answer));
+  narrator.expect('another instance took over and finished', answer?.body.status === 'done', answer);
+
+  narrator.say('the stopped one wakes up and writes what it has in hand');
+  third.wake();
+  const refusal = await late.answer;
+  narrator.received(describeAnswer(refusal));
+  const code = refusal?.body.code;
+  narrator.expect(
+    'its late write was refused by the fence',
+    refusal?.status === 409 && code === 'STALE_FENCE',
+    refusal,
+  );
+  await expectBalanced(stage, narrator, merchants, [2, 1]);
+}
+
+/** Merchants who have sold so many tea pots each, on a day that is over. */
+async function merchantsWithSales(stage: Stage, pieces: readonly number[]): Promise<string[]> {
+  const database = new Client({ connectionString: stage.databaseUrl });
+  await database.connect();
+  try {
+    return await Promise.all(
+      pieces.map(async (qty) => {
+        const merchant = `potter-${randomUUID().slice(0, 8)}`;
+        const sku = await stage.newProduct(qty, merchant);
+        const answer = await stage.shopper().order(sku, qty, randomUUID());
+        if (answer?.status !== 201) throw new Error(`The order was not placed: ${describeAnswer(answer)}`);
+        await database.query(`UPDATE mall_order SET placed_at = placed_at - interval '2 days' WHERE sku = $1`, [sku]);
+        return merchant;
+      }),
+    );
+  } finally {
+    await database.end();
+  }
+}
+
+/** Returns once the instance stands still; its answer comes when it goes on. */
+async function settleUntilStopped(stage: Stage, mall: MallProcess): Promise<{ answer: Promise<Answer | undefined> }> {
+  const stopped = mall.reached(ADDED).then(() => 'stopped' as const);
+  for (;;) {
+    const answer = stage.staff(mall).settle();
+    const first = await Promise.race([answer, stopped]);
+    if (first === 'stopped') return { answer };
+    // The lock of the run before is kept for its least time.
+    if (first?.body.status !== 'skipped') throw new Error(`It should have been stopped: ${describeAnswer(first)}`);
+    await sleep(PAUSE_MS);
+  }
+}
+
+async function settleOnceFree(stage: Stage): Promise<{ answer: Answer | undefined; skipped: number }> {
+  const giveUpAt = performance.now() + GIVE_UP_MS;
+  for (let skipped = 0; ; skipped += 1) {
+    const answer = await stage.staff().settle();
+    if (answer?.body.status !== 'skipped' || performance.now() > giveUpAt) return { answer, skipped };
+    await sleep(PAUSE_MS);
+  }
+}
+
+async function expectBalanced(
+  stage: Stage,
+  narrator: Narrator,
+  merchants: readonly string[],
+  pieces: readonly number[],
+): Promise<void> {
+  const accounts = await Promise.all(merchants.map((merchant) => stage.staff().account(merchant)));
+  for (const account of accounts)
+    narrator.received(`GET /settlement/accounts/${String(account.id)}  ${JSON.stringify(account)}`);
+  const isBalanced = accounts.every(({ cents }, at) => cents === (pieces[at] ?? 0) * TEA_POT_CENTS);
+  narrator.expect('the books balance: each merchant has what was sold for him, once', isBalanced, accounts);
+}
