@@ -38,20 +38,27 @@ async function execute(databaseUrl: string, text: string, ...params: unknown[]):
   }
 }
 
-/** Merchants who have sold so many cups each, some days ago. */
-function merchantsWithSales(cups: number[], by = { mall: shop, databaseUrl: postgres.url, daysAgo: 2 }) {
-  return Promise.all(
+/** Merchants who have sold so many cups each, some days ago: all of it is due from one moment on. */
+async function merchantsWithSales(
+  cups: number[],
+  by = { mall: shop, databaseUrl: postgres.url, daysAgo: 2 },
+): Promise<string[]> {
+  const sales = await Promise.all(
     cups.map(async (count) => {
       const merchant = `merchant-${randomUUID().slice(0, 8)}`;
       const sku = await by.mall.shelve(count, merchant);
-      for (let cup = 0; cup < count; cup += 1) {
-        expect((await by.mall.order('ann', randomUUID(), { sku, qty: 1 })).status).toBe(201);
-      }
-      const earlier = `UPDATE mall_order SET placed_at = placed_at - $2 * interval '1 day' WHERE sku = $1`;
-      await execute(by.databaseUrl, earlier, sku, by.daysAgo);
-      return merchant;
+      expect((await by.mall.order('ann', randomUUID(), { sku, qty: count })).status).toBe(201);
+      return { merchant, sku };
     }),
   );
+  const earlier = `UPDATE mall_order SET placed_at = placed_at - $2 * interval '1 day' WHERE sku = ANY($1)`;
+  await execute(
+    by.databaseUrl,
+    earlier,
+    sales.map(({ sku }) => sku),
+    by.daysAgo,
+  );
+  return sales.map(({ merchant }) => merchant);
 }
 
 /** What each of them has on his account, in cups. */
@@ -84,14 +91,16 @@ describe('the settlement of the mall', () => {
   it('is done once a night, although the clocks of two instances call it at the same moment', async () => {
     await using one = await open(EVERY_SECOND);
     await using two = await open(EVERY_SECOND);
-    const merchants = await merchantsWithSales([2, 3]);
+    // Enough of them that two instances would meet.
+    const cups = Array.from({ length: 20 }, (_, at) => 1 + (at % 3));
+    const merchants = await merchantsWithSales(cups);
     const nights = (): number => one.child.hits('lock.acquired') + two.child.hits('lock.acquired');
-    await eventually(async () => expect(await cupsOf(merchants)).toEqual([2, 3]), TAKEOVER);
+    await eventually(async () => expect(await cupsOf(merchants)).toEqual(cups), TAKEOVER);
 
     const before = nights();
     await eventually(() => expect(nights()).toBeGreaterThan(before), TAKEOVER);
-    expect(await cupsOf(merchants)).toEqual([2, 3]);
-    expect(one.child.hits(ADDED) + two.child.hits(ADDED)).toBe(2);
+    expect(await cupsOf(merchants)).toEqual(cups);
+    expect(one.child.hits(ADDED) + two.child.hits(ADDED)).toBe(cups.length);
     expect([...one.child.lines, ...two.child.lines].filter((line) => line.includes('ERROR'))).toEqual([]);
   }, 60_000);
 
@@ -135,8 +144,8 @@ describe('the settlement of the mall', () => {
     stopped.child.sigcont();
 
     const { status, body } = await late.answer;
-    expect({ status, code: body.code }).toEqual({ status: 409, code: 'STALE_FENCE' });
     expect(await cupsOf(merchants)).toEqual([0, 0]);
+    expect({ status, code: body.code }).toEqual({ status: 409, code: 'STALE_FENCE' });
     expect(stopped.child.hits(ADDED)).toBe(1);
     expect(await settleOnceFree(stopped)).toMatchObject({ accounts: 0, cents: 0 });
     expect(stopped.child.unhandledRejections).toEqual([]);
