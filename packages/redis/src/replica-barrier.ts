@@ -71,16 +71,17 @@ export class ReplicaBarrier {
 
   private async ask(): Promise<void> {
     const { replicas, timeoutMs } = this.host;
-    let reached: unknown;
+    let reached: number;
     try {
       const client = await this.connected();
       const marked = client.call('psetex', [this.marker, MARKER_TTL_MS, '1']);
       const waited = client.call('wait', [replicas, timeoutMs]);
-      [, reached] = await Promise.all([marked, waited]);
+      const [, answer] = await Promise.all([marked, waited]);
+      reached = Number(answer);
     } catch (cause) {
       throw this.notReached(cause);
     }
-    if (Number(reached) < replicas) {
+    if (reached < replicas) {
       throw this.notReached(new Error(`${reached} of ${replicas} replicas have it after ${timeoutMs} ms`));
     }
   }
