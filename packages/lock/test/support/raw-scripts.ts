@@ -43,3 +43,38 @@ export function rawRelease(redis: RedisConnection): RedisScript<{ lock: string; 
     read: (_reply, serverMs) => serverMs,
   });
 }
+
+export interface RawQueue {
+  readonly acquire: RedisScript<
+    RawAcquire & { readonly wish: string },
+    { readonly reply: number; readonly serverMs: number }
+  >;
+  readonly release: RedisScript<{ lock: string; token: string }, number>;
+  /** What a process's name follows in the name of its channel. */
+  readonly channel: string;
+}
+
+/** Both scripts with everything that a request may wish for. */
+export function rawQueue(redis: RedisConnection): RawQueue {
+  const channel = `${redis.namespace}:lock-push:`;
+  const shared = { ...SHARED, constants: { ...SHARED.constants, CHANNEL: channel }, keyCount: 1 };
+  const acquire = redis.script({
+    ...shared,
+    name: 'test.acquire',
+    source: new URL('acquire.lua', folder),
+    argCount: 5,
+    keys: ({ lock }: RawAcquire & { readonly wish: string }) => [lock],
+    args: ({ token, notAfterMs, wish }) => [token, TTL_MS, TTL_MS + RETENTION_MS, notAfterMs, wish],
+    read: (reply, serverMs) => ({ reply: Number(reply), serverMs }),
+  });
+  const release = redis.script({
+    ...shared,
+    name: 'test.release',
+    source: new URL('release.lua', folder),
+    argCount: 1,
+    keys: ({ lock }: { lock: string; token: string }) => [lock],
+    args: ({ token }) => [token],
+    read: (_reply, serverMs) => serverMs,
+  });
+  return { acquire, release, channel };
+}

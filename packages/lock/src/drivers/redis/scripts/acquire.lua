@@ -13,28 +13,29 @@ local function renewed(s, token, ttl)
   return true
 end
 
--- In the place of its first coming: a waiter that lost its connection for a moment does not lose its turn.
-local function join(s, record, since)
+-- Its place by its first coming, in µs: a waiter that lost its connection for a moment does not lose its turn.
+local function place_of(s, since)
   local at = 1
   while true do
     local other = string.match(s.queue, WAITER, at)
-    if not other or tonumber(string.match(other, ',(%d+);$')) > since then break end
+    if not other or tonumber(string.match(other, ',(%d+);$')) > since then return at end
     at = at + #other
   end
-  s.queue = string.sub(s.queue, 1, at - 1) .. record .. string.sub(s.queue, at)
 end
 
 local function enqueue(s, token, ttl, process, give_up, capacity, manner, since)
   if locate(s.queue, token) then return end
-  local came = since == '0' and digits(now_us) or since
+  local is_new = since == '0'
+  local came = is_new and digits(now_us) or since
   local record = table.concat({ token, process, give_up, capacity, manner, digits(ttl), came }, ',') .. ';'
-  if since == '0' then s.queue = s.queue .. record else join(s, record, tonumber(since)) end
+  local at = is_new and #s.queue + 1 or place_of(s, tonumber(since))
+  s.queue = string.sub(s.queue, 1, at - 1) .. record .. string.sub(s.queue, at)
 end
 
 -- Those who came before the token come first; its own grant needs no push, for the answer is one. Returns whether one
 -- of them still waits for its turn.
-local function serve_those_before(lock, s, token)
-  local place = locate(s.queue, token) or #s.queue + 1
+local function serve_those_before(lock, s, token, since)
+  local place = locate(s.queue, token) or (since == '0' and #s.queue + 1 or place_of(s, tonumber(since)))
   local behind = string.sub(s.queue, place)
   s.queue = string.sub(s.queue, 1, place - 1)
   serve(lock, s)
@@ -61,7 +62,7 @@ local function ask(lock, s, token, ttl, wish)
   if renewed(s, token, ttl) then return s.fence end
   local must_wait = false
   if s.queue ~= '' and (s.owner == '' or s.owner == '*') then
-    must_wait = serve_those_before(lock, s, token) and manner == 'f'
+    must_wait = serve_those_before(lock, s, token, since) and manner == 'f'
   end
   if fits(s, most) and not must_wait then
     leave(s, token)
