@@ -21,6 +21,9 @@ export interface AcquisitionHost {
 const STEP_MS = 50;
 /** How often a request may be refused as late, each time with a better idea of the server's clock. */
 const MOST_LATE = 3;
+/** Pauses between requests that fail, doubling: a server that refuses at once would be asked as fast as it can refuse. */
+const FIRST_PAUSE_MS = 25;
+const LONGEST_PAUSE_MS = 1_000;
 /** Of those who wait for the same lease to end, not all should ask in the same millisecond. */
 const SPREAD_MS = 20;
 
@@ -133,7 +136,7 @@ export class LockAcquisition implements PushListener {
         if (grant) return grant;
         if (this.isOver()) return last;
         if (monotonicMs() < this.wakeAt) {
-          await this.sleep();
+          await this.sleep(this.wakeAt);
           continue;
         }
         const outcome = await this.ask();
@@ -159,9 +162,9 @@ export class LockAcquisition implements PushListener {
     return undefined;
   }
 
-  private sleep(): Promise<void> {
+  private sleep(until: number): Promise<void> {
     return new Promise((resolve) => {
-      const timer = setTimeout(resolve, Math.min(this.wakeAt, this.giveUpAt) - monotonicMs());
+      const timer = setTimeout(resolve, Math.min(until, this.giveUpAt) - monotonicMs());
       this.wake = () => {
         clearTimeout(timer);
         resolve();
@@ -176,6 +179,7 @@ export class LockAcquisition implements PushListener {
   /** One definite answer, however many requests it takes. */
   private async ask(first = this.send()): Promise<Grant | Busy> {
     let attempt = first;
+    let pauseMs = FIRST_PAUSE_MS;
     for (let late = 0; ; attempt = this.send()) {
       const { sentAt, answered } = attempt;
       try {
@@ -190,6 +194,10 @@ export class LockAcquisition implements PushListener {
         if (isOutcomeUnknown(error)) this.isAmbiguous = true;
         // Who has a place in the queue outlasts a failover; who has none yet is told of the outage at once.
         else if (!this.answer || !isStoreUnavailable(error)) throw error;
+        if (this.isOver()) throw error;
+        this.isAsking = false;
+        await this.sleep(monotonicMs() + pauseMs);
+        pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS);
         if (this.isOver()) throw error;
       } finally {
         this.isAsking = false;
