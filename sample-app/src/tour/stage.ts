@@ -54,10 +54,10 @@ export class Stage {
   }
 
   async close(): Promise<void> {
-    const open = [this.mall, ...this.others];
+    const open = [...(this.mall ? [this.mall] : []), ...this.others];
     this.mall = undefined;
     this.others = [];
-    await Promise.all(open.map((mall) => mall?.close()));
+    await Promise.all(open.map((mall) => mall.close()));
   }
 
   shopper(): Shopper {
