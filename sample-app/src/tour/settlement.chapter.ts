@@ -18,8 +18,8 @@ export async function settlement(stage: Stage, narrator: Narrator): Promise<void
     narrator.say('left out: it needs a lock that two instances have in common, and without Redis each has its own');
     return;
   }
-  const [second, third] = await Promise.all([stage.openBeside(), stage.openBeside({ pauseAt: ADDED })]);
-  await sameMoment(stage, narrator, second);
+  const second = await stage.openBeside();
+  const [third] = await Promise.all([stage.openBeside({ pauseAt: ADDED }), sameMoment(stage, narrator, second)]);
   await stoppedHolder(stage, narrator, third);
 }
 
