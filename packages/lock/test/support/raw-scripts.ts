@@ -12,7 +12,7 @@ const TTL_MS = 60_000;
 const RETENTION_MS = 60_000;
 
 const SHARED = {
-  library: new URL('lock-state.lua', folder),
+  library: ['lock-state', 'lock-queue', 'lock-asking'].map((name) => new URL(`${name}.lua`, folder)),
   constants: { RETENTION_MS, CLAIM_MS: 2_000, CHANNEL: 'test:lock-push:', COUNTS_RECEIVERS: true },
 };
 

@@ -1,8 +1,8 @@
 -- Purpose: runs one item after another, so that many calls travel as one command; an item that raises fails alone.
 -- KEYS: those of every item, in order
 -- ARGV: those that all items share, then those of every item, in order
--- Returns: { the server's time in µs, then for each item what it returned, or its error }; a lone item that did not
---   read the clock returns what it returns, or raises
+-- Returns: { the server's time in µs, then for each item what it returned, or its error }; a lone item raises, and
+--   where the clock was not read its result is all
 local now_us, now_ms
 
 local function read_clock()
@@ -19,12 +19,12 @@ end
 
 --<item>
 
-local is_lazy = IS_LAZY
-if not is_lazy then read_clock() end
+if not IS_LAZY then read_clock() end
 local a, k = SHARED_ARGS, 0
-if is_lazy and #KEYS == KEYS_PER_ITEM then
+if #KEYS == KEYS_PER_ITEM then
   local reply = one(ITEM_ARGUMENTS)
   if not now_us then return reply end
+  if reply == nil then reply = false end
   return { now_us, reply }
 end
 

@@ -160,7 +160,7 @@ export class RedisScript<Item, Result> {
 
   private fail(batch: ScriptBatch<Result>, error: unknown): void {
     this.host.tick.ended();
-    const isLoneItem = this.definition.clock === 'lazy' && batch.calls.length === 1;
+    const isLoneItem = batch.calls.length === 1;
     if (isLoneItem && isDemotion(error)) this.host.reconnect();
     batch.fail(
       isLoneItem && isScriptFailure(error)

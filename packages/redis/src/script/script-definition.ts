@@ -7,8 +7,11 @@ export interface ScriptDefinition<Item, Result> {
   /** For errors and metrics: `lock.acquire`. */
   readonly name: string;
   readonly source: URL;
-  /** Lua functions that `one` uses, where several scripts share them; they see the server's clock too. */
-  readonly library?: URL;
+  /**
+   * What `one` needs in its rarer cases, or shares with other scripts: Lua files that stand in this order in one
+   * function, the last of which ends with `return { … }`. The script gets that table by `library()`.
+   */
+  readonly library?: readonly URL[];
   /** What is the same for all calls over one connection: `{ CLAIM_MS: 2000 }` is a local of that name in the script. */
   readonly constants?: Readonly<Record<string, string | number | boolean>>;
   readonly keyCount: number;

@@ -9,7 +9,7 @@ const SIGNATURE = /^local function one\(([^)]*)\)/m;
 export interface ScriptShape {
   readonly name: string;
   readonly source: URL;
-  readonly library?: URL;
+  readonly library?: readonly URL[];
   readonly constants?: Readonly<Record<string, string | number | boolean>>;
   readonly keyCount: number;
   readonly argCount: number;
@@ -31,7 +31,6 @@ export interface ScriptSource {
 export function loadScript(shape: ScriptShape): ScriptSource {
   const { name, keyCount, argCount, sharedCount = 0, clock } = shape;
   const item = readFileSync(shape.source, 'utf8');
-  const library = shape.library ? readFileSync(shape.library, 'utf8') : '';
   const taken = SIGNATURE.exec(item)?.[1]?.split(',').length;
   if (keyCount < 1 || taken !== keyCount + argCount + sharedCount) {
     throw new ConfigurationError(
@@ -48,7 +47,7 @@ export function loadScript(shape: ScriptShape): ScriptSource {
     .replaceAll('ITEM_ARGUMENTS', [...keys, ...args, ...shared].join(', '))
     .replace('SHARED_ARGS', String(sharedCount))
     .replace('IS_LAZY', String(clock === 'lazy'))
-    .replace('--<item>', () => luaLocals(shape) + library + item);
+    .replace('--<item>', () => luaLocals(shape) + luaLibrary(shape) + item);
   return { text, sha: createHash('sha1').update(text).digest('hex') };
 }
 
@@ -61,4 +60,20 @@ function luaLocals({ name, constants = {} }: ScriptShape): string {
     return `local ${local} = ${JSON.stringify(value)}\n`;
   });
   return lines.join('');
+}
+
+/** Made when it is first asked for: an item that needs nothing of it does not pay for its functions. */
+function luaLibrary({ library = [] }: ScriptShape): string {
+  if (library.length === 0) return '';
+  const text = library.map((file) => readFileSync(file, 'utf8')).join('\n');
+  return `local loaded
+local function library()
+  if not loaded then
+    loaded = (function()
+${text}
+    end)()
+  end
+  return loaded
+end
+`;
 }

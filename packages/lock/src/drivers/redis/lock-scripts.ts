@@ -58,7 +58,7 @@ const CLAIM_MS = 2_000;
  */
 export function lockScripts(connection: RedisConnection, fenceRetentionMs: number): LockScripts {
   const shared = {
-    library: scriptFile('lock-state'),
+    library: ['lock-state', 'lock-queue', 'lock-asking'].map(scriptFile),
     constants: {
       RETENTION_MS: fenceRetentionMs,
       CLAIM_MS,

@@ -13,11 +13,5 @@ local function one(lock, token)
   end
   if not string.find(value, token, 1, true) then return 0 end
   read_clock()
-  local s = parse(lock, value)
-  local has_held = expel(s, token)
-  if not has_held then leave(s, token) end
-  expire(s)
-  serve(lock, s, not has_held)
-  store(lock, s)
-  return has_held and 1 or 0
+  return library().give_back(lock, value, token)
 end

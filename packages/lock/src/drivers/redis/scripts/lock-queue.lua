@@ -1,0 +1,88 @@
+-- Purpose: how a lock is handed on to those who wait, for the scripts beside this file.
+-- Takes a waiter out of the queue.
+local function leave(s, token)
+  local from, to = locate(s.queue, token)
+  if from then s.queue = without(s.queue, from, to) end
+end
+
+-- Asked before a grant is written, because a push cannot be taken back: one that nobody near this server hears may yet
+-- reach its waiter by way of a replica. Where it cannot be told, a process counts as alive, and costs a short lease.
+local function is_dead(process)
+  if dead[process] == nil then
+    local listeners = COUNTS_RECEIVERS and redis.pcall('PUBSUB', 'NUMSUB', CHANNEL .. process)
+    dead[process] = type(listeners) == 'table' and listeners[2] == 0
+  end
+  return dead[process]
+end
+
+-- Fence 0: look again after so many ms. One that is refused (no right to the channel) is found when its waiter asks.
+local function push(lock, process, token, fence, ms)
+  local message = table.concat({ token, digits(fence), digits(now_us), digits(ms), lock }, ',')
+  redis.pcall('PUBLISH', CHANNEL .. process, message)
+end
+
+-- Whether a waiter leaves the queue without the lock. One whose process was silent may yet live: it is told to come back,
+-- to its old place.
+local function is_gone(lock, process, token, give_up)
+  if tonumber(give_up) <= now_ms or is_dead(process) then return true end
+  if silent[process] then push(lock, process, token, 0, 0) end
+  return silent[process]
+end
+
+-- Moves those who wait into the lock, in their order, as long as it has room; leaves out whoever is gone. Returns who
+-- got in. The lease of a pushed grant is short until its holder confirms it.
+local function admit_waiters(lock, s)
+  local grants, bargers, at = {}, {}, 1
+  while at <= #s.queue do
+    local record, token, process, give_up, capacity, manner, ttl = string.match(s.queue, WAITER, at)
+    capacity = tonumber(capacity)
+    if not is_gone(lock, process, token, give_up) then
+      if manner == 'b' then
+        bargers[#bargers + 1] = record
+      elseif fits(s, capacity) then
+        local lease = math.min(tonumber(ttl), CLAIM_MS)
+        admit(s, token, capacity, lease, process)
+        grants[#grants + 1] = { token, process, lease }
+      else
+        break
+      end
+    end
+    at = at + #record
+  end
+  s.queue = table.concat(bargers) .. string.sub(s.queue, at)
+  return grants
+end
+
+-- Who shall look when the lease ends, for its holder may be gone without a trace: the first of another process than the
+-- holder's, which would be gone too; else the first.
+local function first_to_look(queue, holders)
+  for token, process in string.gmatch(queue, '([^,;]+),([^,]+),[^;]+;') do
+    if not holders[process] and not is_dead(process) then return token, process end
+  end
+  return string.match(queue, '^([^,]+),([^,]+),')
+end
+
+local function tell_first(lock, s, holders)
+  local token, process = first_to_look(s.queue, holders)
+  if token then push(lock, process, token, 0, math.max(s.lease_end - now_ms, 1)) end
+end
+
+-- Hands the lock to who waits. It is written before it is pushed: a push without its write would make a second owner.
+-- has_left: a waiter left that may have been the one to look.
+local function serve(lock, s, has_left)
+  local grants, holders = admit_waiters(lock, s), {}
+  if s.owner ~= '*' then holders[s.sharers] = true end
+  if #grants > 0 then store(lock, s) end
+  for _, grant in ipairs(grants) do
+    local token, process, lease = unpack(grant)
+    holders[process] = true
+    push(lock, process, token, s.fence, lease)
+  end
+  local _, token, process, _, capacity = string.match(s.queue, WAITER)
+  if not token then return end
+  if fits(s, tonumber(capacity)) then
+    push(lock, process, token, 0, 0)
+  elseif has_left or #grants > 0 then
+    tell_first(lock, s, holders)
+  end
+end
