@@ -61,6 +61,7 @@ export class RedisConnection {
     if (!source.isCluster) this.watchdog = new CommandWatchdog(this.client, commandTimeoutMs);
     this.gate = new ServerGate(this.client, this.call.bind(this), this.clock, commandTimeoutMs, incidents);
     this.subscriber = new RedisSubscriber(() => source.open(), commandTimeoutMs, incidents);
+    this.client.on('ready', () => this.subscriber.reconnect());
   }
 
   /** `<namespace>:<kind>:{<entity>}`: everything about one entity shares a hash slot. Any string is a valid entity. */

@@ -54,6 +54,15 @@ export class RedisSubscriber {
     return () => this.leave(name, channel, listener);
   }
 
+  /**
+   * Connects anew. Nothing is ever sent on a connection for pushes, so it does not notice by itself that it is half open,
+   * or that its server is the master no longer.
+   */
+  reconnect(): void {
+    const client = this.connection?.client;
+    if (client?.status === 'ready') client.disconnect(true);
+  }
+
   close(): void {
     this.isClosed = true;
     this.connection?.client.disconnect();

@@ -1,13 +1,14 @@
 import type { RedisClient } from '@lockstep/redis';
-import { Redis, type RedisOptions } from 'ioredis';
+import { Redis } from 'ioredis';
 
-/** A client whose connections go different ways: the first, for commands, to one address, all others to another. */
+/** A client whose connections go different ways: the first, for commands, to one port, all others to another. */
 export function splitClient(commandUrl: string, pushUrl: string): RedisClient {
   const client = new Redis(commandUrl, { lazyConnect: true });
+  const duplicate = client.duplicate.bind(client);
   let opened = 0;
-  client.duplicate = (overrides?: Partial<RedisOptions>): Redis => {
+  client.duplicate = (overrides): Redis => {
     opened += 1;
-    return new Redis(opened === 1 ? commandUrl : pushUrl, overrides ?? {});
+    return duplicate({ ...overrides, port: Number(new URL(opened === 1 ? commandUrl : pushUrl).port) });
   };
   return client;
 }
