@@ -138,7 +138,7 @@ describe('a lock that is handed on', () => {
   it('is given back at once by a process in which nobody waits for it any longer (H1e)', async () => {
     const holder = await hold(redis.store, randomUUID());
     const waiter = await queued(rival, holder.key);
-    const [{ process = '' } = {}] = await recordsOf(redis.connection, holder.key);
+    const process = await processOf(holder.key);
     waiter.abort();
     await eventually(async () => expect(await queueOf(redis.connection, holder.key)).toEqual([]));
     await forgeWaiters(redis.connection, holder.key, [{ token: randomUUID(), process }]);
@@ -233,7 +233,7 @@ describe('a lock that is handed on', () => {
     for (let steps = 0; steps < 24; steps += 1) {
       const holder = await hold(redis.store, randomUUID());
       const waiter = await queued(own, holder.key);
-      const [{ process = '' } = {}] = await recordsOf(redis.connection, holder.key);
+      const process = await processOf(holder.key);
       const unsubscribe = await own.connection.subscribe(
         `${server.prefix}:lock-push:${process}`,
         () => void afterMicrotasks(steps, waiter.abort),
@@ -251,7 +251,14 @@ describe('a lock that is handed on', () => {
   });
 });
 
+/** Of whoever waits first. */
+async function processOf(key: string): Promise<string> {
+  const [first] = await recordsOf(redis.connection, key);
+  if (!first) throw new Error('nobody waits');
+  return first.process;
+}
+
 async function afterMicrotasks(count: number, then: () => void): Promise<void> {
-  for (let n = 0; n < count; n += 1) await undefined;
+  for (let n = 0; n < count; n += 1) await Promise.resolve();
   then();
 }
