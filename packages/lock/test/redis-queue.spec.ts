@@ -112,7 +112,7 @@ describe('the queue of a lock', () => {
   });
 
   it('of twenty waiters costs at most two commands for each', async () => {
-    await (await queued(rival, (await hold(redis.store, randomUUID())).key)).abort(); // its channel is open from here on
+    (await queued(rival, (await hold(redis.store, randomUUID())).key)).abort(); // its channel is open from here on
     const { key, ...holder } = await hold(redis.store, randomUUID());
     const counter = await redisCommandCounter(server.url);
     const served = Array.from({ length: 20 }, async () => {

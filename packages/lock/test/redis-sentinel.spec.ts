@@ -6,7 +6,7 @@ import { eventually, type RedisSentinel, startRedisSentinel } from '@lockstep/te
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type OpenedRedis, openRedisStore, openRivalStores } from './support/redis-store.js';
-import { hold, queued, queueOf, wish } from './support/redis-wishes.js';
+import { hold, queued, queueOf, recordsOf, wish } from './support/redis-wishes.js';
 
 let group: RedisSentinel;
 let client: Redis;
@@ -54,6 +54,14 @@ describe('a failover', () => {
     const next = await eventually(() => hold(rival.store, lapsed.key), PATIENCE);
     expect(next.fence).toBeGreaterThan(lapsed.fence);
     await eventually(async () => expect(await queueOf(redis.connection, holder.key)).toEqual(tokens), PATIENCE);
+
+    // Whoever is not back yet when the lock is released misses this turn, though not its place.
+    for (const { process } of await recordsOf(redis.connection, holder.key)) {
+      const channel = `sentinel:lock-push:${process}`;
+      await eventually(async () => {
+        expect(await redis.connection.command('test', 'pubsub', 'numsub', channel)).toEqual([channel, 1]);
+      }, PATIENCE);
+    }
 
     const served: string[] = [];
     let last = holder.fence;
