@@ -57,7 +57,14 @@ describe('locks on Redis', () => {
   it('remember the fence of a holder whose lease ran out, even if the clock was set back since (C5b)', async () => {
     const key = randomUUID();
     const ahead = BigInt(Date.now() + 3_600_000) * 1_000n;
-    await redis.connection.command('test', 'set', lockKey(redis.connection, key), `crashed|${ahead}|1||`, 'PX', 60_000);
+    await redis.connection.command(
+      'test',
+      'set',
+      lockKey(redis.connection, key),
+      `crashed|${ahead}|1|||`,
+      'PX',
+      60_000,
+    );
     expect((await hold(key)).fence).toBe(ahead + 1n);
   });
 
@@ -102,7 +109,7 @@ describe('locks on Redis', () => {
     const waiter = redis.store.acquire(request(holder.key, 30_000));
     await eventually(async () => expect((await storedLock(redis.connection, holder.key))?.queue).not.toBe(''));
     await redis.connection.command('test', 'client', 'kill', 'type', 'pubsub');
-    await redis.connection.command('test', 'set', lockKey(redis.connection, holder.key), `|${holder.fence}|0||`);
+    await redis.connection.command('test', 'set', lockKey(redis.connection, holder.key), `|${holder.fence}|0|||`);
     expect(await waiter).toMatchObject({ status: 'granted' });
   });
 

@@ -70,12 +70,12 @@ export async function forgeWaiters(
   key: string,
   waiters: readonly ForgedWaiter[],
 ): Promise<void> {
-  const value = String(await connection.command('test', 'get', lockKey(connection, key)));
+  const value = String(await connection.command('test', 'get', lockKey(connection, key))).replace(/\|[^|]*$/, '');
   const now = Math.round(connection.serverTimeMs());
   const records = waiters.map(
     ({ token, process, capacity = 1 }) => `${token},${process},${now + 60_000},${capacity},f,60000,${now * 1_000};`,
   );
-  await connection.command('test', 'set', lockKey(connection, key), value + records.join(''), 'KEEPTTL');
+  await connection.command('test', 'set', lockKey(connection, key), `${value}${records.join('')}|`, 'KEEPTTL');
 }
 
 /** Listens on the channel of a process and does nothing, as a process that was stopped. Resolves to its end. */

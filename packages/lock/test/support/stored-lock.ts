@@ -7,6 +7,7 @@ export interface StoredLock {
   readonly leaseEnd: number;
   readonly sharers: string;
   readonly queue: string;
+  readonly watch: string;
 }
 
 export function lockKey(redis: RedisConnection, key: string): string {
@@ -16,8 +17,8 @@ export function lockKey(redis: RedisConnection, key: string): string {
 export async function storedLock(redis: RedisConnection, key: string): Promise<StoredLock | undefined> {
   const value = await redis.command('test', 'get', lockKey(redis, key));
   if (typeof value !== 'string') return undefined;
-  const [token = '', fence = '', leaseEnd = '', sharers = '', queue = ''] = value.split('|');
-  return { token, fence, leaseEnd: Number(leaseEnd), sharers, queue };
+  const [token = '', fence = '', leaseEnd = '', sharers = '', queue = '', watch = ''] = value.split('|');
+  return { token, fence, leaseEnd: Number(leaseEnd), sharers, queue, watch };
 }
 
 export async function ownerOf(redis: RedisConnection, key: string): Promise<string | undefined> {
@@ -29,6 +30,6 @@ export async function ownerOf(redis: RedisConnection, key: string): Promise<stri
 export async function endLease(redis: RedisConnection, key: string): Promise<void> {
   const stored = await storedLock(redis, key);
   if (!stored) return;
-  const value = `${stored.token}|${stored.fence}|1|${stored.sharers}|${stored.queue}`;
+  const value = `${stored.token}|${stored.fence}|1|${stored.sharers}|${stored.queue}|${stored.watch}`;
   await redis.command('test', 'set', lockKey(redis, key), value, 'KEEPTTL');
 }

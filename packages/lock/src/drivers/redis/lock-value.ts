@@ -1,6 +1,6 @@
 import type { LockHolder, LockState } from '../../lock-store.js';
 
-const VALUE = /^([^|]*)\|(\d+)\|(\d+)\|([^|]*)\|(.*)$/;
+const VALUE = /^([^|]*)\|(\d+)\|(\d+)\|([^|]*)\|([^|]*)\|/;
 
 /** What `scripts/lock-state.lua` keeps for a lock, read for people. */
 export function readLockState(value: unknown, serverMs: number): LockState {

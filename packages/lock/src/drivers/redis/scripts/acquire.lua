@@ -14,14 +14,14 @@ local function one(lock, token, ttl, key_ttl, not_after, wish)
   local value = redis.call('GET', lock)
   local fence = now_us
   if value then
-    -- Free, and nobody waits: '|', 16 digits of the last fence, …, '||'
-    local is_plain = is_alone and string.byte(value) == 124 and string.sub(value, -2) == '||'
+    -- Free, and nobody waits: '|', 16 digits of the last fence, …, '|||'
+    local is_plain = is_alone and string.byte(value) == 124 and string.sub(value, -3) == '|||'
     local last = is_plain and tonumber(string.sub(value, 2, 17))
     if not last then return library().ask(lock, value, token, ttl, wish, broken) end
     if last >= fence then fence = last + 1 end
   elseif not is_alone then
-    return library().ask(lock, '|0|0||', token, ttl, wish, broken)
+    return library().ask(lock, '|0|0|||', token, ttl, wish, broken)
   end
-  redis.call('PSETEX', lock, key_ttl, token .. '|' .. digits(fence) .. '|' .. digits(now_ms + ttl) .. '||')
+  redis.call('PSETEX', lock, key_ttl, token .. '|' .. digits(fence) .. '|' .. digits(now_ms + ttl) .. '|||')
   return fence
 end

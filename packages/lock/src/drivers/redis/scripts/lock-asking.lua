@@ -92,8 +92,8 @@ end
 local function shorten(lock, value, ttl)
   local s = parse(lock, value)
   s.lease_end, s.sharers = now_ms + ttl, ''
+  watch(lock, s, {})
   store(lock, s)
-  tell_first(lock, s, {})
   return 1
 end
 

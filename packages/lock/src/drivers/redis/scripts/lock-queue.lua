@@ -53,22 +53,37 @@ local function admit_waiters(lock, s)
   return grants
 end
 
--- Who shall look when the lease ends, for its holder may be gone without a trace: the first of another process than the
--- holder's, which would be gone too; else the first.
-local function first_to_look(queue, holders)
+-- Whether a waiter was told to look no later than the lease ends, and is still there to do so.
+local function is_watched(s, holders)
+  local token, at = string.match(s.watch, '^([^,]+),(%d+)$')
+  if not token or tonumber(at) <= now_ms or tonumber(at) > s.lease_end then return false end
+  local from = locate(s.queue, token)
+  local process = from and string.match(s.queue, '^[^,]+,([^,]+)', from)
+  return process and not holders[process] and not silent[process]
+end
+
+-- Who shall look: the last of another process than the holder's, which would be gone with it. The last, because it will
+-- be there longest; whoever looks, the lock goes to the first.
+local function watcher(queue, holders)
+  local found = {}
   for token, process in string.gmatch(queue, '([^,;]+),([^,]+),[^;]+;') do
-    if not holders[process] and not is_dead(process) then return token, process end
+    if not holders[process] then found[#found + 1] = { token, process } end
+  end
+  for at = #found, 1, -1 do
+    if not is_dead(found[at][2]) then return unpack(found[at]) end
   end
   return string.match(queue, '^([^,]+),([^,]+),')
 end
 
-local function tell_first(lock, s, holders)
-  local token, process = first_to_look(s.queue, holders)
-  if token then push(lock, process, token, 0, math.max(s.lease_end - now_ms, 1)) end
+-- Sees to it that somebody looks when the lease ends.
+local function watch(lock, s, holders)
+  if s.queue == '' or is_watched(s, holders) then return end
+  local token, process = watcher(s.queue, holders)
+  s.watch = token .. ',' .. digits(s.lease_end)
+  push(lock, process, token, 0, math.max(s.lease_end - now_ms, 1))
 end
 
 -- Hands the lock to who waits. It is written before it is pushed: a push without its write would make a second owner.
--- has_left: a waiter left that may have been the one to look.
 local function serve(lock, s, has_left)
   local grants, holders = admit_waiters(lock, s), {}
   if s.owner ~= '*' then holders[s.sharers] = true end
@@ -83,6 +98,6 @@ local function serve(lock, s, has_left)
   if fits(s, tonumber(capacity)) then
     push(lock, process, token, 0, 0)
   elseif has_left or #grants > 0 then
-    tell_first(lock, s, holders)
+    watch(lock, s, holders)
   end
 end

@@ -1,25 +1,28 @@
 -- Purpose: how a lock is kept, for the scripts beside this file.
--- A lock is one string: 'owner|fence|lease end|sharers|queue', times in ms of the server's clock.
+-- A lock is one string: 'owner|fence|lease end|sharers|queue|watch', times in ms of the server's clock.
 -- owner: a token; '*' where several hold it together; '' when it is free
 -- sharers: 'token,lease end;' each; for one owner that the lock was pushed to, its process until it confirms the lease
 -- queue: 'token,process,give-up time,capacity,manner,ttl,since;' each, in order of coming; capacity 0 is no limit;
 --   manner 'f' waits for its turn, 'b' is told when the lock is free and asks again
+-- watch: 'token,time' of the waiter that was told last when to look, for the holder may be gone without a trace
 local WAITER = '^(([^,]+),([^,]+),(%d+),(%d+),(%a),(%d+),(%d+);)'
 local dead = {} -- by process: whether nobody hears what is pushed to it; asked once a call
 local silent = {} -- by process: whether it was given a lock and let the short lease pass
 
 local function parse(lock, value)
-  local owner, fence, lease_end, sharers, queue = string.match(value, '^([^|]*)|(%d+)|(%d+)|([^|]*)|(.*)$')
+  local owner, fence, lease_end, sharers, queue, watch =
+    string.match(value, '^([^|]*)|(%d+)|(%d+)|([^|]*)|([^|]*)|(.*)$')
   if not owner then error('not a lock: ' .. lock) end
   return {
     owner = owner, fence = tonumber(fence), lease_end = tonumber(lease_end), sharers = sharers, queue = queue,
-    count = 0, stored = value,
+    watch = watch, count = 0, stored = value,
   }
 end
 
 -- Writes what has changed since it was read or written.
 local function store(lock, s)
-  local value = table.concat({ s.owner, digits(s.fence), digits(s.lease_end), s.sharers, s.queue }, '|')
+  if s.queue == '' then s.watch = '' end
+  local value = table.concat({ s.owner, digits(s.fence), digits(s.lease_end), s.sharers, s.queue, s.watch }, '|')
   if value == s.stored then return end
   redis.call('PSETEX', lock, math.max(s.lease_end - now_ms, 0) + RETENTION_MS, value)
   s.stored = value

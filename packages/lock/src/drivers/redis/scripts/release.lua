@@ -7,7 +7,7 @@ local function one(lock, token)
   if not value then return 0 end
   local length = #token
   local is_owner = string.sub(value, 1, length + 1) == token .. '|'
-  if is_owner and string.sub(value, -2) == '||' then
+  if is_owner and string.sub(value, -3) == '|||' then
     redis.call('SET', lock, string.sub(value, length + 1), 'KEEPTTL')
     return 1
   end
