@@ -47,7 +47,7 @@ describe('100 000 distinct keys', () => {
     await redis.store.release([holder]);
     await redis.store.release([await first.held]);
     const before = collections(redis.store);
-    expect(Object.keys(before).sort()).toEqual(expect.arrayContaining(['.echoes', '.waiting']));
+    expect(Object.keys(before).sort()).toEqual(expect.arrayContaining(['.echoes.echoes', '.waiting']));
 
     let next = 0;
     const worker = async (): Promise<void> => {

@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { monotonicMs, StoreUnavailableError } from '@lockstep/core';
 import type { AcquireRequest, Busy, Grant } from '../../lock-store.js';
-import { type AcquisitionHost, inSteps } from './lock-acquisition.js';
+import type { AcquisitionHost } from './lock-acquisition.js';
 import type { AcquireReply } from './lock-scripts.js';
+import { inSteps } from './lock-wish.js';
 
 /**
  * Asks for several locks of one hash slot in one command; what follows the first that is busy is not granted.

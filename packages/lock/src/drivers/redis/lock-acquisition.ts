@@ -3,7 +3,8 @@ import type { RedisConnection } from '@lockstep/redis';
 import type { AcquireRequest, Busy, Grant } from '../../lock-store.js';
 import type { LockPush, LockPushes, PushListener } from './lock-pushes.js';
 import type { LockRevocations } from './lock-revocations.js';
-import type { AcquireItem, AcquireReply, LockScripts } from './lock-scripts.js';
+import type { AcquireReply, LockScripts } from './lock-scripts.js';
+import { LockWish } from './lock-wish.js';
 
 /** What all acquisitions of a store share. */
 export interface AcquisitionHost {
@@ -11,14 +12,13 @@ export interface AcquisitionHost {
   readonly scripts: LockScripts;
   readonly revocations: LockRevocations;
   readonly pushes: LockPushes;
-  /** Those that wait, so that closing the store can end them. */
+  /** Those that did not get the lock at once, so that closing the store can end them. */
   readonly waiting: Set<LockAcquisition>;
+  isClosed: boolean;
   /** Notes a granted token that a late copy of its request, or a late push, may name again. */
-  noteEcho(token: string, notAfterMs: number): void;
+  noteEcho(token: string, notAfterMs: number, until: number): void;
 }
 
-/** Steps of the times that requests carry: a request may be granted, and a waiter be kept, so much longer. */
-const STEP_MS = 50;
 /** How often a request may be refused as late, each time with a better idea of the server's clock. */
 const MOST_LATE = 3;
 /** Pauses between requests that fail, doubling: a server that refuses at once would be asked as fast as it can refuse. */
@@ -46,14 +46,8 @@ const SPREAD_MS = 20;
  */
 export class LockAcquisition implements PushListener {
   private readonly giveUpAt: number;
-  /** The same for all requests of this wish, so that the server sees one waiter. */
-  private giveUpServerMs = 0;
-  /** Server time of the first place in the queue, in µs. */
-  private sinceUs = 0;
-  /** Of the latest request; 0 before the first. */
-  private notAfterMs = 0;
+  private readonly wish: LockWish;
   private answer: { readonly sentAt: number; readonly serverMs: number } | undefined;
-  private isQueued = false;
   private isAmbiguous = false;
   private isAsking = false;
   private isGivenUp = false;
@@ -68,6 +62,7 @@ export class LockAcquisition implements PushListener {
     private readonly host: AcquisitionHost,
   ) {
     this.giveUpAt = request.waitMs === 0 ? 0 : monotonicMs() + request.waitMs;
+    this.wish = new LockWish(lock, request, host.connection, host.pushes);
   }
 
   /** The first answer is nearly always a grant, and then all there is to do. */
@@ -75,7 +70,7 @@ export class LockAcquisition implements PushListener {
     const first = this.send();
     return first.answered.then(
       (reply) => {
-        if (reply.status !== 'granted' || this.isQueued || this.isGivenUp) return this.goOn(first);
+        if (reply.status !== 'granted' || this.wish.isQueued || this.isGivenUp) return this.goOn(first);
         this.isAsking = false;
         return { status: 'granted', fence: reply.fence, deadline: first.sentAt + this.request.ttlMs };
       },
@@ -84,16 +79,21 @@ export class LockAcquisition implements PushListener {
   }
 
   private async goOn(attempt: Attempt): Promise<Grant | Busy> {
+    const { waiting, pushes, isClosed } = this.host;
+    waiting.add(this);
+    // The store was closed while the first request was on its way: nobody else ends this wait.
+    if (isClosed) this.giveUp();
     try {
       const first = await this.ask(attempt);
       if (first.status === 'granted' || this.isOver()) return this.conclude(first);
       return this.conclude(await this.waitForTurn(first));
     } catch (error) {
-      this.revokeIf(this.isAmbiguous || this.isQueued);
+      this.revokeIf(this.isAmbiguous || this.wish.isQueued);
       if (this.isGivenUp) return { status: 'busy', remainingMs: 0 };
       throw error;
     } finally {
-      if (this.isQueued) this.host.pushes.leave(this.request.token);
+      waiting.delete(this);
+      if (this.wish.isQueued) pushes.leave(this.request.token);
     }
   }
 
@@ -101,13 +101,13 @@ export class LockAcquisition implements PushListener {
   giveUp(): void {
     if (this.isGivenUp) return;
     this.isGivenUp = true;
-    this.revokeIf(this.isAsking || this.isAmbiguous || this.isQueued);
+    this.revokeIf(this.isAsking || this.isAmbiguous || this.wish.isQueued);
     this.wake();
   }
 
   onPush(push: LockPush): void {
     const now = monotonicMs();
-    if (push.fence === undefined) this.wakeAt = now + push.ms;
+    if (push.fence === undefined) this.wakeAt = Math.min(this.wakeAt, now + push.ms);
     else this.pushed = { push, arrivedAt: now };
     this.wake();
   }
@@ -123,28 +123,22 @@ export class LockAcquisition implements PushListener {
   }
 
   private async waitForTurn(first: Busy): Promise<Grant | Busy> {
-    const { pushes, waiting } = this.host;
-    waiting.add(this);
-    try {
-      if (!this.isQueued) {
-        await pushes.open();
-        this.wakeAt = 0;
+    if (!this.wish.isQueued) {
+      await this.host.pushes.open();
+      this.wakeAt = 0;
+    }
+    let last = first;
+    for (;;) {
+      const grant = this.takePush();
+      if (grant) return grant;
+      if (this.isOver()) return last;
+      if (monotonicMs() < this.wakeAt) {
+        await this.sleep(this.wakeAt);
+        continue;
       }
-      let last = first;
-      for (;;) {
-        const grant = this.takePush();
-        if (grant) return grant;
-        if (this.isOver()) return last;
-        if (monotonicMs() < this.wakeAt) {
-          await this.sleep(this.wakeAt);
-          continue;
-        }
-        const outcome = await this.ask();
-        if (outcome.status === 'granted') return outcome;
-        last = outcome;
-      }
-    } finally {
-      waiting.delete(this);
+      const outcome = await this.ask();
+      if (outcome.status === 'granted') return outcome;
+      last = outcome;
     }
   }
 
@@ -189,7 +183,9 @@ export class LockAcquisition implements PushListener {
           return { status: 'granted', fence: reply.fence, deadline: sentAt + this.request.ttlMs };
         }
         late += 1;
-        if (late === MOST_LATE) break;
+        // Who has a place in the queue waits for a slow server as for one that is away.
+        if (late >= MOST_LATE && (!this.answer || this.isOver())) break;
+        if (late >= MOST_LATE) await this.sleep(monotonicMs() + LONGEST_PAUSE_MS);
       } catch (error) {
         if (isOutcomeUnknown(error)) this.isAmbiguous = true;
         // Who has a place in the queue outlasts a failover; who has none yet is told of the outage at once.
@@ -210,40 +206,16 @@ export class LockAcquisition implements PushListener {
   private send(): Attempt {
     const sentAt = monotonicMs();
     this.isAsking = true;
-    return { sentAt, answered: this.host.scripts.acquire.run(this.nextRequest()) };
+    return { sentAt, answered: this.host.scripts.acquire.run(this.wish.next(this.giveUpAt, this)) };
   }
 
   private noteBusy({ remainingMs, serverMs }: Busy & { readonly serverMs: number }, sentAt: number): Busy {
-    if (this.isQueued) {
+    if (this.wish.isQueued) {
       this.answer = { sentAt, serverMs };
-      this.sinceUs ||= Math.round(serverMs * 1_000);
+      this.wish.noteQueued(serverMs);
       this.wakeAt = monotonicMs() + remainingMs + 1 + Math.random() * SPREAD_MS;
     }
     return { status: 'busy', remainingMs };
-  }
-
-  private nextRequest(): AcquireItem {
-    const { connection } = this.host;
-    const { token, ttlMs } = this.request;
-    const serverMs = connection.serverTimeMs();
-    const boundMs = Math.min(connection.serverTimeBoundMs(), connection.commandTimeoutMs);
-    this.notAfterMs = inSteps(serverMs + boundMs + connection.commandTimeoutMs);
-    return { lock: this.lock, token, ttlMs, notAfterMs: this.notAfterMs, wish: this.wish(serverMs + boundMs) };
-  }
-
-  /** As `acquire.lua` reads it. Only a call that may have to wait, and can be heard of, asks for a place in the queue. */
-  private wish(serverMs: number): string {
-    const { capacity, fairness, waitMs, token } = this.request;
-    const { pushes } = this.host;
-    if (capacity === 1 && fairness === 'fifo' && (waitMs === 0 || !pushes.isOpen)) return '';
-    const kind = `${Number.isFinite(capacity) ? capacity : 0},${fairness === 'fifo' ? 'f' : 'b'},${this.sinceUs}`;
-    if (waitMs === 0 || !pushes.isOpen) return `${kind},,`;
-    if (!this.isQueued) {
-      this.isQueued = true;
-      this.giveUpServerMs = inSteps(serverMs + this.giveUpAt - monotonicMs());
-      pushes.listen(token, this);
-    }
-    return `${kind},${pushes.process},${this.giveUpServerMs}`;
   }
 
   private conclude(outcome: Grant | Busy): Grant | Busy {
@@ -251,9 +223,10 @@ export class LockAcquisition implements PushListener {
       this.discard(outcome);
       return { status: 'busy', remainingMs: 0 };
     }
-    const mayEcho = this.isAmbiguous || this.isQueued;
+    const mayEcho = this.isAmbiguous || this.wish.isQueued;
     if (outcome.status === 'busy') this.revokeIf(mayEcho);
-    else if (mayEcho) this.host.noteEcho(this.request.token, this.isAmbiguous ? this.notAfterMs : 0);
+    else if (mayEcho)
+      this.host.noteEcho(this.request.token, this.isAmbiguous ? this.wish.notAfterMs : 0, outcome.deadline);
     return outcome;
   }
 
@@ -261,7 +234,7 @@ export class LockAcquisition implements PushListener {
     if (!isNeeded) return;
     const { connection, revocations } = this.host;
     // A request that was answered has no copy that could still arrive.
-    const notAfterMs = this.isAmbiguous || this.isAsking ? this.notAfterMs : 0;
+    const notAfterMs = this.isAmbiguous || this.isAsking ? this.wish.notAfterMs : 0;
     const leftMs = Math.max(notAfterMs - connection.serverTimeMs(), 0);
     const uselessAt = monotonicMs() + leftMs + this.request.ttlMs;
     revocations.add({ lock: this.lock, token: this.request.token, notAfterMs, uselessAt });
@@ -280,9 +253,4 @@ function isOutcomeUnknown(error: unknown): boolean {
 interface Attempt {
   readonly sentAt: number;
   readonly answered: Promise<AcquireReply>;
-}
-
-/** Rounded up, so that the requests of a tick have the same and travel together. */
-export function inSteps(serverMs: number): number {
-  return Math.ceil(serverMs / STEP_MS) * STEP_MS;
 }

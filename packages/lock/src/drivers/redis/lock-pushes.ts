@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { randomBytes } from 'node:crypto';
 import type { RedisConnection } from '@lockstep/redis';
 
@@ -37,6 +38,8 @@ export class LockPushes {
   readonly process = randomBytes(9).toString('base64url');
   isOpen = false;
   private opening: Promise<void> | undefined;
+  /** What is pushed belongs to many requests, so it must not run in the context of the one that waited first. */
+  private readonly outside = AsyncLocalStorage.snapshot();
   private readonly listeners = new Map<string, PushListener>();
 
   constructor(
@@ -47,7 +50,7 @@ export class LockPushes {
 
   /** @throws StoreUnavailableError when the server does not confirm in time, or refuses this user its channels */
   open(): Promise<void> {
-    this.opening ??= this.subscribe();
+    this.opening ??= this.outside(() => this.subscribe());
     return this.opening;
   }
 
@@ -62,8 +65,9 @@ export class LockPushes {
 
   private async subscribe(): Promise<void> {
     const channel = `${this.connection.namespace}:${PUSH_CHANNEL}:${this.process}`;
+    let leave: (() => Promise<void>) | undefined;
     try {
-      await this.connection.subscribe(
+      leave = await this.connection.subscribe(
         channel,
         (message) => this.deliver(message),
         () => this.tellDeaf(),
@@ -72,6 +76,7 @@ export class LockPushes {
       await this.connection.command('lock.push', 'publish', channel, '');
       this.isOpen = true;
     } catch (error) {
+      await leave?.();
       this.opening = undefined;
       throw error;
     }

@@ -13,6 +13,7 @@ import type {
 } from '../../lock-store.js';
 import { acquireChain } from './chained-acquisition.js';
 import { type AcquisitionHost, LockAcquisition } from './lock-acquisition.js';
+import { LockEchoes } from './lock-echoes.js';
 import { LockPushes } from './lock-pushes.js';
 import { LockRevocations } from './lock-revocations.js';
 import { type LockScripts, lockScripts } from './lock-scripts.js';
@@ -38,11 +39,7 @@ export class RedisLockStore implements LockStore {
   private readonly host: AcquisitionHost;
   private readonly waiting = new Set<LockAcquisition>();
   private readonly confirmation: ReplicaConfirmation | undefined;
-  /**
-   * Tokens that hold a lock and that a late copy of a request, or a late push, may still name: with the server time
-   * from which on such a request is refused. A push of one of them is no news.
-   */
-  private readonly echoes = new Map<string, number>();
+  private readonly echoes = new LockEchoes();
 
   /** @throws ConfigurationError when replicas are asked for on a Cluster */
   constructor(
@@ -58,8 +55,8 @@ export class RedisLockStore implements LockStore {
       if (this.echoes.has(token)) return;
       revocations.add({ lock, token, notAfterMs: 0, uselessAt: monotonicMs() });
     });
-    const noteEcho = (token: string, notAfterMs: number): unknown => this.echoes.set(token, notAfterMs);
-    this.host = { connection, scripts: this.scripts, revocations, pushes, waiting, noteEcho };
+    const noteEcho = this.echoes.note.bind(this.echoes);
+    this.host = { connection, scripts: this.scripts, revocations, pushes, waiting, noteEcho, isClosed: false };
     if (options.replicas) this.confirmation = new ReplicaConfirmation(this, connection, options.replicas);
   }
 
@@ -89,6 +86,7 @@ export class RedisLockStore implements LockStore {
   }
 
   async close(): Promise<void> {
+    this.host.isClosed = true;
     for (const acquisition of this.waiting) acquisition.giveUp();
     await this.revocations.close();
   }
@@ -108,7 +106,7 @@ export class RedisLockStore implements LockStore {
         // A signal may abort between the grant and this line; then the grant has no taker.
         if (signal.aborted) {
           acquisition.discard(outcome);
-          this.echoes.delete(request.token);
+          this.echoes.take(request.token);
         }
         resolve(outcome);
       };
@@ -130,8 +128,11 @@ export class RedisLockStore implements LockStore {
   private async extendOne({ key, token, ttlMs }: ExtendRequest, sentAt: number): Promise<ExtendOutcome> {
     try {
       const reply = await this.scripts.extend.run({ lock: this.lockOf(key), token, ttlMs });
-      if (reply === 'extended') return { status: 'extended', deadline: sentAt + ttlMs };
-      this.echoes.delete(token);
+      if (reply === 'extended') {
+        this.echoes.extend(token, sentAt + ttlMs);
+        return { status: 'extended', deadline: sentAt + ttlMs };
+      }
+      this.echoes.take(token);
       return { status: 'lost', cause: reply };
     } catch (error) {
       return { status: 'failed', error };
@@ -140,8 +141,7 @@ export class RedisLockStore implements LockStore {
 
   private async releaseOne({ key, token, deadline }: ReleaseRequest): Promise<ReleaseOutcome> {
     const lock = this.lockOf(key);
-    const notAfterMs = this.echoes.get(token) ?? 0;
-    this.echoes.delete(token);
+    const notAfterMs = this.echoes.take(token);
     try {
       // While a copy of the request may still arrive, the release must know whether it came after that.
       const script = notAfterMs > 0 ? this.scripts.revoke : this.scripts.release;

@@ -84,6 +84,10 @@ local function extend_shared(lock, value, token, ttl)
   local before = prolong(s, token, now_ms + ttl)
   if not before then return 0 end
   if before <= now_ms then return -1 end
+  if now_ms + ttl < before then
+    expire(s)
+    watch(lock, s, {}, now_ms + ttl)
+  end
   store(lock, s)
   return 1
 end
@@ -92,7 +96,7 @@ end
 local function shorten(lock, value, ttl)
   local s = parse(lock, value)
   s.lease_end, s.sharers = now_ms + ttl, ''
-  watch(lock, s, {})
+  watch(lock, s, {}, s.lease_end)
   store(lock, s)
   return 1
 end

@@ -53,10 +53,10 @@ local function admit_waiters(lock, s)
   return grants
 end
 
--- Whether a waiter was told to look no later than the lease ends, and is still there to do so.
-local function is_watched(s, holders)
+-- Whether a waiter was told to look no later than then, and is still there to do so.
+local function is_watched(s, holders, time)
   local token, at = string.match(s.watch, '^([^,]+),(%d+)$')
-  if not token or tonumber(at) <= now_ms or tonumber(at) > s.lease_end then return false end
+  if not token or tonumber(at) <= now_ms or tonumber(at) > time then return false end
   local from = locate(s.queue, token)
   local process = from and string.match(s.queue, '^[^,]+,([^,]+)', from)
   return process and not holders[process] and not silent[process]
@@ -75,12 +75,12 @@ local function watcher(queue, holders)
   return string.match(queue, '^([^,]+),([^,]+),')
 end
 
--- Sees to it that somebody looks when the lease ends.
-local function watch(lock, s, holders)
-  if s.queue == '' or is_watched(s, holders) then return end
+-- Sees to it that somebody looks at a time, that of the lease's end at the latest.
+local function watch(lock, s, holders, at)
+  if s.queue == '' or is_watched(s, holders, at) then return end
   local token, process = watcher(s.queue, holders)
-  s.watch = token .. ',' .. digits(s.lease_end)
-  push(lock, process, token, 0, math.max(s.lease_end - now_ms, 1))
+  s.watch = token .. ',' .. digits(at)
+  push(lock, process, token, 0, math.max(at - now_ms, 1))
 end
 
 -- Hands the lock to who waits. It is written before it is pushed: a push without its write would make a second owner.
@@ -96,8 +96,10 @@ local function serve(lock, s, has_left)
   local _, token, process, _, capacity = string.match(s.queue, WAITER)
   if not token then return end
   if fits(s, tonumber(capacity)) then
+    -- It has to ask for itself. Should it stand still, another one comes.
     push(lock, process, token, 0, 0)
+    watch(lock, s, { [process] = true }, now_ms + CLAIM_MS)
   elseif has_left or #grants > 0 then
-    watch(lock, s, holders)
+    watch(lock, s, holders, s.lease_end)
   end
 end
