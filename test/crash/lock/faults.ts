@@ -30,7 +30,16 @@ export const FREEZE_IN_THOUGHT: Fault = { name: 'SIGSTOP before a write', weight
 
 export const PROCESS_FAULTS: readonly Fault[] = [
   FREEZE_IN_THOUGHT,
-  { name: 'SIGSTOP of a holder', weight: 2, strike: freezeHolder },
+  {
+    name: 'SIGSTOP of a holder',
+    weight: 2,
+    strike: (target, random) => freeze(() => target.crew.holders(), target.ttlMs * 1.2, target, random),
+  },
+  {
+    name: 'SIGSTOP of the head waiter',
+    weight: 3,
+    strike: (target, random) => freeze(() => longestQueue(target).slice(0, 1), target.ttlMs * 0.7, target, random),
+  },
   { name: 'SIGKILL of a holder', weight: 2, strike: ({ crew }, random) => killOne(() => crew.holders(), random) },
   {
     name: 'SIGKILL of the head waiter',
@@ -72,13 +81,19 @@ export const NETWORK_FAULTS: readonly Fault[] = [
   },
 ];
 
-async function freezeHolder({ crew, ttlMs }: Target, random: SeededRandom): Promise<boolean> {
-  const holder = await oneOf(() => crew.holders(), random);
+/** For at least so long, and up to two leases. A waiter may be granted the lock meanwhile. */
+async function freeze(
+  candidates: () => readonly Worker[],
+  leastMs: number,
+  { ttlMs }: Target,
+  random: SeededRandom,
+): Promise<boolean> {
+  const worker = await oneOf(candidates, random);
   // The process of now: whoever takes its place must not be thawed instead.
-  const child = holder?.life?.child;
+  const child = worker?.life?.child;
   if (!child) return false;
   child.sigstop();
-  await sleep(random.integer(ttlMs * 1.2, ttlMs * 2));
+  await sleep(random.integer(leastMs, ttlMs * 2));
   child.sigcont();
   return true;
 }
