@@ -35,8 +35,8 @@ export class ProxiedConnection {
   cut(): void {
     this.pumps.toServer.stop();
     this.pumps.toClient.stop();
-    this.client.resetAndDestroy();
-    this.upstream.resetAndDestroy();
+    reset(this.client);
+    reset(this.upstream);
   }
 
   /** The target sees the connection end; the client sees nothing and may wait for ever. */
@@ -46,7 +46,7 @@ export class ProxiedConnection {
       pump.hold();
       pump.stop();
     }
-    this.upstream.resetAndDestroy();
+    reset(this.upstream);
   }
 
   /** A severed connection cannot come back: on a healed network its next packet is answered by a reset. */
@@ -57,10 +57,16 @@ export class ProxiedConnection {
 
   private join(socket: Socket, other: Socket): void {
     socket.on('error', () => {
-      if (!this.severed) other.resetAndDestroy();
+      if (!this.severed) reset(other);
     });
     socket.on('close', () => {
       if (this.client.destroyed && this.upstream.destroyed) this.onClosed();
     });
   }
+}
+
+/** One that is just saying goodbye refuses to be reset: its handle would stay open, and Node never end. */
+function reset(socket: Socket): void {
+  if (socket.writableEnded) socket.destroy();
+  else socket.resetAndDestroy();
 }
