@@ -62,6 +62,8 @@ export interface ForgedWaiter {
   readonly token: string;
   readonly process: string;
   readonly capacity?: number;
+  /** `b` for one that barges. */
+  readonly manner?: 'f' | 'b';
 }
 
 /** Puts waiters into the queue of a lock behind those that are there; the lock itself stays as it is. */
@@ -73,7 +75,8 @@ export async function forgeWaiters(
   const value = String(await connection.command('test', 'get', lockKey(connection, key))).replace(/\|[^|]*$/, '');
   const now = Math.round(connection.serverTimeMs());
   const records = waiters.map(
-    ({ token, process, capacity = 1 }) => `${token},${process},${now + 60_000},${capacity},f,60000,${now * 1_000};`,
+    ({ token, process, capacity = 1, manner = 'f' }) =>
+      `${token},${process},${now + 60_000},${capacity},${manner},60000,${now * 1_000};`,
   );
   await connection.command('test', 'set', lockKey(connection, key), `${value}${records.join('')}|`, 'KEEPTTL');
 }
