@@ -1,13 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import { eventually } from '@lockstep/testing';
 import { usePostgres } from '@lockstep/testing/vitest';
-import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Mall, type MallAnswer, type MallOptions } from '../support/mall.js';
+import { CUP_CENTS, connected, execute, passDays, payOut, SELL_ONE_MORE } from '../support/mall-books.js';
 import { useOwnRedis } from '../support/own-redis.js';
 
-const ADDED = 'mall.settlement.added';
-const CUP_CENTS = 900;
+const CLAIMED = 'mall.settlement.claimed';
 const TAKEOVER = { timeoutMs: 20_000, intervalMs: 50 };
 const EVERY_SECOND = { roles: 'web,settlement', settlementCron: '* * * * * *' };
 const SHORT_LEASE = { lockTtl: '1s' };
@@ -47,32 +46,8 @@ async function merchantsWithSales(
       return merchant;
     }),
   );
-  await passDays(daysAgo, merchants, databaseUrl);
+  await passDays(databaseUrl, daysAgo, merchants);
   return merchants;
-}
-
-/** Dates back what these merchants sold and up to when they were paid, for all of them at one moment. */
-function passDays(days: number, merchants: readonly string[], databaseUrl = postgres.url): Promise<void> {
-  const text = `WITH sold AS (
-      UPDATE mall_order SET placed_at = placed_at - $2 * interval '1 day' WHERE merchant_id = ANY($1)
-    )
-    UPDATE mall_merchant_account SET settled_through = settled_through - $2::int WHERE id = ANY($1)`;
-  return execute(databaseUrl, text, [merchants, days]);
-}
-
-/** As the bank does when it fetches the money. */
-async function emptyAccounts(merchants: string[]): Promise<void> {
-  await execute(postgres.url, 'UPDATE mall_merchant_account SET cents = 0 WHERE id = ANY($1)', [merchants]);
-}
-
-async function execute(databaseUrl: string, text: string, params: readonly unknown[]): Promise<void> {
-  const database = new pg.Client(databaseUrl);
-  try {
-    await database.connect();
-    await database.query(text, [...params]);
-  } finally {
-    await database.end();
-  }
 }
 
 /** What each of them has on his account, in cups. */
@@ -91,14 +66,24 @@ function settleOnceFree(mall: Mall): Promise<MallAnswer['body']> {
   }, TAKEOVER);
 }
 
-/** The instance stops between what it has read and its write; the answer comes when it goes on. */
+/** The instance stops between the claim of an account and its payment; the answer comes when it goes on. */
 function settleUntilStopped(mall: Mall): Promise<{ readonly answer: Promise<MallAnswer> }> {
   return eventually(async () => {
     const answer = mall.settle();
-    const skipped = await Promise.race([answer, mall.child.reached(ADDED).then(() => undefined)]);
+    const skipped = await Promise.race([answer, mall.child.reached(CLAIMED).then(() => undefined)]);
     expect(skipped).toBeUndefined();
     return { answer };
   }, TAKEOVER);
+}
+
+/** The instance dies when it claims the account of that number. */
+async function settleUntilKilled(mall: Mall, account: number): Promise<void> {
+  await eventually(async () => {
+    // Skipped, until the lock of the test before is free; then the connection breaks.
+    await mall.settle().catch((error: unknown) => expect(error).toBeInstanceOf(TypeError));
+    expect(mall.child.hits(CLAIMED)).toBe(account);
+  }, TAKEOVER);
+  expect((await mall.child.exited).signal).toBe('SIGKILL');
 }
 
 describe('the settlement of the mall', () => {
@@ -108,17 +93,17 @@ describe('the settlement of the mall', () => {
     const merchants = await merchantsWithSales(cups, { daysAgo: 0 });
     await using one = await open(EVERY_SECOND);
     await using two = await open(EVERY_SECOND);
-    const added = (): number => one.child.hits(ADDED) + two.child.hits(ADDED);
-    await eventually(() => expect(added()).toBe(cups.length), TAKEOVER);
+    const claimed = (): number => one.child.hits(CLAIMED) + two.child.hits(CLAIMED);
+    await eventually(() => expect(claimed()).toBe(cups.length), TAKEOVER);
     expect(await cupsOf(merchants)).toEqual(cups.map(() => 0));
 
-    await passDays(2, merchants);
+    await passDays(postgres.url, 2, merchants);
     await eventually(async () => expect(await cupsOf(merchants)).toEqual(cups), TAKEOVER);
     const nights = (): number => one.child.hits('lock.acquired') + two.child.hits('lock.acquired');
     const before = nights();
     await eventually(() => expect(nights()).toBeGreaterThan(before), TAKEOVER);
     expect(await cupsOf(merchants)).toEqual(cups);
-    expect(added()).toBe(2 * cups.length);
+    expect(claimed()).toBe(2 * cups.length);
     expect([...one.child.lines, ...two.child.lines].filter((line) => line.includes('ERROR'))).toEqual([]);
   }, 60_000);
 
@@ -138,13 +123,8 @@ describe('the settlement of the mall', () => {
 
   it('is finished by another instance at the end of the lease when the one at it is killed in the middle', async () => {
     const merchants = await merchantsWithSales([1, 2, 3]);
-    await using killed = await open({ ...SHORT_LEASE, killAt: { name: ADDED, hit: 2 } });
-    await eventually(async () => {
-      // Skipped, until the lock of the test before is free; then the connection breaks.
-      await killed.settle().catch((error: unknown) => expect(error).toBeInstanceOf(TypeError));
-      expect(killed.child.hits(ADDED)).toBe(2);
-    }, TAKEOVER);
-    expect((await killed.child.exited).signal).toBe('SIGKILL');
+    await using killed = await open({ ...SHORT_LEASE, killAt: { name: CLAIMED, hit: 2 } });
+    await settleUntilKilled(killed, 2);
     expect((await cupsOf(merchants)).filter((cups) => cups > 0)).toHaveLength(1);
 
     expect(await settleOnceFree(shop)).toMatchObject({ accounts: 2 });
@@ -153,27 +133,55 @@ describe('the settlement of the mall', () => {
 
   it('is refused to an instance that stood still past its lease, so that money that has gone does not come back', async () => {
     const merchants = await merchantsWithSales([1, 2]);
-    await using stopped = await open({ ...SHORT_LEASE, pauseAt: ADDED });
+    await using stopped = await open({ ...SHORT_LEASE, pauseAt: CLAIMED });
     const late = await settleUntilStopped(stopped);
     expect(await settleOnceFree(shop)).toMatchObject({ accounts: 2, cents: 3 * CUP_CENTS });
     expect(await cupsOf(merchants)).toEqual([1, 2]);
     // An account that is written from what was read before would have the money a second time.
-    await emptyAccounts(merchants);
+    await payOut(postgres.url, merchants, [1, 2]);
     stopped.child.sigcont();
 
     const { status, body } = await late.answer;
     expect(await cupsOf(merchants)).toEqual([0, 0]);
     expect({ status, code: body.code }).toEqual({ status: 409, code: 'STALE_FENCE' });
-    expect(stopped.child.hits(ADDED)).toBe(1);
+    expect(stopped.child.hits(CLAIMED)).toBe(1);
     expect(await settleOnceFree(stopped)).toMatchObject({ accounts: 0, cents: 0 });
     expect(stopped.child.unhandledRejections).toEqual([]);
+  }, 60_000);
+
+  it('leaves what the bank fetches between the claim of an account and its payment', async () => {
+    const merchants = await merchantsWithSales([3, 2]);
+    await settleOnceFree(shop);
+    await execute(postgres.url, SELL_ONE_MORE, [merchants]);
+    await using stopped = await open({ pauseAt: CLAIMED });
+    const { answer } = await settleUntilStopped(stopped);
+    await payOut(postgres.url, merchants, [3, 2]);
+    stopped.child.sigcont();
+
+    expect((await answer).body).toMatchObject({ status: 'done', accounts: 2, cents: 2 * CUP_CENTS });
+    expect(await cupsOf(merchants)).toEqual([1, 1]);
+  }, 60_000);
+
+  it('pays an order of a settled day that was committed after the settlement', async () => {
+    const merchants = await merchantsWithSales([1, 2]);
+    await connected(postgres.url, async (late) => {
+      await late.query('BEGIN');
+      await late.query(SELL_ONE_MORE, [merchants]);
+      await settleOnceFree(shop);
+      expect(await cupsOf(merchants)).toEqual([1, 2]);
+      await late.query('COMMIT');
+    });
+
+    await settleOnceFree(shop);
+    expect(await cupsOf(merchants)).toEqual([2, 3]);
+    expect(await settleOnceFree(shop)).toMatchObject({ accounts: 0, cents: 0 });
   }, 60_000);
 
   it('leaves a day that is not over for a later night', async () => {
     const merchants = await merchantsWithSales([2], { daysAgo: 0 });
     await settleOnceFree(shop);
     expect(await cupsOf(merchants)).toEqual([0]);
-    await passDays(2, merchants);
+    await passDays(postgres.url, 2, merchants);
     await settleOnceFree(shop);
     expect(await cupsOf(merchants)).toEqual([2]);
   }, 60_000);

@@ -16,7 +16,7 @@ export class SettlementService {
 
   /**
    * Credits the merchants with what was ordered on the days that are over. Every instance is called at night; the first
-   * settles and the others skip. One that dies leaves the rest to the next call, once its lease has ended.
+   * settles and the others skip. One that dies leaves the rest to the next call, once its lock has ended.
    *
    * All that writes an account takes this one lock: fences of two locks would say nothing about each other.
    *
@@ -39,15 +39,13 @@ export class SettlementService {
   }
 
   /**
-   * Reads, adds and writes, without a transaction around: it would keep the row from the next instance for as long as
-   * this one stands still. The read raises the fence, so that of two who have read only the later one writes.
+   * The claim raises the fence, so that of two who have claimed only the later one pays. It is committed at once: in one
+   * transaction with what follows it would keep the row from the next instance for as long as this one stands still.
    */
   private async settleOne(merchant: string, through: string, fence: bigint): Promise<number> {
-    const before = await this.accounts.readCents(merchant, fence);
-    const earned = await this.accounts.earnedCents(merchant, through);
-    checkpoint('mall.settlement.added', { merchant });
-    await this.accounts.write({ id: merchant, cents: before + earned, settledThrough: through }, fence);
-    return earned;
+    await this.accounts.claim(merchant, fence);
+    checkpoint('mall.settlement.claimed', { merchant });
+    return this.accounts.pay(merchant, through, fence);
   }
 }
 

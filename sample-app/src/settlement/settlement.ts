@@ -2,7 +2,7 @@
 export interface Settlement {
   /** The last day that is settled now, `2026-11-23`, in UTC. */
   readonly through: string;
-  /** How many merchants had days to be settled. */
+  /** How many merchants had something to be settled. */
   readonly accounts: number;
   /** What they were credited with, together. */
   readonly cents: number;
@@ -11,6 +11,6 @@ export interface Settlement {
 export interface MerchantAccount {
   readonly id: string;
   readonly cents: number;
-  /** Every order up to the end of this day is in `cents`. */
+  /** The last day that is settled. An order of it that was committed later is paid by the next settlement. */
   readonly settledThrough: string;
 }

@@ -6,7 +6,7 @@ import type { MallProcess } from './mall-process.js';
 import type { Narrator } from './narrator.js';
 import type { Stage } from './stage.js';
 
-const ADDED = 'mall.settlement.added';
+const CLAIMED = 'mall.settlement.claimed';
 const TEA_POT_CENTS = 4_200;
 const GIVE_UP_MS = 15_000;
 const PAUSE_MS = 100;
@@ -19,7 +19,7 @@ export async function settlement(stage: Stage, narrator: Narrator): Promise<void
     return;
   }
   const second = await stage.openBeside();
-  const [third] = await Promise.all([stage.openBeside({ pauseAt: ADDED }), sameMoment(stage, narrator, second)]);
+  const [third] = await Promise.all([stage.openBeside({ pauseAt: CLAIMED }), sameMoment(stage, narrator, second)]);
   await stoppedHolder(stage, narrator, third);
 }
 
@@ -43,9 +43,7 @@ async function stoppedHolder(stage: Stage, narrator: Narrator, third: MallProces
   narrator.say('two more merchants have sold 2 and 1; a third instance, whose lease lasts a second, begins to settle');
   narrator.sent('POST /settlement/run  (to the third)');
   const late = await settleUntilStopped(stage, third);
-  narrator.say(
-    'it is stopped (SIGSTOP) between the reading of an account and its writing, and stays so past its lease',
-  );
+  narrator.say('it is stopped (SIGSTOP) before it pays the first account, and stays so past its lease');
 
   narrator.sent('POST /settlement/run  (to the first, until the lock is free)');
   const { answer, skipped } = await settleOnceFree(stage);
@@ -53,7 +51,7 @@ async function stoppedHolder(stage: Stage, narrator: Narrator, third: MallProces
   narrator.received(describeAnswer(answer));
   narrator.expect('another instance took over and finished', answer?.body.status === 'done', answer);
 
-  narrator.say('the stopped one wakes up and writes what it has in hand');
+  narrator.say('the stopped one wakes up and goes on to pay');
   third.wake();
   const refusal = await late.answer;
   narrator.received(describeAnswer(refusal));
@@ -88,7 +86,7 @@ async function merchantsWithSales(stage: Stage, pieces: readonly number[]): Prom
 
 /** Returns once the instance stands still; its answer comes when it goes on. */
 async function settleUntilStopped(stage: Stage, mall: MallProcess): Promise<{ answer: Promise<Answer | undefined> }> {
-  const stopped = mall.reached(ADDED).then(() => 'stopped' as const);
+  const stopped = mall.reached(CLAIMED).then(() => 'stopped' as const);
   for (;;) {
     const answer = stage.staff(mall).settle();
     const first = await Promise.race([answer, stopped]);
