@@ -10,7 +10,7 @@ const OPERATOR_TOKEN = 'the operators of the tests';
 
 export interface MallOptions extends Pick<SpawnNodeOptions, 'killAt' | 'pauseAt'> {
   readonly databaseUrl: string;
-  /** Without it the mall runs on the memory drivers, and BullMQ on Postgres. */
+  /** Without it idempotency lives in the process, and locks and BullMQ are on Postgres. */
   readonly redisUrl?: string;
   readonly roles?: string;
   /** @default that of the mall */

@@ -5,7 +5,7 @@ export type MallRole = 'web' | 'relay' | 'consumer' | 'settlement';
 
 export interface MallConfig {
   readonly databaseUrl: string;
-  /** Without Redis, locks and idempotency live in this one process and BullMQ runs on Postgres. */
+  /** Without Redis, idempotency lives in this one process; locks and BullMQ are on Postgres. */
   readonly redisUrl: string | undefined;
   readonly port: number;
   readonly roles: ReadonlySet<MallRole>;

@@ -17,12 +17,10 @@ import { OrdersModule } from '../orders/orders.module.js';
 import { PointsModule } from '../points/points.module.js';
 import { SettlementModule } from '../settlement/settlement.module.js';
 import { HealthController } from './health.controller.js';
-import { mallLocks } from './lock-store.js';
+import { mallLocks, NAMESPACE } from './lock-store.js';
 import type { MallConfig } from './mall.config.js';
 import { SchemaModule } from './schema.module.js';
 import { SchemaReadyGuard } from './schema-ready.guard.js';
-
-const NAMESPACE = 'mall';
 
 /** The mall, put together from its configuration. What a process does is decided by its roles. */
 @Module({})
@@ -43,7 +41,7 @@ function platform(config: MallConfig): DynamicModule[] {
     LockstepModule.forRoot({ keyring: { current: 'k1', keys: { k1: secret } } }),
     SqlModule.forRoot({ driver: pgDriver({ url: config.databaseUrl }) }),
     ...(redisUrl ? [RedisModule.forRoot({ url: redisUrl, namespace: NAMESPACE })] : []),
-    LockModule.forRoot({ store: mallLocks(redisUrl).store, ttl: config.lockTtlMs }),
+    LockModule.forRoot({ store: mallLocks(config).store, ttl: config.lockTtlMs }),
     ScheduleModule.forRoot({ cronJobs: config.roles.has('settlement') }),
     IdempotencyModule.forRoot({
       store: redisUrl ? redisIdempotencyStore() : memoryIdempotencyStore(),

@@ -11,16 +11,14 @@ const TEA_POT_CENTS = 4_200;
 const GIVE_UP_MS = 15_000;
 const PAUSE_MS = 100;
 
-/** Money is paid once, although two instances are called for it, and although one of them stands still in the middle. */
+/** Money is paid once, although two instances are called for it, and although one stands still or dies in the middle. */
 export async function settlement(stage: Stage, narrator: Narrator): Promise<void> {
-  narrator.chapter('At night two instances settle with the merchants; then one of them is stopped in the middle');
-  if (!stage.hasSharedLocks) {
-    narrator.say('left out: it needs a lock that two instances have in common, and without Redis each has its own');
-    return;
-  }
+  const end = stage.locksExpire ? 'stopped' : 'killed';
+  narrator.chapter(`At night two instances settle with the merchants; then one of them is ${end} in the middle`);
   const second = await stage.openBeside();
-  const [third] = await Promise.all([stage.openBeside({ pauseAt: CLAIMED }), sameMoment(stage, narrator, second)]);
-  await stoppedHolder(stage, narrator, third);
+  const at = stage.locksExpire ? { pauseAt: CLAIMED } : { killAt: CLAIMED };
+  const [third] = await Promise.all([stage.openBeside(at), sameMoment(stage, narrator, second)]);
+  await (stage.locksExpire ? stoppedHolder : killedHolder)(stage, narrator, third);
 }
 
 async function sameMoment(stage: Stage, narrator: Narrator, second: MallProcess): Promise<void> {
@@ -45,12 +43,7 @@ async function stoppedHolder(stage: Stage, narrator: Narrator, third: MallProces
   const late = await settleUntilStopped(stage, third);
   narrator.say('it is stopped (SIGSTOP) before it pays the first account, and stays so past its lease');
 
-  narrator.sent('POST /settlement/run  (to the first, until the lock is free)');
-  const { answer, skipped } = await settleOnceFree(stage);
-  narrator.received(`200 {"status":"skipped"} × ${skipped}`);
-  narrator.received(describeAnswer(answer));
-  narrator.expect('another instance took over and finished', answer?.body.status === 'done', answer);
-
+  await takenOver(stage, narrator);
   narrator.say('the stopped one wakes up and goes on to pay');
   third.wake();
   const refusal = await late.answer;
@@ -62,6 +55,27 @@ async function stoppedHolder(stage: Stage, narrator: Narrator, third: MallProces
     refusal,
   );
   await expectBalanced(stage, narrator, merchants, [2, 1]);
+}
+
+/** Where a lock ends with the connection of its holder, as on Postgres, and standing still does not end it. */
+async function killedHolder(stage: Stage, narrator: Narrator, third: MallProcess): Promise<void> {
+  const merchants = await merchantsWithSales(stage, [2, 1]);
+  narrator.say('two more merchants have sold 2 and 1; a third instance begins to settle');
+  narrator.sent('POST /settlement/run  (to the third)');
+  await settleUntilKilled(stage, third);
+  narrator.say(`it died by ${await third.died()} before it paid the first account`);
+  narrator.say('its lock is on Postgres, which frees it when the connection breaks; with Redis, where a lock ends');
+  narrator.say('with its lease, it would be stopped instead, and the fence would refuse it when it wakes up');
+  await takenOver(stage, narrator);
+  await expectBalanced(stage, narrator, merchants, [2, 1]);
+}
+
+async function takenOver(stage: Stage, narrator: Narrator): Promise<void> {
+  narrator.sent('POST /settlement/run  (to the first, until the lock is free)');
+  const { answer, skipped } = await settleOnceFree(stage);
+  narrator.received(`200 {"status":"skipped"} × ${skipped}`);
+  narrator.received(describeAnswer(answer));
+  narrator.expect('another instance took over and finished', answer?.body.status === 'done', answer);
 }
 
 /** Merchants who have sold so many tea pots each, on a day that is over. */
@@ -93,6 +107,17 @@ async function settleUntilStopped(stage: Stage, mall: MallProcess): Promise<{ an
     if (first === 'stopped') return { answer };
     // The lock of the run before is kept for its least time.
     if (first?.body.status !== 'skipped') throw new Error(`It should have been stopped: ${describeAnswer(first)}`);
+    await sleep(PAUSE_MS);
+  }
+}
+
+/** Returns once the instance is dead: its connection breaks without an answer. */
+async function settleUntilKilled(stage: Stage, mall: MallProcess): Promise<void> {
+  for (;;) {
+    const answer = await stage.staff(mall).settle();
+    if (!answer) return;
+    // The lock of the run before is kept for its least time.
+    if (answer.body.status !== 'skipped') throw new Error(`It should have been killed: ${describeAnswer(answer)}`);
     await sleep(PAUSE_MS);
   }
 }

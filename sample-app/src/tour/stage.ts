@@ -22,9 +22,9 @@ export class Stage {
     return this.servers.databaseUrl;
   }
 
-  /** Whether a lock that one instance holds keeps the others out. */
-  get hasSharedLocks(): boolean {
-    return mallLocks(this.servers.redisUrl).areShared;
+  /** Whether the others get the lock of an instance that only stands still. */
+  get locksExpire(): boolean {
+    return mallLocks(this.servers).expire;
   }
 
   /** Starts the mall; with `killAt`, it dies by SIGKILL the first time that it passes that checkpoint. */
@@ -36,7 +36,7 @@ export class Stage {
   }
 
   /** Another instance beside the mall, for web requests alone; its leases are of one second. */
-  async openBeside(at: { pauseAt?: string } = {}): Promise<MallProcess> {
+  async openBeside(at: { pauseAt?: string; killAt?: string } = {}): Promise<MallProcess> {
     const env = this.environment({ PORT: '0', MALL_ROLES: 'web', MALL_LOCK_TTL: '1s' });
     const other = await MallProcess.open(env, at);
     this.others.push(other);
