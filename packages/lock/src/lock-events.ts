@@ -1,4 +1,5 @@
 import type { Incidents } from '@lockstep/core';
+import { outsideLeases } from './lease/outside-leases.js';
 import type { LeaseLoss } from './lock.errors.js';
 
 interface LockEventBase {
@@ -38,7 +39,9 @@ export class LockEvents {
   }
 
   emit(event: LockEvent): void {
-    for (const listener of this.listeners) this.tell(listener, event);
+    outsideLeases(() => {
+      for (const listener of this.listeners) this.tell(listener, event);
+    });
   }
 
   private tell(listener: LockListener, event: LockEvent): void {

@@ -178,3 +178,30 @@ describe('work that outlives the lock it shared', () => {
     expect(await later).toBe(false);
   });
 });
+
+describe('what happens to one lock while code runs under another', () => {
+  it('is told outside of both, so that a listener is not given a lock that somebody works under', async () => {
+    const seen: string[] = [];
+    running.locks.subscribe(({ type, key }) => seen.push(`${type} ${key} under ${currentLease()?.key}`));
+    await running.locks.using('a', { ttl: '60s' }, async () => {
+      const lease = await running.locks.acquire('b');
+      await eventually(() => expect(seen).toContain('extended b under undefined'), { intervalMs: 5 });
+      await lease.release();
+    });
+    expect(seen.filter((line) => !line.endsWith('under undefined'))).toEqual([]);
+  });
+
+  it('aborts outside of both: of a lease that is stolen, and of one that is found to be over', async () => {
+    const seen: string[] = [];
+    const [stolen, over] = [await running.locks.acquire('stolen'), await running.locks.acquire('over')];
+    for (const { signal, key } of [stolen, over]) {
+      signal.addEventListener('abort', () => seen.push(`${key} under ${currentLease()?.key}`));
+    }
+    await running.locks.using('a', { ttl: '60s' }, async () => {
+      await running.locks.forceRelease('stolen');
+      blockEventLoop(TTL_MS + 50);
+      expect(over.isHeld()).toBe(false);
+    });
+    expect(seen).toEqual(['stolen under undefined', 'over under undefined']);
+  });
+});

@@ -1,6 +1,7 @@
 import { type Incidents, isLockstepError, monotonicMs } from '@lockstep/core';
 import type { ExtendOutcome, LockStore, StoreLoss } from '../lock-store.js';
 import type { HeldLease } from './held-lease.js';
+import { outsideLeases } from './outside-leases.js';
 import { extendAt } from './store-calls.js';
 
 /** Leases that fall due within this share of their length travel with those that are due. */
@@ -53,7 +54,7 @@ export class Heartbeat {
     clearTimeout(this.timer);
     this.firesAt = at;
     const pauseMs = Math.min(Math.max(Math.ceil(at - monotonicMs()), 1), LONGEST_TIMER_MS);
-    this.timer = setTimeout(() => this.beat(), pauseMs).unref();
+    this.timer = outsideLeases(() => setTimeout(() => this.beat(), pauseMs)).unref();
   }
 
   private beat(): void {

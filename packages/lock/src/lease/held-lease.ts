@@ -3,6 +3,7 @@ import { type LeaseLoss, LockLostError } from '../lock.errors.js';
 import type { ResolvedLockOptions } from '../lock.options.js';
 import type { Grant } from '../lock-store.js';
 import type { AnyLease } from './lease.js';
+import { outsideLeases } from './outside-leases.js';
 
 /** What a lease needs of whoever granted it. */
 export interface LeaseKeeper {
@@ -177,7 +178,7 @@ export class HeldLease implements AnyLease, Losable {
   private noteLoss(cause: LeaseLoss): void {
     if (this.lossCause) return;
     this.lossCause = cause;
-    this.controller?.abort(this.lostError());
+    outsideLeases(() => this.controller?.abort(this.lostError()));
     this.tellEnd();
     this.keeper.noteLoss(this, cause);
   }
@@ -185,7 +186,10 @@ export class HeldLease implements AnyLease, Losable {
   private tellEnd(): void {
     const listeners = this.endListeners;
     this.endListeners = undefined;
-    for (const listener of listeners ?? []) listener();
+    if (!listeners) return;
+    outsideLeases(() => {
+      for (const listener of listeners) listener();
+    });
   }
 
   private setTimes(): void {

@@ -1,5 +1,6 @@
 import type { LockStore, ReleaseOutcome } from '../lock-store.js';
 import type { HeldLease } from './held-lease.js';
+import { outsideLeases } from './outside-leases.js';
 import { extendAt } from './store-calls.js';
 
 /**
@@ -23,7 +24,8 @@ export class LingeringLeases {
   async keep(lease: HeldLease): Promise<ReleaseOutcome | undefined> {
     const restMs = lease.minHoldLeftMs;
     if (!this.store.abilities.expires) {
-      this.timers.set(lease, setTimeout(() => void this.end(lease), restMs).unref());
+      const timer = outsideLeases(() => setTimeout(() => void this.end(lease), restMs));
+      this.timers.set(lease, timer.unref());
       return undefined;
     }
     const { key, token } = lease;
