@@ -58,7 +58,9 @@ export class RedisConnection {
     this.commandTimeoutMs = commandTimeoutMs;
     this.isCluster = source.isCluster;
     this.client = source.open();
-    if (!source.isCluster) this.watchdog = new CommandWatchdog(this.client, commandTimeoutMs);
+    if (!source.isCluster) {
+      this.watchdog = new CommandWatchdog(this.client, commandTimeoutMs, () => this.gate.replaceConnection());
+    }
     this.gate = new ServerGate(this.client, this.call.bind(this), this.clock, commandTimeoutMs, incidents);
     this.subscriber = new RedisSubscriber(() => source.open(), commandTimeoutMs, incidents);
     this.client.on('ready', () => this.subscriber.reconnect());
@@ -70,15 +72,15 @@ export class RedisConnection {
   }
 
   /**
-   * A script whose concurrent calls travel as one, for the life of the connection: make each once. Calls that gather in one tick are sent script by script, in the
-   * order in which the scripts were made here.
+   * A script whose concurrent calls travel as one, for the life of the connection: make each once. Calls that gather in
+   * one tick are sent script by script, in the order in which the scripts were made here.
    *
    * @throws ConfigurationError when the Lua function does not take what the definition declares
    */
   script<Item, Result>(definition: ScriptDefinition<Item, Result>): RedisScript<Item, Result> {
     const { isCluster, tick, clock } = this;
     const command = this.sendCommand.bind(this);
-    const reconnect = (): void => this.client.disconnect(true);
+    const reconnect = (): void => this.gate.replaceConnection();
     return new RedisScript(definition, { isCluster, tick, clock, command, reconnect });
   }
 

@@ -8,7 +8,7 @@ import type { ServerClock } from './server-clock.js';
  * Lets operations through to a server that is there and fit.
  *
  * ```
- * connecting --ready--> checking --fit--> open --connection lost--> connecting
+ * connecting --ready--> checking --fit--> open --connection lost or replaced--> connecting
  *                       checking --too old--> refusing --connection lost--> connecting
  *                       checking --no answer--> (checked again by the next operation)
  * ```
@@ -17,6 +17,8 @@ export class ServerGate {
   /** True while nothing needs to be awaited: the way of nearly every operation. */
   isOpen = false;
   private checking: Promise<void> | undefined;
+  /** How many connections there were before this one. */
+  private lost = 0;
   private readonly readiness: ClientReadiness;
 
   constructor(
@@ -46,6 +48,12 @@ export class ServerGate {
     }
   }
 
+  /** Connects anew; what is asked for from now on waits for the new connection. */
+  replaceConnection(): void {
+    this.shut();
+    this.readiness.replaceConnection();
+  }
+
   /** One check for a connection; one that got no answer is made again. */
   private check(): Promise<void> {
     this.checking ??= this.checkOnce();
@@ -53,16 +61,19 @@ export class ServerGate {
   }
 
   private async checkOnce(): Promise<void> {
-    const refusal = await this.lookAtServer();
+    const { lost } = this;
+    const refusal = await this.lookAtServer(lost);
+    // The answers of one server say nothing of the next.
+    if (lost !== this.lost) throw new Error('the connection was lost while its server was checked');
     if (refusal) throw refusal;
     this.isOpen = this.client.status === 'ready';
   }
 
-  private async lookAtServer(): Promise<ConfigurationError | undefined> {
+  private async lookAtServer(lost: number): Promise<ConfigurationError | undefined> {
     try {
       return await checkServer(this.call, this.clock, this.incidents);
     } catch (cause) {
-      this.checking = undefined;
+      if (lost === this.lost) this.checking = undefined;
       throw cause;
     }
   }
@@ -74,6 +85,7 @@ export class ServerGate {
   private shut(): void {
     this.isOpen = false;
     this.checking = undefined;
+    this.lost += 1;
   }
 
   private report(message: string, cause: unknown): void {

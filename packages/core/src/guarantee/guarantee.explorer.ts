@@ -18,8 +18,9 @@ interface GuardedMethod {
 
 /**
  * At boot, looks at every provider and controller: guarantees must stand in an order that protects something and
- * where something demands them, and an instance that a factory or a value brought along, which Nest does not inject into, is given its runtimes here. Global
- * modules are initialised first, so that an `onModuleInit` of the application may already call a guarded method.
+ * where something demands them, and an instance that a factory or a value brought along, which Nest does not inject
+ * into, is given its runtimes here. Global modules are initialised first, so that an `onModuleInit` of the application
+ * may already call a guarded method.
  */
 @Injectable()
 export class GuaranteeExplorer implements OnModuleInit {

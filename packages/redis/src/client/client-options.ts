@@ -22,6 +22,8 @@ export function guaranteeOptions(commandTimeoutMs: number): Readonly<Record<stri
     commandTimeout: commandTimeoutMs,
     socketTimeout: commandTimeoutMs * 3,
     connectTimeout: commandTimeoutMs * 3,
+    // A half-open connection never says that it is closed; who waits for its successor has one command timeout.
+    disconnectTimeout: commandTimeoutMs / 2,
     retryStrategy: reconnectPauseMs,
     // A demoted master refuses writes: reconnect (behind a name or a sentinel stands another), but do not resend.
     reconnectOnError: (error: Error) => error.message.startsWith('READONLY'),

@@ -6,10 +6,9 @@ interface ClientTimeouts {
   socketTimeout?: number | undefined;
 }
 
-interface PendingCommand {
+interface SentCommand {
   readonly sentAt: number;
-  /** Undefined once its sender was told that it took too long. */
-  reject: ((error: Error) => void) | undefined;
+  readonly reject: (error: Error) => void;
 }
 
 /** How many command timeouts a server may be silent before its connection counts as half-open. */
@@ -22,17 +21,21 @@ const SILENT = 3;
  * ```
  * sent --answered--> done
  *      --command timeout--> given up (its outcome is unknown) --answered late--> done
- *                           --three timeouts--> the connection is replaced
+ *                           --three timeouts--> the connection is replaced, and all that was sent on it given up
  * ```
  */
 export class CommandWatchdog {
   /** Oldest first. */
-  private readonly pending = new Set<PendingCommand>();
-  private isArmed = false;
+  private readonly pending = new Set<SentCommand>();
+  /** Given up and not answered, oldest first, all older than those that are pending: a server answers in order. */
+  private readonly owed = new Set<SentCommand>();
+  private timer: NodeJS.Timeout | undefined;
+  private firesAt = Number.POSITIVE_INFINITY;
 
   constructor(
-    private readonly client: RedisClient,
+    client: RedisClient,
     private readonly timeoutMs: number,
+    private readonly replace: () => void,
   ) {
     // While it connects, the client sends commands of its own, which only its own timers can bound.
     const own = client.options as ClientTimeouts;
@@ -43,53 +46,58 @@ export class CommandWatchdog {
 
   watch(command: Promise<unknown>): Promise<unknown> {
     return new Promise((resolve, reject) => {
-      const entry: PendingCommand = { sentAt: monotonicMs(), reject };
+      const entry: SentCommand = { sentAt: monotonicMs(), reject };
       this.pending.add(entry);
-      if (!this.isArmed) this.arm(this.timeoutMs);
+      this.arm(entry.sentAt + this.timeoutMs);
       command.then(
         (reply) => {
-          this.pending.delete(entry);
+          this.forget(entry);
           resolve(reply);
         },
         (error: unknown) => {
-          this.pending.delete(entry);
+          this.forget(entry);
           reject(error);
         },
       );
     });
   }
 
-  private arm(ms: number): void {
-    this.isArmed = true;
+  private forget(entry: SentCommand): void {
+    if (!this.pending.delete(entry)) this.owed.delete(entry);
+  }
+
+  private arm(at: number): void {
+    if (at >= this.firesAt) return;
+    clearTimeout(this.timer);
+    this.firesAt = at;
+    const ms = Math.max(at - monotonicMs(), 1);
     // After a blocked event loop the answers lie unread: they are read before anyone is told that there are none.
-    setTimeout(() => setImmediate(() => this.look()), Math.max(ms, 1)).unref();
+    this.timer = setTimeout(() => setImmediate(() => this.look()), ms).unref();
   }
 
   private look(): void {
-    this.isArmed = false;
+    this.firesAt = Number.POSITIVE_INFINITY;
     const now = monotonicMs();
     for (const entry of this.pending) {
-      const leftMs = entry.sentAt + this.timeoutMs - now;
-      if (leftMs > 0) {
-        this.arm(leftMs);
-        return;
-      }
-      entry.reject?.(new Error('Command timed out'));
-      entry.reject = undefined;
+      if (entry.sentAt + this.timeoutMs > now) break;
+      this.pending.delete(entry);
+      this.owed.add(entry);
+      entry.reject(new Error('Command timed out'));
     }
-    this.lookAtConnection(now);
+    if (deadlineOf(this.owed, this.timeoutMs * SILENT) <= now) this.leave();
+    this.arm(Math.min(deadlineOf(this.owed, this.timeoutMs * SILENT), deadlineOf(this.pending, this.timeoutMs)));
   }
 
-  /** All that is pending was given up: how long has the server owed the oldest answer? */
-  private lookAtConnection(now: number): void {
-    const [oldest] = this.pending;
-    if (!oldest) return;
-    const leftMs = oldest.sentAt + this.timeoutMs * SILENT - now;
-    if (leftMs > 0) {
-      this.arm(leftMs);
-      return;
-    }
+  private leave(): void {
+    for (const { reject } of this.pending) reject(new Error('The connection is half-open'));
     this.pending.clear();
-    this.client.disconnect(true);
+    this.owed.clear();
+    this.replace();
   }
+}
+
+/** When the oldest of them has waited so long; Infinity where there is none. */
+function deadlineOf(commands: ReadonlySet<SentCommand>, ms: number): number {
+  const [oldest] = commands;
+  return oldest ? oldest.sentAt + ms : Number.POSITIVE_INFINITY;
 }
