@@ -63,7 +63,11 @@ export class RedisConnection {
     }
     this.gate = new ServerGate(this.client, this.call.bind(this), this.clock, commandTimeoutMs, incidents);
     this.subscriber = new RedisSubscriber(() => source.open(), commandTimeoutMs, incidents);
-    this.client.on('ready', () => this.subscriber.reconnect());
+    let wasReady = false;
+    this.client.on('ready', () => {
+      if (wasReady) this.subscriber.reconnect();
+      wasReady = true;
+    });
   }
 
   /** `<namespace>:<kind>:{<entity>}`: everything about one entity shares a hash slot. Any string is a valid entity. */

@@ -2,6 +2,7 @@ import { AsyncResource } from 'node:async_hooks';
 import { type Incidents, StoreUnavailableError } from '@lockstep/core';
 import { ClientReadiness } from './client/client-readiness.js';
 import type { RedisClient } from './client/redis-client.js';
+import { SilenceWatch } from './client/silence-watch.js';
 import { commandError } from './redis.errors.js';
 
 /** What one caller of `subscribe()` wants to hear. */
@@ -16,6 +17,15 @@ interface Channel {
   confirmed: Promise<unknown>;
 }
 
+interface Connection {
+  readonly client: RedisClient;
+  readonly readiness: ClientReadiness;
+  readonly silence: SilenceWatch;
+}
+
+/** The server has been chosen, or is being chosen. */
+const CONNECTING: ReadonlySet<string> = new Set(['connecting', 'connect']);
+
 /**
  * Pub/sub on one connection of its own, opened when first needed: a subscribed connection falls under another output
  * limit of the server, and a large reply on it would cut the pushes off.
@@ -27,7 +37,9 @@ interface Channel {
  * Messages that were published while a channel was deaf are gone, so its listeners are told when it is live again.
  */
 export class RedisSubscriber {
-  private connection: { readonly client: RedisClient; readonly readiness: ClientReadiness } | undefined;
+  private connection: Connection | undefined;
+  /** Whether the connection that is being made may lead to a server that is the master no longer. */
+  private isStale = false;
   private isClosed = false;
   private readonly channels = new Map<string, Channel>();
 
@@ -55,16 +67,19 @@ export class RedisSubscriber {
   }
 
   /**
-   * Connects anew. Nothing is ever sent on a connection for pushes, so it does not notice by itself that it is half open,
-   * or that its server is the master no longer.
+   * Connects anew: the connection for commands was replaced, and this one may be half open too, or lead to a server that
+   * is the master no longer, without noticing.
    */
   reconnect(): void {
-    const client = this.connection?.client;
-    if (client?.status === 'ready') client.disconnect(true);
+    const { connection } = this;
+    if (connection?.client.status === 'ready') connection.readiness.replaceConnection();
+    // Where the client is only looking for the server, being told to leave would be its end.
+    else this.isStale = connection !== undefined && CONNECTING.has(connection.client.status);
   }
 
   close(): void {
     this.isClosed = true;
+    this.connection?.silence.stop();
     this.connection?.client.disconnect();
     this.channels.clear();
   }
@@ -83,19 +98,41 @@ export class RedisSubscriber {
     return this.connection.client.call('subscribe', [name]);
   }
 
-  private connect(): { readonly client: RedisClient; readonly readiness: ClientReadiness } {
+  private connect(): Connection {
     const client = this.open();
-    const readiness = new ClientReadiness(client, this.timeoutMs);
-    let wasReady = false;
+    const silence = new SilenceWatch({
+      timeoutMs: this.timeoutMs,
+      ask: () => this.askAgain(client),
+      replace: (cause) => {
+        this.report('the connection for pushes is half-open', cause);
+        readiness.replaceConnection();
+      },
+    });
     client.on('error', (cause) => this.report('the connection for pushes failed', cause));
-    client.on('message', (name, message) => this.deliver(String(name), String(message)));
+    client.on('message', (name, message) => {
+      silence.heard();
+      this.deliver(String(name), String(message));
+    });
+    let wasReady = false;
     client.on('ready', () => {
-      if (wasReady) void this.resubscribe(client);
+      silence.heard();
+      const { isStale } = this;
+      this.isStale = false;
+      if (isStale) readiness.replaceConnection();
+      else if (wasReady) void this.resubscribe(client);
       wasReady = true;
     });
+    // After the listener above: nobody shall be told of a connection that is given up there.
+    const readiness = new ClientReadiness(client, this.timeoutMs);
     // A Cluster resubscribes by itself when its nodes change, without saying when: better once too often.
     client.on('+node', () => this.tellResubscribed());
-    return { client, readiness };
+    return { client, readiness, silence };
+  }
+
+  /** Subscribes once more to a channel, which changes nothing and needs no further right. */
+  private askAgain(client: RedisClient): Promise<unknown> | undefined {
+    const [name] = this.channels.keys();
+    return name === undefined || client.status !== 'ready' ? undefined : client.call('subscribe', [name]);
   }
 
   private deliver(name: string, message: string): void {

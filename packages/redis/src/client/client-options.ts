@@ -1,5 +1,6 @@
 const FIRST_PAUSE_MS = 50;
 const LONGEST_PAUSE_MS = 2_000;
+const KEEP_ALIVE_MS = 15_000;
 
 /** Pause before the nth attempt to reconnect: doubling, bounded, spread so that a fleet does not return in one wave. */
 export function reconnectPauseMs(attempt: number): number {
@@ -24,6 +25,8 @@ export function guaranteeOptions(commandTimeoutMs: number): Readonly<Record<stri
     connectTimeout: commandTimeoutMs * 3,
     // A half-open connection never says that it is closed; who waits for its successor has one command timeout.
     disconnectTimeout: commandTimeoutMs / 2,
+    // Devices on the way forget a connection that is idle.
+    keepAlive: KEEP_ALIVE_MS,
     retryStrategy: reconnectPauseMs,
     // A demoted master refuses writes: reconnect (behind a name or a sentinel stands another), but do not resend.
     reconnectOnError: (error: Error) => error.message.startsWith('READONLY'),

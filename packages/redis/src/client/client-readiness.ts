@@ -13,7 +13,7 @@ export class ClientReadiness {
       this.isLeaving = false;
     });
     client.on('ready', () => {
-      this.isLeaving = false;
+      if (!this.isReady) return;
       for (const wake of [...this.waiters]) wake();
     });
   }
@@ -24,6 +24,8 @@ export class ClientReadiness {
 
   /** Connects anew. A client calls itself ready until the old connection is closed, though it sends nothing more. */
   replaceConnection(): void {
+    // In every other state it connects anew already.
+    if (this.client.status !== 'ready') return;
     this.isLeaving = true;
     this.client.disconnect(true);
   }
