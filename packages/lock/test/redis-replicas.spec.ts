@@ -6,6 +6,7 @@ import { eventually, type RedisServer, redisCommandCounter, startRedis } from '@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { type OpenedRedis, openRedis, openRedisStore, openRivalStores } from './support/redis-store.js';
 import { hold, queued, wish } from './support/redis-wishes.js';
+import { splitClient } from './support/split-client.js';
 import { lockKey, ownerOf } from './support/stored-lock.js';
 
 let master: RedisServer;
@@ -88,20 +89,34 @@ describe('a lock that a replica must have', () => {
     expect(await ownerOf(direct.connection, holder.key)).toBeUndefined();
   });
 
-  it('does not keep heartbeats waiting while another grant waits for the replica (H4d)', async () => {
+  it('is not extended while the replica stands still, so that its holder counts only on what the replica has', async () => {
+    const holder = await hold(redis.store, randomUUID());
+    expect(await redis.store.extend([holder])).toMatchObject([{ status: 'extended' }]);
+    replica.pause();
+    const lost = { ...holder, key: randomUUID() };
+    expect(await redis.store.extend([holder, lost])).toMatchObject([
+      { status: 'failed', error: { code: 'STORE_UNAVAILABLE', outcome: 'unknown' } },
+      { status: 'lost' },
+    ]);
+    replica.resume();
+    await eventually(async () => expect(await redis.store.extend([holder])).toMatchObject([{ status: 'extended' }]));
+  });
+
+  it('keeps no other command waiting while it waits for the replica (H4d)', async () => {
     const holder = await hold(redis.store, randomUUID());
     replica.pause();
-    const refused = redis.store.acquire(wish(randomUUID()));
+    const [refused, failed] = [redis.store.acquire(wish(randomUUID())), redis.store.extend([holder])];
     refused.catch(() => undefined);
-    const slowest: number[] = [];
-    for (let beat = 0; beat < 5; beat += 1) {
+    const took: number[] = [];
+    for (let round = 0; round < 5; round += 1) {
       const startedAt = monotonicMs();
-      expect(await redis.store.extend([holder])).toMatchObject([{ status: 'extended' }]);
-      slowest.push(monotonicMs() - startedAt);
+      await redis.store.inspect(holder.key);
+      took.push(monotonicMs() - startedAt);
     }
-    expect(Math.min(...slowest)).toBeLessThan(100);
-    expect(Math.max(...slowest)).toBeLessThan(400);
+    expect(Math.min(...took)).toBeLessThan(100);
+    expect(Math.max(...took)).toBeLessThan(400);
     await expect(refused).rejects.toMatchObject({ outcome: 'not-applied' });
+    expect(await failed).toMatchObject([{ status: 'failed' }]);
   });
 
   it('shares its question with all that are taken at the same time', async () => {
@@ -111,5 +126,35 @@ describe('a lock that a replica must have', () => {
     counter.stop();
     expect(WAIT).toBeGreaterThan(0);
     expect(WAIT).toBeLessThanOrEqual(4);
+  });
+});
+
+describe('a grant on a master that others have left', () => {
+  it('does not count, though the replicas of the new master answer', async () => {
+    const old = await startRedis();
+    const ways = { commandUrl: old.url, pushUrl: master.url };
+    const redis = await openRedisStore({
+      client: splitClient(ways.commandUrl, ways.pushUrl),
+      namespace: 'replicas',
+      replicas: 1,
+    });
+    await expect(redis.store.acquire(wish(randomUUID()))).rejects.toMatchObject({
+      code: 'STORE_UNAVAILABLE',
+      outcome: 'not-applied',
+      cause: { message: 'the connection that asks for replicas leads to another server' },
+    });
+    await redis.app.close();
+    await old.stop();
+  });
+
+  it('does not count either when the connection went to the new master after it', async () => {
+    const { connection } = direct;
+    const barrier = connection.replicaBarrier({ replicas: 1, timeoutMs: 500 });
+    const sentAt = monotonicMs();
+    await barrier.pass(sentAt);
+    await connection.command('test', 'client', 'kill', 'type', 'normal', 'skipme', 'no').catch(() => undefined);
+    await eventually(() => expect(connection.connectedAt).toBeGreaterThan(sentAt));
+    await expect(eventually(() => barrier.pass(monotonicMs()))).resolves.toBeUndefined();
+    await expect(barrier.pass(sentAt)).rejects.toMatchObject({ outcome: 'unknown' });
   });
 });

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { ConfigurationError, type Incidents } from '@lockstep/core';
+import { ConfigurationError, type Incidents, monotonicMs } from '@lockstep/core';
 import calculateSlot from 'cluster-key-slot';
 import { type ClientSource, clientSource } from './client/client-source.js';
 import { CommandWatchdog } from './client/command-watchdog.js';
@@ -37,6 +37,7 @@ export class RedisConnection {
   private readonly gate: ServerGate;
   private readonly watchdog: CommandWatchdog | undefined;
   private readonly barriers: ReplicaBarrier[] = [];
+  private readySince = Number.POSITIVE_INFINITY;
 
   /**
    * A connection of one's own, beside that of `RedisModule`, for a driver that needs several servers. Whoever opens it
@@ -63,10 +64,9 @@ export class RedisConnection {
     }
     this.gate = new ServerGate(this.client, this.call.bind(this), this.clock, commandTimeoutMs, incidents);
     this.subscriber = new RedisSubscriber(() => source.open(), commandTimeoutMs, incidents);
-    let wasReady = false;
     this.client.on('ready', () => {
-      if (wasReady) this.subscriber.reconnect();
-      wasReady = true;
+      if (this.readySince < Number.POSITIVE_INFINITY) this.subscriber.reconnect();
+      this.readySince = monotonicMs();
     });
   }
 
@@ -96,6 +96,11 @@ export class RedisConnection {
     return rest.every((key) => calculateSlot(key) === slot);
   }
 
+  /** Since when the connection stands, by the local monotonic clock; Infinity before the first. */
+  get connectedAt(): number {
+    return this.readySince;
+  }
+
   /**
    * What tells whether the writes of this connection have reached replicas.
    *
@@ -106,6 +111,8 @@ export class RedisConnection {
     const barrier = new ReplicaBarrier(() => this.source.open(), this.key('barrier', randomUUID()), {
       ...options,
       commandTimeoutMs: this.commandTimeoutMs,
+      write: (...args) => this.command('replicate', 'psetex', ...args),
+      connectedAt: () => this.readySince,
       report: (cause) => this.incidents.report({ ...BARRIER_FAILED, cause }),
     });
     this.barriers.push(barrier);

@@ -73,6 +73,12 @@ export class RedisLockStore implements LockStore {
 
   async extend(requests: readonly ExtendRequest[]): Promise<readonly ExtendOutcome[]> {
     const sentAt = monotonicMs();
+    const outcomes = await this.extendUnconfirmed(requests, sentAt);
+    return this.confirmation ? this.confirmation.confirmExtended(outcomes, sentAt) : outcomes;
+  }
+
+  /** The same, though replicas may not have it yet. */
+  extendUnconfirmed(requests: readonly ExtendRequest[], sentAt: number): Promise<readonly ExtendOutcome[]> {
     return Promise.all(requests.map((request) => this.extendOne(request, sentAt)));
   }
 
