@@ -27,6 +27,7 @@ const FIRST_CANCEL_PAUSE_MS = 25;
 
 /** A wish that waits in the server's queue: waiting → granted | busy | to be asked again (its session was lost). */
 export class BlockedWait {
+  private isSent = false;
   private isAnswered = false;
   private noteAnswer: () => void = () => undefined;
   private readonly answered = new Promise<void>((resolve) => {
@@ -61,7 +62,13 @@ export class BlockedWait {
 
   /** Ends the waiting soon; `run` tells how it ended. */
   cancel(): void {
-    this.cancelling ??= this.cancelStatement();
+    // A cancellation names a session: earlier it would meet what the session did before, such as giving back a lock.
+    if (this.isSent) this.cancelling ??= this.cancelStatement();
+  }
+
+  private noteSent(): void {
+    this.isSent = true;
+    if (this.wish.isGivenUp) this.cancel();
   }
 
   private async waitInSession(): Promise<Grant | Busy> {
@@ -72,7 +79,9 @@ export class BlockedWait {
     const leftMs = Math.max(Math.ceil(wish.leftMs), 1);
     const values = [String(leftMs), wish.key.toString()];
     const sentAt = monotonicMs();
-    const answer = session.query<WaitRow>(waitStatement(wish.isShared), values, leftMs + this.host.commandTimeoutMs);
+    const timeoutMs = leftMs + this.host.commandTimeoutMs;
+    const noteSent = (): void => this.noteSent();
+    const answer = session.query<WaitRow>(waitStatement(wish.isShared), values, timeoutMs, noteSent);
     // At once: a cancellation that is repeated must not meet what follows the statement.
     const [row] = await answer.finally(this.noteAnswer);
     if (!row) throw new Error('the wait for a lock gave no row');
@@ -98,6 +107,8 @@ export class BlockedWait {
       void session.end();
       return;
     }
+    // Not before the last cancellation has come: it must not meet this statement.
+    await this.cancelling;
     try {
       await session.operate(wish.isShared ? 'give-shared' : 'give', wish.key, 'lock.release');
     } catch {
@@ -119,6 +130,7 @@ export class BlockedWait {
   private async cancelOnce(pauseMs: number): Promise<void> {
     try {
       const other = await this.host.sessions.shared();
+      if (this.isAnswered) return;
       await other.query(CANCEL, [this.session.identity.pid]);
       await within(pauseMs, this.answered);
     } catch {

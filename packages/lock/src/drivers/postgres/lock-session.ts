@@ -43,6 +43,7 @@ export class LockSession {
   private readonly batch = new OperationBatch({
     send: (operations) => this.send(operations),
     isFinal: (error) => this.isEnded || endsConnection(error) || error instanceof ConfigurationError,
+    abandon: (cause) => this.abandon(cause),
   });
   private failure: Error | undefined;
   private isRetired = false;
@@ -84,9 +85,22 @@ export class LockSession {
     }
   }
 
-  /** One statement by itself; rejects with what `pg` threw, or `PgTimeoutError`. */
-  async query<Row>(text: string, values: readonly unknown[], timeoutMs = this.host.commandTimeoutMs): Promise<Row[]> {
-    const statement = (): Promise<Row[]> => this.execute<Row>({ text, values: [...values] });
+  /**
+   * One statement by itself; rejects with what `pg` threw, or `PgTimeoutError`.
+   *
+   * @param onSent called when those before it are answered and it is on its way
+   */
+  async query<Row>(
+    text: string,
+    values: readonly unknown[],
+    timeoutMs = this.host.commandTimeoutMs,
+    onSent: () => void = noAnswer,
+  ): Promise<Row[]> {
+    const statement = (): Promise<Row[]> => {
+      const rows = this.execute<Row>({ text, values: [...values] });
+      onSent();
+      return rows;
+    };
     return within(timeoutMs, this.queue.add(statement));
   }
 
@@ -183,14 +197,25 @@ export class LockSession {
     answer.then(undo, noAnswer);
   }
 
-  private lose(cause: Error): void {
+  private abandon(cause: unknown): void {
+    this.lose(
+      cause as Error,
+      'a lock could not be given back, so its session is ended; all locks that it carried are lost',
+    );
+    void this.end();
+  }
+
+  private lose(
+    cause: Error,
+    message = 'the server ended a session, or the connection to it broke; the locks that it carried are lost',
+  ): void {
     if (this.failure) return;
     const locks = this.holds.size;
     this.finish(cause);
     this.host.incidents.report({
       code: 'LOCK_SESSION_LOST',
       source: 'lock.postgres',
-      message: 'the server ended a session, or the connection to it broke; the locks that it carried are lost',
+      message,
       cause,
       fields: { locks },
     });

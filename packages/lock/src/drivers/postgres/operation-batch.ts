@@ -17,6 +17,8 @@ export interface BatchStatement {
   send(operations: readonly Operation[]): Promise<readonly OperationAnswer[]>;
   /** Whether nothing can be sent any more after this error. */
   isFinal(error: unknown): boolean;
+  /** Ends the session: there is no other way left to give back a lock. */
+  abandon(cause: unknown): void;
 }
 
 interface Pending extends Operation {
@@ -31,7 +33,8 @@ export const UNDO = { take: 'give', 'take-shared': 'give-shared' } as const;
 /**
  * Operations that are asked for while a statement is under way travel together in the next one. When that fails, each is
  * done on its own, so that it fails alone; what the failed statement had taken is given back first, for a lock of a
- * session outlives the statement.
+ * session outlives the statement. A lock that is to be given back is never kept: where a second try fails too, the
+ * session ends.
  */
 export class OperationBatch {
   private pending: Pending[] = [];
@@ -70,10 +73,14 @@ export class OperationBatch {
   }
 
   /** The last error of the session, by which to judge whether the next operation can be sent. */
-  private async doAlone(operation: Pending, isWorthAnotherTry: boolean, cause: unknown): Promise<unknown> {
+  private async doAlone(operation: Pending, isOfMany: boolean, cause: unknown): Promise<unknown> {
     try {
+      if (isGive(operation.kind)) {
+        await this.giveAgain(operation);
+        return cause;
+      }
       await this.undo(operation);
-      if (isWorthAnotherTry) await this.again(operation);
+      if (isOfMany) await this.again(operation);
       else operation.reject(cause);
       return cause;
     } catch (error) {
@@ -85,16 +92,41 @@ export class OperationBatch {
   private async again(operation: Pending): Promise<void> {
     try {
       const [done] = await this.statement.send([operation]);
-      // The failed statement may have given the lock back already.
-      const isGiven = operation.kind === 'give' || operation.kind === 'give-shared';
-      operation.resolve({ answer: isGiven ? '1' : (done?.answer ?? null), sentAt: done?.sentAt ?? 0 });
+      operation.resolve(done ?? { answer: null, sentAt: 0 });
     } catch (error) {
       await this.undo(operation);
       operation.reject(error);
     }
   }
 
-  private async undo({ kind, key }: Operation): Promise<void> {
-    if (kind === 'take' || kind === 'take-shared') await this.statement.send([{ kind: UNDO[kind], key }]);
+  private async giveAgain(operation: Pending): Promise<void> {
+    const [done] = await this.giveForSure(operation);
+    // The failed statement may have given the lock back already.
+    operation.resolve({ answer: '1', sentAt: done?.sentAt ?? 0 });
   }
+
+  private async undo({ kind, key }: Operation): Promise<void> {
+    if (kind !== 'take' && kind !== 'take-shared') return;
+    const give = { kind: UNDO[kind], key };
+    try {
+      await this.statement.send([give]);
+    } catch (error) {
+      if (this.statement.isFinal(error)) throw error;
+      await this.giveForSure(give);
+    }
+  }
+
+  /** The last try. */
+  private async giveForSure(give: Operation): Promise<readonly OperationAnswer[]> {
+    try {
+      return await this.statement.send([give]);
+    } catch (error) {
+      this.statement.abandon(error);
+      throw error;
+    }
+  }
+}
+
+function isGive(kind: OperationKind): boolean {
+  return kind === 'give' || kind === 'give-shared';
 }
