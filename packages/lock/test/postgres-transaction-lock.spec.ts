@@ -115,6 +115,39 @@ describe('a lock of a transaction', () => {
     await client.end();
   });
 
+  for (const isolation of ['REPEATABLE READ', 'SERIALIZABLE']) {
+    for (const wait of [0, 5_000]) {
+      it(`is refused at ${isolation} with wait ${wait}, where the rows would be those of before the wait`, async () => {
+        const key = randomUUID();
+        const client = new pg.Client(postgres.url);
+        await client.connect();
+        await client.query(`BEGIN ISOLATION LEVEL ${isolation}`);
+        const refused = one.store.lockInTransaction(pgTransaction(client), key, { wait });
+        await expect(refused).rejects.toBeInstanceOf(TransactionMisuseError);
+        await expect(refused).rejects.toThrow(/READ COMMITTED/);
+        expect(await isFree(key)).toBe(true);
+        expect((await client.query('SHOW lock_timeout')).rows).toEqual([{ lock_timeout: '0' }]);
+        await client.query('COMMIT');
+        await client.end();
+      });
+    }
+  }
+
+  it('shows the work of the last holder to whoever gets it', async () => {
+    const key = randomUUID();
+    let next: Promise<number> | undefined;
+    await one.sql.transaction(async (tx) => {
+      await one.store.lockInTransaction(tx, key);
+      next = other.sql.transaction(async (later) => {
+        await other.store.lockInTransaction(later, key, { wait: '10s' });
+        return (await later.query('SELECT 1 FROM entry WHERE name = $1', [key])).length;
+      });
+      await eventually(async () => expect(await locks.count(false)).toBe(1));
+      await tx.execute('INSERT INTO entry VALUES ($1)', [key]);
+    });
+    expect(await next).toBe(1);
+  });
+
   it('has a key like any other lock', async () => {
     await expect(one.sql.transaction((tx) => one.store.lockInTransaction(tx, ''))).rejects.toBeInstanceOf(LockKeyError);
   });

@@ -52,19 +52,26 @@ export function waitStatement(isShared: boolean): string {
       extract(epoch FROM clock_timestamp() - statement_timestamp())::float8 * 1000 AS waited FROM held`;
 }
 
+/**
+ * Whether a statement sees what was committed before it began. Of other transactions the snapshot is older than the wait
+ * for a lock, and nothing is locked for them.
+ */
+const SEES_COMMITTED = `current_setting('transaction_isolation') IN ('read committed', 'read uncommitted')`;
+
 /** In the caller's transaction: key $1, bound $2 in ms. The caller's own lock_timeout is as before afterwards. */
 export function transactionWaitStatement(isShared: boolean): string {
   const lock = isShared ? 'pg_advisory_xact_lock_shared' : 'pg_advisory_xact_lock';
   return `WITH
-    before AS MATERIALIZED (SELECT current_setting('lock_timeout') AS value),
-    bound AS MATERIALIZED (SELECT value, set_config('lock_timeout', $2, true) FROM before),
-    held AS MATERIALIZED (SELECT value, ${lock}($1::bigint) FROM bound)
-    SELECT ${FENCE}::text AS fence, set_config('lock_timeout', value, true) FROM held`;
+    before AS MATERIALIZED (SELECT current_setting('lock_timeout') AS value, ${SEES_COMMITTED} AS fresh),
+    bound AS MATERIALIZED (SELECT value, fresh, set_config('lock_timeout', $2, true) FROM before),
+    held AS MATERIALIZED (SELECT value, fresh, CASE WHEN fresh THEN ${lock}($1::bigint)::text END FROM bound)
+    SELECT fresh, CASE WHEN fresh THEN ${FENCE} END::text AS fence, set_config('lock_timeout', value, true) FROM held`;
 }
 
 export function transactionTryStatement(isShared: boolean): string {
   const lock = isShared ? 'pg_try_advisory_xact_lock_shared' : 'pg_try_advisory_xact_lock';
-  return `SELECT CASE WHEN ${lock}($1::bigint) THEN ${FENCE} END::text AS fence`;
+  return `SELECT ${SEES_COMMITTED} AS fresh,
+    CASE WHEN ${SEES_COMMITTED} THEN CASE WHEN ${lock}($1::bigint) THEN ${FENCE} END END::text AS fence`;
 }
 
 const BACKEND_START = '(extract(epoch FROM a.backend_start) * 1000000)::bigint::text';

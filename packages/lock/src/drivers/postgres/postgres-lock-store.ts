@@ -145,8 +145,12 @@ export class PostgresLockStore implements LockStore {
    * or the rollback, so whoever comes next sees what was written. It excludes, and is excluded by, all others of the key.
    * Asked for again in the same transaction it is granted again.
    *
+   * The transaction must be READ COMMITTED: one of REPEATABLE READ or SERIALIZABLE would see, under the lock, the rows of
+   * before the wait.
+   *
    * @throws LockBusyError when somebody else still holds it; the transaction lives on
-   * @throws TransactionMisuseError when `wait` is not 0 and the transaction has no savepoints
+   * @throws TransactionMisuseError at any other isolation, with nothing locked; when `wait` is not 0 and the transaction
+   * has no savepoints
    * @throws LockKeyError before anything is sent
    */
   async lockInTransaction(tx: SqlTransaction, key: string, options?: TransactionLockOptions): Promise<TransactionLock> {

@@ -23,6 +23,8 @@ export interface TransactionLock {
 }
 
 interface FenceRow {
+  /** Whether the next statement sees what the last holder committed. */
+  readonly fresh: boolean;
   readonly fence: string | null;
 }
 
@@ -41,6 +43,12 @@ export async function lockTransaction(
   const key = keyOf(name).toString();
   const startedAt = monotonicMs();
   const rows = waitMs === 0 ? await tx.query<FenceRow>(transactionTryStatement(shared), [key]) : await waitIn(tx);
+  if (rows[0]?.fresh === false) {
+    throw new TransactionMisuseError(
+      'A lock in a transaction needs READ COMMITTED: at any higher isolation the transaction goes on to see what was there ' +
+        'before it got the lock. Take a lease around the transaction instead.',
+    );
+  }
   const fence = rows[0]?.fence ?? undefined;
   if (fence === undefined) throw new LockBusyError(name, monotonicMs() - startedAt, 0);
   return { fence: BigInt(fence) };
