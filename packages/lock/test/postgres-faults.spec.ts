@@ -172,10 +172,11 @@ describe('a Postgres that misbehaves', () => {
     await hold(near.store, { ttlMs: 120_000 });
     const session = Reflect.get(near.store, 'sessions').current;
     const settings = await session.query(
-      `SELECT name, setting FROM pg_settings WHERE name IN ('tcp_user_timeout', 'tcp_keepalives_idle') ORDER BY name`,
+      `SELECT name, setting FROM pg_settings WHERE name IN ('idle_session_timeout', 'tcp_user_timeout', 'tcp_keepalives_idle') ORDER BY name`,
       [],
     );
     expect(settings).toEqual([
+      { name: 'idle_session_timeout', setting: '121000' },
       { name: 'tcp_keepalives_idle', setting: '121' },
       { name: 'tcp_user_timeout', setting: '126000' },
     ]);

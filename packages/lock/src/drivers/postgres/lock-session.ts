@@ -11,7 +11,8 @@ import type { HeldLock } from './held-locks.js';
 import type { LockClient } from './lock-client.js';
 import { CONFIGURE, type OperationKind, operateStatement } from './lock-statements.js';
 import { type Operation, type OperationAnswer, OperationBatch, UNDO } from './operation-batch.js';
-import { FIRST_COVER_MS, halfOpenSettings } from './session-settings.js';
+import { SessionPulse } from './session-pulse.js';
+import { FIRST_COVER_MS, halfOpenSettings, longestSilenceMs } from './session-settings.js';
 
 export interface SessionIdentity {
   readonly pid: number;
@@ -45,6 +46,7 @@ export class LockSession {
     isFinal: (error) => this.isEnded || endsConnection(error) || error instanceof ConfigurationError,
     abandon: (cause) => this.abandon(cause),
   });
+  private readonly pulse = new SessionPulse(() => this.beat());
   private failure: Error | undefined;
   private isRetired = false;
   private coveredMs = FIRST_COVER_MS;
@@ -56,6 +58,7 @@ export class LockSession {
   ) {
     client.on('error', (error) => this.lose(error));
     client.on('end', () => this.lose(new Error('the connection was closed')));
+    this.pulse.start(longestSilenceMs(FIRST_COVER_MS));
   }
 
   get isEnded(): boolean {
@@ -105,7 +108,7 @@ export class LockSession {
   }
 
   /**
-   * Sees to it that the server keeps a session whose client it cannot reach for as long as the longest of its leases: a
+   * Sees to it that the server keeps a session whose client it does not hear for as long as the longest of its leases: a
    * lease must not last longer than its lock.
    */
   async cover(ttlMs: number): Promise<void> {
@@ -150,6 +153,12 @@ export class LockSession {
       throw asStoreError(error, 'lock.configure', 'not-applied');
     }
     this.coveredMs = ttlMs;
+    this.pulse.start(longestSilenceMs(ttlMs));
+  }
+
+  private beat(): void {
+    // A wait is no silence, and nothing can be sent before its end. Who needs the session next learns of a failure.
+    if (!this.isWaiting) this.operate('ping', 0n, 'lock.extend').catch(noAnswer);
   }
 
   private sendBatch(): void {
@@ -170,6 +179,7 @@ export class LockSession {
 
   private async execute<Row>(statement: { name?: string; text: string; values: unknown[] }): Promise<Row[]> {
     if (this.failure) throw new PgConnectionLostError(this.failure);
+    this.pulse.note();
     try {
       return (await this.client.query(statement)).rows as Row[];
     } catch (error) {
@@ -224,12 +234,13 @@ export class LockSession {
   private finish(error: Error): void {
     if (this.failure) return;
     this.failure = error;
+    this.pulse.stop();
     this.batch.fail(new PgConnectionLostError(error));
     this.host.onEnd(this);
   }
 }
 
-/** The session has ended, and the server frees what it had: there is nothing left to do or to tell. */
+/** There is nothing left to do or to tell, as when the session has ended and the server frees what it had. */
 function noAnswer(): void {}
 
 /** A statement that this session has prepared is not known: it was prepared on another backend. */

@@ -2,7 +2,6 @@
 const ENDLESS = {
   statement_timeout: '0',
   lock_timeout: '0',
-  idle_session_timeout: '0',
   idle_in_transaction_session_timeout: '0',
   transaction_timeout: '0',
 };
@@ -17,7 +16,8 @@ export const FIRST_COVER_MS = 10_000;
 
 /**
  * How long the server keeps a session whose client has fallen silent: never less than `ttlMs` after it last heard of it,
- * and not much longer, for that is how long others wait when a machine dies without a word.
+ * and not much longer, for that is how long others wait when a machine dies without a word, or when a process stands
+ * still whose machine answers for it.
  */
 export function halfOpenSettings(ttlMs: number): Readonly<Record<string, string>> {
   const idleS = Math.ceil(ttlMs / 1_000) + 1;
@@ -26,7 +26,14 @@ export function halfOpenSettings(ttlMs: number): Readonly<Record<string, string>
     tcp_keepalives_interval: String(PROBE_S),
     tcp_keepalives_count: String(PROBES),
     tcp_user_timeout: String((idleS + PROBE_S) * 1_000),
+    // A session that waits for a lock is not idle.
+    idle_session_timeout: String(longestSilenceMs(ttlMs)),
   };
+}
+
+/** How long a session may send nothing and have nothing to wait for. */
+export function longestSilenceMs(ttlMs: number): number {
+  return (Math.ceil(ttlMs / 1_000) + 1) * 1_000;
 }
 
 export function firstSettings(): Readonly<Record<string, string>> {
