@@ -1,4 +1,4 @@
-import type { Incidents } from '@lockstep/core';
+import { type Incidents, monotonicMs } from '@lockstep/core';
 import type { Busy, Grant } from '../../lock-store.js';
 import { BlockedWait } from './blocked-wait.js';
 import type { LockSession } from './lock-session.js';
@@ -24,6 +24,8 @@ interface Waiter {
 
 /** Those for whom there is no session ask again so often. */
 const ASK_AGAIN_MS = 100;
+/** The longest pause after sessions could not be opened; the first is {@link ASK_AGAIN_MS}, and each twice the last. */
+const LONGEST_PAUSE_MS = 5_000;
 /** A session that nobody needed for so long is closed. */
 const IDLE_MS = 60_000;
 
@@ -36,7 +38,7 @@ const IDLE_MS = 60_000;
  *                                                               --lock_timeout | cancelled--> busy
  *                                                               --session lost--> queued, in front
  * queued --no session free--> asks again now and then --granted | wait over--> done
- * queued --no session can be opened--> unavailable
+ * queued --no session can be opened, and there is none--> unavailable
  * ```
  */
 export class LockWaiters {
@@ -44,6 +46,8 @@ export class LockWaiters {
   private readonly sessions = new Map<LockSession, NodeJS.Timeout | undefined>();
   private readonly blocked = new Set<Promise<void>>();
   private opening = 0;
+  private pauseMs = 0;
+  private openAgainAt = 0;
   private timer: NodeJS.Timeout | undefined;
   private isClosed = false;
 
@@ -154,7 +158,7 @@ export class LockWaiters {
   }
 
   private openMore(): void {
-    if (this.isClosed) return;
+    if (this.isClosed || (this.sessions.size > 0 && monotonicMs() < this.openAgainAt)) return;
     while (this.opening < this.queue.length && this.sessions.size + this.opening < this.host.most) void this.openOne();
   }
 
@@ -163,6 +167,7 @@ export class LockWaiters {
     try {
       const session = await this.host.sessions.add();
       this.sessions.set(session, undefined);
+      this.pauseMs = 0;
     } catch (error) {
       this.cannotOpen(error);
     } finally {
@@ -177,6 +182,7 @@ export class LockWaiters {
       for (const waiter of this.queue.splice(0)) waiter.settle(Promise.reject(cause));
       return;
     }
+    this.pause();
     this.host.incidents.report({
       code: 'LOCK_SESSION_NOT_OPENED',
       source: 'lock.postgres',
@@ -185,12 +191,20 @@ export class LockWaiters {
     });
   }
 
+  /** Several that fail at one time are one failure. */
+  private pause(): void {
+    if (monotonicMs() < this.openAgainAt) return;
+    this.pauseMs = Math.min(Math.max(this.pauseMs * 2, ASK_AGAIN_MS), LONGEST_PAUSE_MS);
+    this.openAgainAt = monotonicMs() + this.pauseMs;
+  }
+
   private watch(): void {
     if (this.isClosed || this.queue.length === 0 || this.timer) return;
     this.timer = setTimeout(() => {
       this.timer = undefined;
-      for (const key of new Set(this.queue.map(({ wish }) => wish.key))) this.askFor(key);
+      // First: nobody is given a session while he asks.
       this.serve();
+      for (const key of new Set(this.queue.map(({ wish }) => wish.key))) this.askFor(key);
     }, ASK_AGAIN_MS);
   }
 
@@ -201,17 +215,21 @@ export class LockWaiters {
 
   private async ask(waiter: Waiter): Promise<void> {
     waiter.isAsking = true;
+    let free: bigint | undefined;
     try {
       const outcome = await this.host.attempt(waiter.wish);
       if (outcome.status === 'busy' && !waiter.wish.isOver) return;
       this.take(waiter);
       waiter.settle(outcome);
-      this.serve(waiter.wish.isShared ? waiter.wish.key : undefined);
+      // Those who read may come along.
+      if (waiter.wish.isShared) free = waiter.wish.key;
     } catch (error) {
       this.take(waiter);
       waiter.settle(Promise.reject(error));
     } finally {
       waiter.isAsking = false;
+      // A session may have become free while it was asked.
+      this.serve(free);
     }
   }
 }
