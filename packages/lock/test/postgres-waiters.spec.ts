@@ -5,7 +5,7 @@ import { eventually } from '@lockstep/testing';
 import { usePostgres } from '@lockstep/testing/vitest';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { clientsBy, type Send, type Statement } from './support/faulty-client.js';
-import { hold } from './support/lock-requests.js';
+import { hold, wish } from './support/lock-requests.js';
 import { PostgresLocks } from './support/postgres-locks.js';
 import { type OpenedPostgres, openPostgres } from './support/postgres-store.js';
 
@@ -80,4 +80,53 @@ describe('those who wait on Postgres', () => {
     await second;
     await one.app.close();
   });
+
+  it('ask again when one statement has waited long enough, and are granted all the same', async () => {
+    const one = await openPostgres(postgres.url);
+    Reflect.get(Reflect.get(one.store, 'waiters'), 'host').longestStatementMs = 200;
+    const holder = await hold(other.store);
+    const waiter = hold(one.store, { key: holder.key, waitMs: 20_000 });
+    const begun = new Set<string>();
+    await eventually(async () => {
+      const { rows } = await locks.client.query(
+        `SELECT query_start::text AS begun, clock_timestamp() - query_start < '1s' AS short FROM pg_stat_activity
+          WHERE wait_event = 'advisory' AND datname = current_database()`,
+      );
+      for (const row of rows) {
+        expect(row.short).toBe(true);
+        begun.add(row.begun);
+      }
+      expect(begun.size).toBeGreaterThan(2);
+    });
+    await other.store.release([holder]);
+    expect((await waiter).fence).toBeGreaterThan(holder.fence);
+    const late = one.store.acquire(wish({ key: holder.key, waitMs: 700 }));
+    expect(await late).toMatchObject({ status: 'busy' });
+    expect(await locks.count(true)).toBe(1);
+    await one.app.close();
+  });
+
+  for (const [name, step] of [
+    ['forward', 3_600_000],
+    ['back', -3_600_000],
+  ] as const) {
+    it(`get a whole lease and no more when the clock of the server was set ${name} meanwhile`, async () => {
+      const setClock = async (statement: Statement, send: Send): ReturnType<Send> => {
+        const result = await send(statement);
+        const [row] = result.rows as { waited?: number }[];
+        if (row?.waited !== undefined) row.waited += step;
+        return result;
+      };
+      const one = await openPostgres(postgres.url, { client: clientsBy(postgres.url, setClock) });
+      const holder = await hold(other.store);
+      const askedAt = monotonicMs();
+      const waiter = hold(one.store, { key: holder.key, waitMs: 20_000, ttlMs: 8_000 });
+      await waitingBecome(1);
+      await other.store.release([holder]);
+      const { deadline } = await waiter;
+      expect(deadline).toBeLessThanOrEqual(monotonicMs() + 8_000);
+      expect(deadline).toBeGreaterThanOrEqual(askedAt + 8_000);
+      await one.app.close();
+    });
+  }
 });

@@ -9,6 +9,8 @@ import { BUSY, type LockWish } from './lock-wish.js';
 export interface BlockedWaitHost {
   readonly sessions: LockSessions;
   readonly commandTimeoutMs: number;
+  /** The longest that one statement waits; one that waits for longer asks again. */
+  readonly longestStatementMs: number;
   grant(wish: LockWish, session: LockSession, fence: string, deadline: number): Grant;
 }
 
@@ -25,7 +27,10 @@ const QUERY_CANCELED = '57014';
 const CANCEL_ATTEMPTS = 4;
 const FIRST_CANCEL_PAUSE_MS = 25;
 
-/** A wish that waits in the server's queue: waiting → granted | busy | to be asked again (its session was lost). */
+/**
+ * A wish that waits in the server's queue: waiting → granted | busy | to be asked again (its session was lost, or the
+ * statement has waited long enough).
+ */
 export class BlockedWait {
   private isSent = false;
   private isAnswered = false;
@@ -76,7 +81,7 @@ export class BlockedWait {
     const { ttlMs } = wish.request;
     await session.cover(ttlMs);
     if (wish.isGivenUp) return BUSY;
-    const leftMs = Math.max(Math.ceil(wish.leftMs), 1);
+    const leftMs = Math.min(Math.max(Math.ceil(wish.leftMs), 1), this.host.longestStatementMs);
     const values = [String(leftMs), wish.key.toString()];
     const sentAt = monotonicMs();
     const timeoutMs = leftMs + this.host.commandTimeoutMs;
@@ -86,15 +91,16 @@ export class BlockedWait {
     const [row] = await answer.finally(this.noteAnswer);
     if (!row) throw new Error('the wait for a lock gave no row');
     session.assertBackend(row.pid);
-    // Counted from before the request, plus what passed at the server until it granted.
-    return this.host.grant(wish, session, row.fence, sentAt + row.waited + ttlMs);
+    // From before the request, plus what passed at the server, whose clock may have been set meanwhile: never after now.
+    const grantedAt = Math.min(sentAt + Math.max(row.waited, 0), monotonicMs());
+    return this.host.grant(wish, session, row.fence, grantedAt + ttlMs);
   }
 
   private async judge(error: unknown): Promise<Busy | 'again'> {
     await this.leaveNothingBehind(error);
     if (this.wish.isGivenUp) return BUSY;
     const { code } = error as { readonly code?: unknown };
-    if (code === LOCK_NOT_AVAILABLE) return BUSY;
+    if (code === LOCK_NOT_AVAILABLE) return this.wish.isOver ? BUSY : 'again';
     if (code === QUERY_CANCELED || (this.session.isEnded && !this.wish.isOver && endsConnection(error))) return 'again';
     throw asStoreError(error, 'lock.acquire', error instanceof PgTimeoutError ? 'unknown' : 'not-applied');
   }

@@ -9,6 +9,8 @@ export interface WaitersHost {
   readonly sessions: LockSessions;
   readonly incidents: Incidents;
   readonly commandTimeoutMs: number;
+  /** See {@link BlockedWaitHost}. */
+  readonly longestStatementMs: number;
   /** Most sessions that wait, or carry what they waited for. */
   readonly most: number;
   /** Asks once, without waiting, for one that waits here. */
@@ -35,8 +37,8 @@ const IDLE_MS = 60_000;
  *
  * ```
  * queued --a session is free, or could be opened--> waits in it --granted--> the session carries the lock until it is released
- *                                                               --lock_timeout | cancelled--> busy
- *                                                               --session lost--> queued, in front
+ *                                                               --wait over | cancelled--> busy
+ *                                                               --session lost | statement over--> queued, in front
  * queued --no session free--> asks again now and then --granted | wait over--> done
  * queued --no session can be opened, and there is none--> unavailable
  * ```

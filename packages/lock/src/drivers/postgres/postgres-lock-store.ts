@@ -27,6 +27,9 @@ import { lockTransaction, type TransactionLock, type TransactionLockOptions } fr
 
 const MIGRATIONS: MigrationSet = { name: 'lock', directory: new URL('./migrations/', import.meta.url) };
 
+/** While a statement runs, VACUUM of the whole database keeps the rows that were deleted since it began. */
+const LONGEST_STATEMENT_MS = 60_000;
+
 /**
  * Advisory locks of Postgres 14 or later, on connections of the store's own. `SqlModule` makes the sequence of the fences
  * in the same database.
@@ -52,6 +55,9 @@ export function postgresLockStore(options: PostgresLockOptions | PostgresLockFac
 /**
  * One session carries all locks that were free when they were asked for; those who wait have sessions of their own. A
  * lock lasts as long as the session that carries it: leases end by loss of the session, not by the clock.
+ *
+ * The server keeps the order of those who wait. One who waits for more than 60 s asks again each time, behind those who
+ * came meanwhile, for a statement without end would keep VACUUM from its work.
  */
 export class PostgresLockStore implements LockStore {
   readonly name = 'postgres';
@@ -92,6 +98,7 @@ export class PostgresLockStore implements LockStore {
       sessions,
       incidents,
       commandTimeoutMs,
+      longestStatementMs: LONGEST_STATEMENT_MS,
       most,
       attempt: (wish) => keeper.take(wish, false),
       grant: (wish, session, fence, deadline) => keeper.grant(wish, session, fence, deadline),
