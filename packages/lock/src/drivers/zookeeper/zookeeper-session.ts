@@ -2,6 +2,7 @@ import { type Incidents, monotonicMs } from '@lockstep/core';
 import type { Client } from 'node-zookeeper-client';
 import { ClientGuard } from './client-guard.js';
 import { NodeWatches } from './node-watches.js';
+import { SessionClock } from './session-clock.js';
 import type { ResolvedZooKeeperOptions } from './zookeeper.options.js';
 import { ZooKeeperConnection } from './zookeeper-connection.js';
 
@@ -12,29 +13,19 @@ export type ClientFactory = (
 
 /** Who is told what becomes of a session. */
 export interface SessionHost {
-  /** Nothing was heard for two thirds of the timeout; what the session holds may soon be another's. */
+  /** Too little was heard for too long; what the session holds may soon be another's. */
   onSilent(session: ZooKeeperSession): void;
   /** `session`: ZooKeeper has ended it; `backend`: ZooKeeper may have, nothing was heard for the whole timeout. */
   onEnded(session: ZooKeeperSession, cause: 'session' | 'backend'): void;
 }
 
-// Shares of the session timeout, counted from when the latest answered request was sent.
-const ASK_AT = 1 / 3;
-const CHANGE_SERVER_AT = 1 / 2;
-const WARN_AT = 2 / 3;
-const END_AT = 1;
-/**
- * A follower tells the leader of its clients with the next ping, up to half a tick later, and a session lasts two ticks
- * at least: the leader may have begun to count a quarter of the timeout before the request was sent.
- */
-const SURE_UNTIL = 3 / 4;
 const RECONNECT_WITHIN_MS = 100;
 
 /**
  * One session of ZooKeeper, watched by a clock of its own, because the client waits for a silent server for ever.
  *
  * ```
- * opening --answered--> live --silent for 2/3--> silent --answered--> live
+ * opening --answered--> live --leader may soon end it--> silent --answered often enough--> live
  * any --silent for the whole timeout | expired | closed--> ended
  * ```
  */
@@ -49,10 +40,9 @@ export class ZooKeeperSession {
   private phase: 'opening' | 'live' | 'silent' | 'ended' = 'opening';
   private isConnected = false;
   private isAsking = false;
+  /** Whether this silence is one of a connection that was made during it. */
   private hasChangedServer = false;
-  private grantedMs: number;
-  /** When the latest request was sent that the leader has answered. */
-  private heardOf = this.openedAt;
+  private readonly clock: SessionClock;
   private timer: NodeJS.Timeout | undefined;
   private nextConfirmation: Promise<void> | undefined;
 
@@ -62,7 +52,7 @@ export class ZooKeeperSession {
     private readonly host: SessionHost,
     private readonly incidents: Incidents,
   ) {
-    this.grantedMs = options.sessionTimeoutMs;
+    this.clock = new SessionClock(this.openedAt, options.sessionTimeoutMs);
     this.client = createClient(options.connect, {
       sessionTimeout: options.sessionTimeoutMs,
       spinDelay: RECONNECT_WITHIN_MS,
@@ -91,12 +81,12 @@ export class ZooKeeperSession {
 
   /** Monotonic: until then ZooKeeper gives away nothing that the session holds. */
   get sureUntil(): number {
-    return this.heardOf + this.grantedMs * SURE_UNTIL;
+    return this.clock.sureUntil;
   }
 
   /** As ZooKeeper has granted it. */
   get timeoutMs(): number {
-    return this.grantedMs;
+    return this.clock.timeoutMs;
   }
 
   /** Whether a node with this owner is this session's. */
@@ -132,7 +122,9 @@ export class ZooKeeperSession {
 
   private connected(): void {
     this.isConnected = true;
-    this.grantedMs = this.client.getSessionTimeout();
+    this.clock.timeoutMs = this.client.getSessionTimeout();
+    // It has only just got its chance to be heard.
+    this.hasChangedServer ||= this.clock.stepAt(monotonicMs()) === 'change-server';
     this.ask();
     this.keepWatch();
     this.tellWaiting();
@@ -145,27 +137,30 @@ export class ZooKeeperSession {
 
   private hear(sentAt: number): void {
     if (this.isEnded) return;
-    this.heardOf = Math.max(this.heardOf, sentAt);
-    if (this.phase === 'live') return;
-    this.phase = 'live';
+    const now = monotonicMs();
+    this.clock.hear(sentAt, now);
     this.hasChangedServer = false;
+    if (this.phase === 'live') return;
+    // One answer after a long silence does not say that the leader has heard of it; then the next ones do.
+    const isSure = now < this.clock.warnAt;
+    if (isSure) this.phase = 'live';
     this.keepWatch();
-    this.tellWaiting();
+    if (isSure) this.tellWaiting();
   }
 
   /** The timer is late rather than early: answers that came meanwhile have moved what it was set for. */
   private keepWatch(): void {
     clearTimeout(this.timer);
-    const share = (monotonicMs() - this.heardOf) / this.grantedMs;
-    if (share >= END_AT) {
+    const now = monotonicMs();
+    const step = this.clock.stepAt(now);
+    if (step === 'end') {
       this.end('backend');
       return;
     }
-    if (share >= WARN_AT && this.phase === 'live') this.warn();
-    else if (share >= CHANGE_SERVER_AT) this.changeServer();
-    else if (share >= ASK_AT) this.ask();
-    const next = [ASK_AT, CHANGE_SERVER_AT, WARN_AT, END_AT].find((at) => at > share) ?? END_AT;
-    const dueMs = this.heardOf + next * this.grantedMs - monotonicMs();
+    if (this.phase === 'live' && now >= this.clock.warnAt) this.warn();
+    if (step === 'change-server') this.changeServer();
+    else if (step === 'ask') this.ask();
+    const dueMs = this.clock.nextAfter(now) - monotonicMs();
     this.timer = setTimeout(() => this.keepWatch(), Math.max(Math.ceil(dueMs), 1)).unref();
   }
 
