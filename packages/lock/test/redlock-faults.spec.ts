@@ -123,6 +123,36 @@ describe('a minority of nodes that fails', () => {
   });
 });
 
+describe('a node that has forgotten its vote', () => {
+  async function forgetAt(index: number, key: string): Promise<void> {
+    await opened.store.nodes[index]?.connection.command('test', 'del', `${namespace}:redlock:{${key}}`);
+  }
+
+  it('and says so after the release is not asked to vote for a lock that is over', async () => {
+    const held = await hold(witness);
+    await eventually(async () => expect(await votersOf(witness, held.key, held.token)).toHaveLength(5));
+    await forgetAt(0, held.key);
+    pause(1);
+    expect(await witness.store.extend([held])).toMatchObject([{ status: 'extended' }]);
+    const released = witness.store.release([held]);
+    await pass(TIMEOUT_MS / 2);
+    resume();
+    expect(await released).toEqual([{ status: 'released' }]);
+    await recovered(servers, witness);
+    await pass(TIMEOUT_MS);
+    expect(await votesAt(witness, held.key)).toEqual(NONE);
+  });
+
+  it('is kept in mind no longer than until every node has answered', async () => {
+    const held = await hold(opened);
+    await forgetAt(0, held.key);
+    await opened.store.extend([held]);
+    await opened.store.release([held]);
+    const repairs = Reflect.get(opened.store, 'repairs') as object;
+    await eventually(() => expect(Reflect.get(repairs, 'leases')).toHaveProperty('size', 0));
+  });
+});
+
 describe('a majority of nodes that fails', () => {
   it('all quorum nodes stalled past the lease: the acquisition is refused (D1)', async () => {
     const ttlMs = 800;

@@ -14,12 +14,13 @@ import { DurableFencing, type Fencing, unfenced } from './fencing.js';
 import { inspectVotes } from './inspect-votes.js';
 import { LateCopies } from './late-copies.js';
 import { YesNoPoll } from './poll.js';
-import { isOutcomeUnknown, noMajority } from './redlock.errors.js';
+import { noMajority } from './redlock.errors.js';
 import { type AcquisitionHost, RedlockAcquisition } from './redlock-acquisition.js';
 import { RedlockNode } from './redlock-node.js';
 import { type RedlockStoreOptions, type ResolvedRedlockOptions, resolveRedlockOptions } from './redlock-options.js';
 import { RedlockRevocations } from './redlock-revocations.js';
 import type { LockKeys, ReleaseReply } from './redlock-scripts.js';
+import { VoteRepairs } from './vote-repairs.js';
 
 /**
  * Locks on an odd number of independent Redis masters: a lock is held by whom a majority of them votes for, so it
@@ -60,6 +61,7 @@ export class RedlockStore<Fence extends bigint | undefined> implements LockStore
   readonly abilities = { expires: true, shares: 'none', queues: false } as const;
   private readonly revocations: RedlockRevocations;
   private readonly lateCopies = new LateCopies();
+  private readonly repairs: VoteRepairs;
   private readonly host: AcquisitionHost<Fence>;
   private readonly isFenced: boolean;
 
@@ -76,6 +78,7 @@ export class RedlockStore<Fence extends bigint | undefined> implements LockStore
     const noteLateCopy = lateCopies.note.bind(lateCopies);
     const running = new Set<{ giveUp(): void }>();
     this.host = { nodes, commandTimeoutMs, retryDelayMs, fencing, revocations, incidents, running, noteLateCopy };
+    this.repairs = new VoteRepairs(this.host, lateCopies);
   }
 
   acquire(request: AcquireRequest): Promise<Grant<Fence> | Busy> {
@@ -132,43 +135,25 @@ export class RedlockStore<Fence extends bigint | undefined> implements LockStore
     const keys = this.keysOf(key);
     const item = { keys, vote: `${token}|`, ttlMs };
     const poll = new YesNoPoll<'extended' | 'free' | 'stolen'>(nodes.length, (reply) => reply === 'extended');
-    for (const [index, { scripts }] of nodes.entries()) {
-      scripts.extend.call(item, poll, index);
-    }
+    this.repairs.begin(request, nodes.length);
+    for (const [index, { scripts }] of nodes.entries()) scripts.extend.call(item, poll, index);
     await poll.concluded;
+    poll.forEachSettled((index) => {
+      const node = nodes[index];
+      if (node && poll.result && poll.replies[index] === 'free') this.repairs.repair(node, keys, request);
+      this.repairs.settle(request);
+    });
     if (poll.result === false) return { status: 'lost', cause: 'stolen' };
     if (poll.result === undefined) {
       return { status: 'failed', error: noMajority('lock.extend', nodes, poll.failures()) };
     }
-    poll.forEachSettled((index) => {
-      if (poll.replies[index] === 'free') this.repair(nodes[index], keys, request);
-    });
     return { status: 'extended', deadline: sentAt + ttlMs };
   }
 
-  /**
-   * Asks a node that has forgotten its vote to vote again. Only once a majority has confirmed the lease: the node was
-   * this holder's or nobody's, so no other can lose by it, and a lease outlives nodes that restart one after another.
-   * It is a vote like any other (refused when late, taken back after the release), but never counts for the extension.
-   */
-  private repair(node: RedlockNode | undefined, keys: LockKeys, { token, ttlMs }: ExtendRequest): void {
-    if (!node) return;
-    const withinMs = Math.min(ttlMs / 4, node.connection.commandTimeoutMs);
-    const fail = (_index: number, cause: unknown): void => {
-      if (isOutcomeUnknown(cause)) this.lateCopies.note(token, node, node.notAfterMs(withinMs));
-      this.host.incidents.report({
-        code: 'REDLOCK_NODE_NOT_REPAIRED',
-        source: 'lock.redlock',
-        message: 'a node has lost a lock and could not be told of it; the next extension tries again',
-        cause,
-        fields: { node: node.name },
-      });
-    };
-    node.vote({ keys, vote: `${token}|0||`, ttlMs, awaitsPush: false, withinMs }, { answer: () => undefined, fail }, 0);
-  }
-
-  private async releaseOne({ key, token, deadline }: ReleaseRequest): Promise<ReleaseOutcome> {
+  private async releaseOne(request: ReleaseRequest): Promise<ReleaseOutcome> {
     const { nodes } = this;
+    const { key, token, deadline } = request;
+    this.repairs.noteReleased(request);
     const keys = this.keysOf(key);
     const vote = `${token}|`;
     const item = { keys, vote };
