@@ -6,12 +6,13 @@ export interface LockNode {
   readonly token: string;
   /** As in the request: 1 is exclusive, `Infinity` a reader, another number the permits of a semaphore. */
   readonly capacity: number;
-  /** Place in the order of coming, given by ZooKeeper. */
+  /** Place in the order of coming, given by ZooKeeper: a signed 32-bit number, which follows its greatest by its least. */
   readonly sequence: number;
 }
 
 const LONGEST_SEGMENT = 200;
-const NAME = /^(w|r|p\d+)-(.+)-(-?\d{10})$/;
+/** ZooKeeper pads to ten characters, the sign among them. */
+const NAME = /^(w|r|p\d+)-(.+?)-(\d{10}|-\d{9}|-[12]\d{9})$/;
 
 /**
  * One path segment for a key of any length and characters, another one for every other key. A dot stands for "shortened"
@@ -36,7 +37,7 @@ export function isNodeOf(name: string, token: string): boolean {
 
 /** The nodes of a key in the order of coming; what is no place in the queue is left out. */
 export function queueOf(names: readonly string[]): LockNode[] {
-  return names.flatMap((name) => parsed(name) ?? []).sort((left, right) => left.sequence - right.sequence);
+  return names.flatMap((name) => parsed(name) ?? []).sort(byComing);
 }
 
 /**
@@ -44,11 +45,16 @@ export function queueOf(names: readonly string[]): LockNode[] {
  * Of `capacity` nodes at least one must go before fewer than that are left, so watching these is enough.
  */
 export function blockersOf(queue: readonly LockNode[], own: LockNode): readonly LockNode[] {
-  const before = queue.filter(({ sequence }) => sequence < own.sequence);
+  const before = queue.filter((node) => byComing(node, own) < 0);
   if (own.capacity === 1) return before.slice(-1);
   const lastWriter = before.findLast(({ capacity }) => capacity === 1);
   if (lastWriter) return [lastWriter];
   return before.length < own.capacity ? [] : before.slice(-own.capacity);
+}
+
+/** The difference modulo 2^32: those who are in a queue at one time are never half of all numbers apart. */
+function byComing(left: LockNode, right: LockNode): number {
+  return (left.sequence - right.sequence) | 0;
 }
 
 function parsed(name: string): LockNode | undefined {
