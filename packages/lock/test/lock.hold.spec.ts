@@ -84,7 +84,7 @@ describe('minHold', () => {
     expect(heard).toEqual(['acquired', 'released']);
   });
 
-  it('ends with the process where locks end with a session: a shutdown gives them back', async () => {
+  it('ends with the process where locks end with a session: a shutdown gives them back, and says so', async () => {
     store.abilities = { ...store.abilities, expires: false };
     const released: string[] = [];
     store.onRelease = (requests) => {
@@ -95,6 +95,7 @@ describe('minHold', () => {
     await running.locks.acquire('held', { minHold: '1m' });
     await running.app.close();
     expect(released.sort()).toEqual(['done', 'held']);
+    expect(running.codes).toEqual(['LOCK_MIN_HOLD_CUT', 'LOCK_MIN_HOLD_CUT']);
   });
 
   it('is not kept by a grant that nobody got: the work has not run', async () => {

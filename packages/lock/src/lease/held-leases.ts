@@ -20,6 +20,10 @@ const MIN_HOLD_CUT: Failure = {
   code: 'LOCK_MIN_HOLD_CUT',
   message: 'a lock could not be kept for its minHold; it ends with its lease',
 };
+const MIN_HOLD_CUT_BY_SHUTDOWN: Failure = {
+  code: 'LOCK_MIN_HOLD_CUT',
+  message: 'a lock could not be kept for its minHold: it ends with the session of this process, which shuts down',
+};
 
 /** The leases of a process in one store: kept alive, extended on demand, and given back. */
 export class HeldLeases implements LeaseKeeper {
@@ -34,7 +38,11 @@ export class HeldLeases implements LeaseKeeper {
   ) {
     this.attributes = { store: store.name };
     this.heartbeat = new Heartbeat(store, incidents, (lease) => this.tell(lease, 'extended'));
-    this.lingering = new LingeringLeases(store, (leases) => this.giveBack(leases));
+    this.lingering = new LingeringLeases(
+      store,
+      (leases) => this.giveBack(leases),
+      () => incidents.report({ ...MIN_HOLD_CUT_BY_SHUTDOWN, source: 'lock.service' }),
+    );
   }
 
   /** A caller has it from now on. */

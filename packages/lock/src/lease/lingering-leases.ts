@@ -18,6 +18,7 @@ export class LingeringLeases {
   constructor(
     private readonly store: LockStore<bigint | undefined>,
     private readonly giveBack: (leases: readonly HeldLease[]) => Promise<void>,
+    private readonly onCut: (lease: HeldLease) => void,
   ) {}
 
   /** What has become of it; undefined where it is still kept here, or turns out to be lost. */
@@ -35,9 +36,10 @@ export class LingeringLeases {
     return outcome?.status === 'failed' ? outcome : undefined;
   }
 
-  /** Gives back what only this process keeps. */
+  /** Gives back what only this process keeps, and tells of each that it was not kept for its `minHold`. */
   async close(): Promise<void> {
     const leases = [...this.timers.keys()];
+    for (const lease of leases) this.onCut(lease);
     for (const timer of this.timers.values()) clearTimeout(timer);
     this.timers.clear();
     await this.giveBack(leases);
