@@ -53,6 +53,24 @@ describe('a lease', () => {
     await lease.release();
   });
 
+  it('of a store with sessions is extended at a third of what the store confirms, however short its ttl is', async () => {
+    const sessionMs = 900;
+    store.abilities = { ...store.abilities, expires: false };
+    store.onAcquire = async () => ({ status: 'granted', fence: 1n, deadline: monotonicMs() + sessionMs });
+    store.onExtend = async (requests) =>
+      requests.map(() => ({ status: 'extended', deadline: monotonicMs() + sessionMs }));
+    const grantedAt = monotonicMs();
+    const lease = await running.locks.acquire('k', { ttl: 100 });
+    expect(lease.deadline).toBeLessThan(grantedAt + sessionMs - 8); // a share of the session for clocks that differ
+    await eventually(() => expect(store.extensions).toHaveLength(1), { intervalMs: 5 });
+    expect(monotonicMs() - grantedAt).toBeLessThan(sessionMs / 2);
+    store.onExtend = async (requests) => requests.map(() => ({ status: 'failed', error: unavailable }));
+    await expect(lease.extend()).rejects.toBe(unavailable);
+    const tries = store.extensions.length;
+    await passed(200);
+    expect(store.extensions.length - tries).toBeLessThan(7);
+  });
+
   it('of which the store confirms a part only is extended sooner, and not without a pause', async () => {
     const lease = await running.locks.acquire('k', { ttl: '60s' });
     store.onExtend = async (requests) => requests.map(() => ({ status: 'extended', deadline: monotonicMs() + 900 }));

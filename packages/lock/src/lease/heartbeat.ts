@@ -63,7 +63,7 @@ export class Heartbeat {
     const due: HeldLease[] = [];
     for (const lease of this.leases) {
       if (!lease.isHeld()) this.leases.delete(lease);
-      else if (lease.extensions === 0 && lease.extendAt <= now + lease.ttlMs * COMPANY) due.push(lease);
+      else if (lease.extensions === 0 && lease.extendAt <= now + lease.leaseMs * COMPANY) due.push(lease);
     }
     if (due.some((lease) => lease.extendAt <= now)) void this.extend(due);
     let next = Number.POSITIVE_INFINITY;
@@ -106,7 +106,7 @@ export class Heartbeat {
 
   private retry(lease: HeldLease, cause: unknown): void {
     lease.isStoreSilent = true;
-    lease.extendAt = monotonicMs() + lease.ttlMs * RETRY;
+    lease.extendAt = monotonicMs() + lease.leaseMs * RETRY;
     this.incidents.report({
       code: 'LOCK_NOT_EXTENDED',
       source: 'lock.heartbeat',

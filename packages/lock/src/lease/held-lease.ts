@@ -7,6 +7,8 @@ import { outsideLeases } from './outside-leases.js';
 
 /** What a lease needs of whoever granted it. */
 export interface LeaseKeeper {
+  /** Whether a lease lasts `ttl`; otherwise as long as the store's session, whatever `ttl` is. */
+  readonly hasTtl: boolean;
   extend(lease: HeldLease): Promise<void>;
   release(lease: HeldLease): Promise<void>;
   abandon(lease: HeldLease): Promise<void>;
@@ -42,6 +44,8 @@ export class HeldLease implements AnyLease, Losable {
   isStoreSilent = false;
   /** Whether a caller has it; what becomes of a grant that came too late to be handed out is nobody's loss. */
   isHandedOut = false;
+  /** How long it lasts from one extension to the next. */
+  leaseMs: number;
   private confirmed = 0;
   private until = 0;
   private limit: number;
@@ -60,6 +64,7 @@ export class HeldLease implements AnyLease, Losable {
     private readonly keeper: LeaseKeeper,
   ) {
     this.fence = grant.fence;
+    this.leaseMs = options.ttlMs;
     this.limit = this.grantedAt + options.maxHoldMs;
     this.prolong(grant.deadline);
   }
@@ -129,9 +134,9 @@ export class HeldLease implements AnyLease, Losable {
   /** The store has confirmed the lease until `deadline`, or granted it. */
   prolong(deadline: number): void {
     // A share of what is left: of a long lease it would be more than all of the short one that was pushed.
-    const leftMs = Math.min(this.options.ttlMs, Math.max(deadline - monotonicMs(), 0));
+    const marginMs = driftMs(this.leftUntil(deadline));
     // Two extensions may be answered in the other order; each end holds, so the later one does.
-    this.confirmed = Math.max(this.confirmed, deadline - driftMs(leftMs));
+    this.confirmed = Math.max(this.confirmed, deadline - marginMs);
     this.isStoreSilent = false;
     this.setTimes();
   }
@@ -196,8 +201,14 @@ export class HeldLease implements AnyLease, Losable {
     const { confirmed, limit } = this;
     this.until = Math.min(confirmed, limit);
     // A grant that was pushed lasts less than a whole lease; the share of what is left says when to extend it.
-    const leaseMs = Math.min(this.options.ttlMs, Math.max(confirmed - monotonicMs(), 0));
-    this.extendAt = confirmed >= limit ? Number.POSITIVE_INFINITY : confirmed - (leaseMs * 2) / 3;
+    const leftMs = this.leftUntil(confirmed);
+    if (!this.keeper.hasTtl) this.leaseMs = leftMs;
+    this.extendAt = confirmed >= limit ? Number.POSITIVE_INFINITY : confirmed - (leftMs * 2) / 3;
+  }
+
+  private leftUntil(deadline: number): number {
+    const leftMs = Math.max(deadline - monotonicMs(), 0);
+    return this.keeper.hasTtl ? Math.min(this.options.ttlMs, leftMs) : leftMs;
   }
 
   private causeOfEnd(): LeaseLoss {

@@ -45,6 +45,10 @@ export class HeldLeases implements LeaseKeeper {
     );
   }
 
+  get hasTtl(): boolean {
+    return this.store.abilities.expires;
+  }
+
   /** A caller has it from now on. */
   add(lease: HeldLease): void {
     lease.isHandedOut = true;
