@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { describeFences, describeGrants, describePrefix } from './lock-store.granting.js';
+import { describeAnchor, describeFences, describeGrants, describePrefix } from './lock-store.granting.js';
 import { describeExpiry, describeExtension } from './lock-store.keeping.js';
 import { describeInspection, describeRelease } from './lock-store.releasing.js';
 import { describePermits, describeReaders } from './lock-store.sharing.js';
@@ -16,6 +16,7 @@ export function describeLockStoreContract(harness: LockStoreHarness): void {
 
     it('says of itself what the suite was told', () => expect(subject.store.abilities).toEqual(abilities));
     describeGrants(subject, factIf(abilities.expires, 'its locks end with a session'));
+    describeAnchor(subject, harness.delayWire?.bind(harness));
     describeFences(subject, factIf(harness.fences ?? true, 'it promises no fences'));
     describePrefix(subject);
     describeWaiting(subject);

@@ -1,6 +1,8 @@
 import { monotonicMs } from '@lockstep/core';
 import { expect, it } from 'vitest';
-import { type Fact, fenceOf, LONG_MS, type Subject } from './subject.js';
+import { type Fact, factIf, fenceOf, LONG_MS, type LockStoreHarness, type Subject } from './subject.js';
+
+const WIRE_DELAY_MS = 150;
 
 export function describeGrants(subject: Subject, leaseFact: Fact): void {
   it('grants a lock to exactly one of many concurrent callers', async () => {
@@ -16,13 +18,6 @@ export function describeGrants(subject: Subject, leaseFact: Fact): void {
     expect(outcome.status === 'busy' && outcome.remainingMs).toBeLessThanOrEqual(LONG_MS);
   });
 
-  it('anchors the deadline before the request was sent', async () => {
-    const before = monotonicMs();
-    const grant = await subject.hold({ ttlMs: LONG_MS });
-    expect(grant.deadline).toBeLessThanOrEqual(before + LONG_MS + (monotonicMs() - before));
-    expect(grant.deadline).toBeGreaterThan(before);
-  });
-
   it('keeps keys apart, whatever characters they hold', async () => {
     const base = subject.key();
     const keys = ['', '{', '}', '{}', '}{', '%', '%7d', ':', '|', ' ', 'ü', '🔒', 'x'.repeat(400)].map(
@@ -30,6 +25,35 @@ export function describeGrants(subject: Subject, leaseFact: Fact): void {
     );
     for (const key of keys) await subject.hold({ key, ttlMs: LONG_MS });
   });
+}
+
+/** Holds answers back for a while, which a deadline must not gain by. */
+export function describeAnchor(subject: Subject, delayWire: LockStoreHarness['delayWire']): void {
+  const fact = factIf(delayWire !== undefined, 'nothing stands between it and its backend');
+  fact('anchors the deadline before the request was sent, of a grant and of an extension', async () => {
+    const held = await subject.hold({ ttlMs: LONG_MS });
+    const undo = await delayWire?.(WIRE_DELAY_MS);
+    try {
+      const grant = await later(() => subject.hold({ ttlMs: LONG_MS }));
+      expect(grant.deadline).toBeLessThan(grant.startedAt + LONG_MS + WIRE_DELAY_MS);
+      const extension = await later(async () => {
+        const [outcome] = await subject.store.extend([{ ...held, ttlMs: LONG_MS }]);
+        return outcome?.status === 'extended' ? outcome : { deadline: 0 };
+      });
+      expect(extension.deadline).toBeGreaterThan(extension.startedAt);
+      expect(extension.deadline).toBeLessThan(extension.startedAt + LONG_MS + WIRE_DELAY_MS);
+    } finally {
+      await undo?.();
+    }
+  });
+}
+
+/** @throws unless it takes the delay in both directions: what was not delayed shows nothing */
+async function later<T>(work: () => Promise<T>): Promise<T & { readonly startedAt: number }> {
+  const startedAt = monotonicMs();
+  const outcome = await work();
+  expect(monotonicMs() - startedAt).toBeGreaterThanOrEqual(WIRE_DELAY_MS * 2 - 2);
+  return { ...outcome, startedAt };
 }
 
 export function describeFences(subject: Subject, fact: Fact): void {

@@ -29,6 +29,11 @@ export interface LockStoreHarness {
    * @default 'requests'
    */
   readonly holders?: 'requests' | 'sessions';
+  /**
+   * Delays whatever passes between the stores and the backend by so much, each way, until the returned function is
+   * called. For stores whose leases last `ttl`; without it the anchor of deadlines is not shown.
+   */
+  delayWire?(ms: number): Promise<() => Promise<void>>;
 }
 
 export const LONG_MS = 30_000;
