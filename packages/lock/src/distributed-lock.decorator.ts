@@ -65,7 +65,8 @@ type Throwing<Key extends LockKey> = DistributedLockOptions<Key> & { readonly on
  * @throws LockBusyError from the method when somebody else holds the lock until the wait is over (HTTP 423)
  * @throws LockLostError from the method when it succeeded but the lock had been lost; from a stream at its end
  * @throws StoreUnavailableError from the method when the store does not answer and the method did not run (HTTP 503)
- * @throws ConfigurationError at once when an option is not valid, at boot when there is no such store; from the method
+ * @throws ConfigurationError at once when an option is not valid, at boot when there is no such store or
+ * it cannot grant the mode; from the method
  * when it gave a stream and nothing had said so
  */
 export function DistributedLock<Key extends LockKey>(
@@ -94,10 +95,8 @@ export function DistributedLock<Key extends LockKey>(
         return { args: withLease(call.args, lease, target, property), run, close };
       },
     });
-    if (locked.store !== undefined) {
-      const verify = (locks: unknown): void => (locks as LockService).assertStore(locked.store);
-      demandGuarantee(target, property, { by: '@DistributedLock', guarantee: DISTRIBUTED_LOCK, verify });
-    }
+    const verify = (locks: unknown): void => (locks as LockService).assertPossible(locked);
+    demandGuarantee(target, property, { by: '@DistributedLock', guarantee: DISTRIBUTED_LOCK, verify });
   };
 }
 

@@ -8,6 +8,7 @@ import { HeldSet } from './lease/held-set.js';
 import type { Lease, LeaseSet } from './lease/lease.js';
 import { LeaseScope } from './lease/lease-scope.js';
 import type { NestedLease } from './lease/nested-lease.js';
+import { RunningScopes } from './lease/running-scopes.js';
 import { LockBusyError } from './lock.errors.js';
 import { NAMED_LOCK_STORES, type NamedLockStores } from './lock.module-definition.js';
 import { LOCK_DEFAULTS, type LockOptions, type ResolvedLockOptions, resolveLockOptions } from './lock.options.js';
@@ -41,6 +42,7 @@ export class LockService<Fence extends bigint | undefined = bigint> {
   private readonly events: LockEvents;
   private readonly standard: LockAcquisitions;
   private readonly named = new Map<string, LockAcquisitions>();
+  private readonly running = new RunningScopes();
 
   constructor(
     @Inject(LOCK_STORE) store: LockStore<bigint | undefined>,
@@ -54,6 +56,7 @@ export class LockService<Fence extends bigint | undefined = bigint> {
       new LockAcquisitions(new HeldLeases(kept, incidents, this.events), this.events);
     this.standard = over(store);
     for (const [name, kept] of stores) this.named.set(name, over(kept));
+    drain.register({ name: 'guarded calls', phase: 'work', drain: (signal) => this.running.finish(signal) });
     drain.register({ name: 'locks', phase: 'leases', drain: () => this.close() });
   }
 
@@ -128,7 +131,7 @@ export class LockService<Fence extends bigint | undefined = bigint> {
     options: LockOptions = {},
   ): Promise<LeaseScope<HeldBy<Keys, Fence>>> {
     const held = typeof keys === 'string' ? await this.take(keys, options) : await this.takeAll(keys, options);
-    return new LeaseScope(held, this.locksOf(options.store ?? this.defaults.store));
+    return new LeaseScope(held, this.locksOf(options.store ?? this.defaults.store), this.running.enter());
   }
 
   /**
@@ -155,9 +158,10 @@ export class LockService<Fence extends bigint | undefined = bigint> {
     return this.events.subscribe(listener);
   }
 
-  /** @throws ConfigurationError when the module has no store of this name */
-  assertStore(store: string | undefined): void {
-    this.locksOf(store);
+  /** @throws ConfigurationError when the module has no such store, or the store cannot grant the mode */
+  assertPossible(options: LockOptions): void {
+    const { locks, resolved } = this.resolve(options);
+    locks.assertGrantable(resolved);
   }
 
   private async take(key: string, options: LockOptions): Promise<HeldLease | NestedLease> {

@@ -1,4 +1,12 @@
-import { checkpoint, count, isLockstepError, monotonicMs, record, StoreUnavailableError } from '@lockstep/core';
+import {
+  ConfigurationError,
+  checkpoint,
+  count,
+  isLockstepError,
+  monotonicMs,
+  record,
+  StoreUnavailableError,
+} from '@lockstep/core';
 import { heldByCaller } from '../lease/current-lease.js';
 import { HeldLease } from '../lease/held-lease.js';
 import type { HeldLeases } from '../lease/held-leases.js';
@@ -72,6 +80,12 @@ export class LockAcquisitions {
   /** The `maxHold` of what was taken as part of a set counts from when the set is whole. */
   limitHold(lease: HeldLease | NestedLease, { maxHoldMs }: ResolvedLockOptions): void {
     if (lease instanceof HeldLease && Number.isFinite(maxHoldMs)) this.leases.limitHold(lease, maxHoldMs);
+  }
+
+  /** @throws ConfigurationError when the store cannot grant locks of this mode */
+  assertGrantable({ capacity }: ResolvedLockOptions): void {
+    if (this.canGrant(capacity)) return;
+    throw ConfigurationError.option('mode', modeName(capacity), `what the ${this.leases.store.name} store can grant`);
   }
 
   noteBusy(key: string, waitedMs: number): void {
@@ -197,11 +211,13 @@ export class LockAcquisitions {
 
   private assertPossible(key: string, { capacity }: ResolvedLockOptions): void {
     assertLockKey(key);
-    if (capacity === 1) return;
-    const { name, abilities } = this.leases.store;
-    const isReader = capacity === Number.POSITIVE_INFINITY;
-    if (abilities.shares === 'any' || (abilities.shares === 'readers' && isReader)) return;
-    throw new LockModeError(key, name, modeName(capacity));
+    if (!this.canGrant(capacity)) throw new LockModeError(key, this.leases.store.name, modeName(capacity));
+  }
+
+  private canGrant(capacity: number): boolean {
+    if (capacity === 1) return true;
+    const { shares } = this.leases.store.abilities;
+    return shares === 'any' || (shares === 'readers' && capacity === Number.POSITIVE_INFINITY);
   }
 
   /**

@@ -11,6 +11,7 @@ export class LeaseScope<Held = unknown> implements CallScope {
   constructor(
     private readonly held: HeldLease | NestedLease | HeldSet,
     private readonly keeper: object,
+    private readonly onClosed: () => void,
   ) {
     this.leases = held instanceof HeldSet ? held.leases : [held];
   }
@@ -30,6 +31,7 @@ export class LeaseScope<Held = unknown> implements CallScope {
    */
   async close(outcome: CallOutcome): Promise<void> {
     await this.held.release();
+    this.onClosed();
     if (outcome.status === 'completed' && this.held.loss) throw this.held.lostError(outcome.result);
   }
 }

@@ -39,9 +39,13 @@ export class DurabilityCheck {
     const isDurable = settings.get('appendonly') === 'yes' && settings.get('appendfsync') === 'always';
     if (!isDurable) {
       const found = `appendonly ${settings.get('appendonly')}, appendfsync ${settings.get('appendfsync')}`;
-      throw new ConfigurationError(
+      const cause = new ConfigurationError(
         `redlockStore({ fencing: 'durable-nodes' }) needs appendonly yes and appendfsync always; ${this.node} has ${found}.`,
       );
+      // Where it is one of few, the others go on without it, and nobody would hear of it.
+      const message = 'a node may forget its fences over a crash, so it is not asked';
+      this.incidents.report({ code: 'REDLOCK_NODE_REFUSED', source: 'lock.redlock', message, cause });
+      throw cause;
     }
     this.isPassed = true;
   }
