@@ -65,6 +65,20 @@ describe('locateRedis() from the packages of the system', () => {
     expect(output).toContain('"source":"apt"');
   });
 
+  it('fills a cache once more that another machine has filled, which had libraries that this one lacks', {
+    timeout: 120_000,
+  }, async (context) => {
+    const cache = join(folder, 'cache');
+    await provision(context, process.execPath, [fixture, 'redis'], cache);
+    const [name = ''] = readdirSync(cache).filter((entry) => /^(redis|valkey)-server/.test(entry));
+    const binary = join(cache, name, 'usr', 'bin', name.startsWith('redis') ? 'redis-server' : 'valkey-server');
+    rmSync(binary);
+    cpSync(executable('broken', 'echo "error while loading shared libraries" >&2; exit 127'), binary);
+    const [output] = await provision(context, process.execPath, [fixture, 'redis'], cache);
+    expect(output).toContain(`"binary":"${binary}"`);
+    expect(readdirSync(cache).filter((entry) => entry.startsWith('.'))).toEqual([]);
+  });
+
   it('needs no root', { timeout: 60_000 }, async (context) => {
     if (!isRoot) context.skip('is shown by the other tests when they do not run as root');
     chmodSync(folder, 0o755);

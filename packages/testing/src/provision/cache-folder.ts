@@ -1,6 +1,7 @@
-import { existsSync, lstatSync, mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, lstatSync, mkdirSync, mkdtempSync, renameSync, rmSync, statSync } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
+import type { Attempt } from './located-server.js';
 
 /**
  * The folder that keeps unpacked servers between runs: `LOCKSTEP_CACHE`, else `$XDG_CACHE_HOME/lockstep`, else
@@ -37,6 +38,50 @@ export async function cached(
     rmSync(draft, { recursive: true, force: true });
   }
   return target;
+}
+
+/**
+ * What `inspect` finds in `cache/name`, which is filled as by {@link cached}. A folder that was there and does not run
+ * here is filled once more: another machine that shares the cache may have filled it, which had libraries that this one
+ * lacks. The folder stays as it is where that fails.
+ * @param runs asked when nothing was found; by default that alone says that it does not run
+ */
+export async function cachedUsable<Found>(
+  name: string,
+  fill: (folder: string) => Promise<void>,
+  inspect: (folder: string) => Promise<Attempt<Found>>,
+  runs: (folder: string) => Promise<boolean> = async () => false,
+): Promise<Attempt<Found>> {
+  const parent = cacheFolder();
+  const before = identityOf(join(parent, name));
+  const folder = await cached(name, fill, parent);
+  const attempt = await inspect(folder);
+  if ('found' in attempt || before === undefined || (await runs(folder))) return attempt;
+  try {
+    await replace(folder, before, fill);
+  } catch (error) {
+    const problem = error instanceof Error ? error.message : String(error);
+    return { missing: `${attempt.missing}; it could not be filled again: ${problem}` };
+  }
+  return inspect(folder);
+}
+
+/** Nothing is replaced that another process has filled meanwhile. */
+async function replace(folder: string, stale: string, fill: (folder: string) => Promise<void>): Promise<void> {
+  const draft = mkdtempSync(join(dirname(folder), `.${basename(folder)}-`));
+  const old = `${draft}-old`;
+  try {
+    await fill(draft);
+    if (identityOf(folder) === stale) renameSync(folder, old);
+    publish(draft, folder);
+  } finally {
+    for (const path of [draft, old]) rmSync(path, { recursive: true, force: true });
+  }
+}
+
+function identityOf(folder: string): string | undefined {
+  const found = statSync(folder, { throwIfNoEntry: false });
+  return found && `${found.dev}:${found.ino}`;
 }
 
 function publish(draft: string, target: string): void {

@@ -8,7 +8,7 @@ import {
   systemName,
   unpackFromApt,
 } from './apt.provision.js';
-import { cached } from './cache-folder.js';
+import { cachedUsable } from './cache-folder.js';
 import type { Attempt } from './located-server.js';
 import { isExecutable, onPath, runTool } from './run-tool.js';
 
@@ -38,11 +38,12 @@ export async function locateJava(): Promise<Attempt<LocatedJava>> {
 
 async function fromApt(): Promise<Attempt<LocatedJava>> {
   if (process.platform !== 'linux' || !isAptSystem()) return { missing: 'apt: not a Debian or Ubuntu system' };
+  const javaIn = (folder: string): LocatedJava => ({
+    binary: join(folder, javaFolders(folder)[0] ?? JVM_ROOT, 'bin', 'java'),
+    env: libraryEnvironment(folder),
+  });
   try {
-    const folder = await cached(`java-${systemName()}`, fill);
-    const binary = javaFolders(folder).map((home) => join(folder, home, 'bin', 'java'))[0];
-    if (binary === undefined) return { missing: `apt: ${folder} has no Java` };
-    return await inspect({ binary, env: libraryEnvironment(folder) });
+    return await cachedUsable(`java-${systemName()}`, fill, (folder) => inspect(javaIn(folder)));
   } catch (error) {
     return { missing: `apt: ${error instanceof Error ? error.message : String(error)}` };
   }

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { isAptSystem, libraryEnvironment, systemName, unpackFromApt } from './apt.provision.js';
-import { cached } from './cache-folder.js';
+import { cachedUsable } from './cache-folder.js';
 import { locateImage } from './docker.provision.js';
 import { type Attempt, firstFound, isAtLeast, type LocatedServer, type ServerSource } from './located-server.js';
 import { isExecutable, onPath, runTool } from './run-tool.js';
@@ -53,8 +53,12 @@ async function fromApt(): Promise<Attempt<LocatedServer>> {
   for (const { packages, binary } of APT_VARIANTS) {
     try {
       const name = `${packages[0]}-${systemName()}`;
-      const folder = await cached(name, (draft) => unpackFromApt(packages, draft, binary));
-      const attempt = await inspect('apt', join(folder, binary), libraryEnvironment(folder));
+      const attempt = await cachedUsable(
+        name,
+        (draft) => unpackFromApt(packages, draft, binary),
+        (folder) => inspect('apt', join(folder, binary), libraryEnvironment(folder)),
+        async (folder) => (await askVersion(join(folder, binary), libraryEnvironment(folder))).ok,
+      );
       if ('found' in attempt) return attempt;
       missing.push(attempt.missing);
     } catch (error) {
@@ -70,9 +74,13 @@ async function inspect(
   env: Record<string, string>,
 ): Promise<Attempt<LocatedServer>> {
   if (!isExecutable(binary)) return { missing: `${binary}: not an executable file` };
-  const answer = await runTool(binary, ['--version'], { env: { ...process.env, ...env } });
+  const answer = await askVersion(binary, env);
   const version = /v=(\d+\.\d+\.\d+)/.exec(answer.stdout)?.[1];
   if (version === undefined) return { missing: `${binary}: ${answer.problem || 'does not tell its version'}` };
   if (!isAtLeast(version, MINIMUM)) return { missing: `${binary}: is ${version}, needed is ${MINIMUM}` };
   return { found: { source, binary, version, env } };
+}
+
+function askVersion(binary: string, env: Record<string, string>): ReturnType<typeof runTool> {
+  return runTool(binary, ['--version'], { env: { ...process.env, ...env } });
 }
