@@ -5,12 +5,12 @@
 local function one(lock, token, ttl, key_ttl)
   local value = redis.call('GET', lock)
   if not value then return 0 end
-  local owner, fence, lease_end, waiting = string.match(value, '^([^|]*)|(%d+)|(%d+)|[^|]*|(.*)$')
+  local owner, fence, lease_end, at = string.match(value, '^([^|]*)|(%d+)|(%d+)|[^|]*|()')
   if owner == '*' then return library().extend_shared(lock, value, token, ttl) end
   if owner ~= token then return 0 end
   if tonumber(lease_end) <= now_ms then return -1 end
-  if waiting ~= '|' and now_ms + ttl < tonumber(lease_end) then return library().shorten(lock, value, ttl) end
-  value = token .. '|' .. fence .. '|' .. digits(now_ms + ttl) .. '||' .. waiting
+  if string.sub(value, at) ~= '|' and now_ms + ttl < tonumber(lease_end) then return library().shorten(lock, value, ttl) end
+  value = token .. '|' .. fence .. '|' .. digits(now_ms + ttl) .. '||' .. string.sub(value, at)
   redis.call('PSETEX', lock, key_ttl, value)
   return 1
 end

@@ -5,6 +5,8 @@ local function leave(s, token)
   if from then s.queue = without(s.queue, from, to) end
 end
 
+local TAIL = 1000 -- bytes: about ten waiters
+
 -- Asked before a grant is written, because a push cannot be taken back: one that nobody near this server hears may yet
 -- reach its waiter by way of a replica. Where it cannot be told, a process counts as alive, and costs a short lease.
 local function is_dead(process)
@@ -62,16 +64,25 @@ local function is_watched(s, holders, time)
   return process and not holders[process] and not silent[process]
 end
 
--- Who shall look: the last of another process than the holder's, which would be gone with it. The last, because it will
--- be there longest; whoever looks, the lock goes to the first.
-local function watcher(queue, holders)
+-- The last record of a list whose process is none of the holders, which would be gone with its holder, and is heard.
+local function last_other(list, holders)
   local found = {}
-  for token, process in string.gmatch(queue, '([^,;]+),([^,]+),[^;]+;') do
+  for token, process in string.gmatch(list, '([^,;]+),([^,]+),[^;]+;') do
     if not holders[process] then found[#found + 1] = { token, process } end
   end
   for at = #found, 1, -1 do
     if not is_dead(found[at][2]) then return unpack(found[at]) end
   end
+end
+
+-- Who shall look: the last, because it will be there longest; whoever looks, the lock goes to the first. A long queue is
+-- looked through only where its end holds nobody.
+local function watcher(queue, holders)
+  local from = string.find(queue, ';', -TAIL, true)
+  local token, process
+  if #queue > TAIL and from then token, process = last_other(string.sub(queue, from + 1), holders) end
+  if not token then token, process = last_other(queue, holders) end
+  if token then return token, process end
   return string.match(queue, '^([^,]+),([^,]+),')
 end
 

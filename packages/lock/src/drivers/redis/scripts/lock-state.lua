@@ -9,10 +9,12 @@ local WAITER = '^(([^,]+),([^,]+),(%d+),(%d+),(%a),(%d+),(%d+);)'
 local dead = {} -- by process: whether nobody hears what is pushed to it; asked once a call
 local silent = {} -- by process: whether it was given a lock and let the short lease pass
 
+-- By position and plain search where the queue lies: a pattern over it would look at each of its characters.
 local function parse(lock, value)
-  local owner, fence, lease_end, sharers, queue, watch =
-    string.match(value, '^([^|]*)|(%d+)|(%d+)|([^|]*)|([^|]*)|(.*)$')
-  if not owner then error('not a lock: ' .. lock) end
+  local owner, fence, lease_end, sharers, from = string.match(value, '^([^|]*)|(%d+)|(%d+)|([^|]*)|()')
+  local to = owner and string.find(value, '|', from, true)
+  if not to then error('not a lock: ' .. lock) end
+  local queue, watch = string.sub(value, from, to - 1), string.sub(value, to + 1)
   return {
     owner = owner, fence = tonumber(fence), lease_end = tonumber(lease_end), sharers = sharers, queue = queue,
     watch = watch, count = 0, stored = value,
