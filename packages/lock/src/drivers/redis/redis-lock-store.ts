@@ -15,7 +15,7 @@ import { acquireChain } from './chained-acquisition.js';
 import { type AcquisitionHost, LockAcquisition } from './lock-acquisition.js';
 import { LockEchoes } from './lock-echoes.js';
 import { LockPushes } from './lock-pushes.js';
-import { LockRevocations } from './lock-revocations.js';
+import { type LockRevocations, lockRevocations } from './lock-revocations.js';
 import { type LockScripts, lockScripts } from './lock-scripts.js';
 import { readLockState } from './lock-value.js';
 import type { ResolvedRedisLockOptions } from './redis-lock.options.js';
@@ -49,7 +49,7 @@ export class RedisLockStore implements LockStore {
   ) {
     const { waiting } = this;
     this.scripts = lockScripts(connection, options.fenceRetentionMs);
-    const revocations = new LockRevocations(this.scripts.revoke, incidents);
+    const revocations = lockRevocations(this.scripts.revoke, incidents);
     this.revocations = revocations;
     const pushes = new LockPushes(connection, ({ lock, token }) => {
       if (this.echoes.has(token)) return;

@@ -18,7 +18,7 @@ import { noMajority } from './redlock.errors.js';
 import { type AcquisitionHost, RedlockAcquisition } from './redlock-acquisition.js';
 import { RedlockNode } from './redlock-node.js';
 import { type RedlockStoreOptions, type ResolvedRedlockOptions, resolveRedlockOptions } from './redlock-options.js';
-import { RedlockRevocations } from './redlock-revocations.js';
+import { type RedlockRevocations, redlockRevocations } from './redlock-revocations.js';
 import type { LockKeys, ReleaseReply } from './redlock-scripts.js';
 import { VoteRepairs } from './vote-repairs.js';
 
@@ -72,7 +72,7 @@ export class RedlockStore<Fence extends bigint | undefined> implements LockStore
     fencing: Fencing<Fence>,
   ) {
     this.isFenced = fenceRetentionMs !== undefined;
-    this.revocations = new RedlockRevocations(incidents);
+    this.revocations = redlockRevocations(incidents);
     const { revocations, lateCopies } = this;
     const commandTimeoutMs = Math.max(...nodes.map(({ connection }) => connection.commandTimeoutMs));
     const noteLateCopy = lateCopies.note.bind(lateCopies);
