@@ -104,6 +104,16 @@ describe('locks on Redis', () => {
     expect(outcomes[1]).toMatchObject({ reason: { code: 'REDIS_SCRIPT_FAILED', kind: 'unknown' } });
   });
 
+  it('are freed before they are asked for in one tick, whatever is called first (H4c)', async () => {
+    const holder = await hold(randomUUID());
+    const [asked, released] = await Promise.all([
+      redis.store.acquire(request(holder.key)),
+      redis.store.release([holder]),
+    ]);
+    expect(released).toEqual([{ status: 'released' }]);
+    expect(asked).toMatchObject({ status: 'granted' });
+  });
+
   it('wake a waiter whose push was lost with its connection', async () => {
     const holder = await hold(randomUUID(), 60_000);
     const waiter = redis.store.acquire(request(holder.key, 30_000));
