@@ -11,10 +11,10 @@ import {
 } from '@lockstep/core';
 import { DISTRIBUTED_LOCK } from './distributed-lock.guarantee.js';
 import { withLease } from './lease.decorator.js';
-import type { LockBusyError } from './lock.errors.js';
+import { LockBusyError } from './lock.errors.js';
 import { type LockOptions, resolveLockOptions } from './lock.options.js';
 import type { LockKeys, LockService } from './lock.service.js';
-import { openLockedCall, runLocked } from './locked-call.js';
+import { type LockedCall, openLockedCall, runLocked } from './locked-call.js';
 
 /** A lock's name, or those of several that are taken together, from the arguments of the call. */
 export type LockKey = (...args: never[]) => LockKeys;
@@ -81,17 +81,19 @@ export function DistributedLock<Key extends LockKey>(
 ): GuaranteeDecorator<Key, StreamMethod> {
   const { key, returns, onBusy, ...locked } = checkedOptions(options);
   const keyOf = ({ args }: GuardedCall): LockKeys => key(...(args as never[]));
+  const open = (locks: LockService, call: GuardedCall, how: LockOptions): Promise<LockedCall> => {
+    const keys = keyOf(call);
+    return openLockedCall<unknown>(keys, () => locks.enter(keys, how));
+  };
   return (target, property, descriptor) => {
     attachGuarantee(target, property, descriptor, DISTRIBUTED_LOCK, {
       returns,
       around: async (locks, call) =>
-        runLocked(
-          openLockedCall(locks, keyOf(call), locked),
-          (lease) => call.proceed(withLease(call.args, lease, target, property)),
-          insteadOf(onBusy),
+        unlessBusy(open(locks, call, locked), onBusy, (opened) =>
+          runLocked(opened, (lease) => call.proceed(withLease(call.args, lease, target, property))),
         ),
       open: async (locks, call) => {
-        const { lease, run, close } = await openLockedCall(locks, keyOf(call), { ...locked, signal: call.signal });
+        const { lease, run, close } = await open(locks, call, { ...locked, signal: call.signal });
         return { args: withLease(call.args, lease, target, property), run, close };
       },
     });
@@ -100,9 +102,20 @@ export function DistributedLock<Key extends LockKey>(
   };
 }
 
-function insteadOf(onBusy: OnBusy | undefined): ((busy: LockBusyError) => unknown) | undefined {
-  if (onBusy === undefined || onBusy === 'throw') return undefined;
-  return onBusy === 'skip' ? () => undefined : onBusy;
+/** What `onBusy` says in place of the work; a busy lock further inside is the work's own error. */
+async function unlessBusy(
+  opening: Promise<LockedCall>,
+  onBusy: OnBusy | undefined,
+  work: (opened: LockedCall) => Promise<unknown>,
+): Promise<unknown> {
+  let opened: LockedCall;
+  try {
+    opened = await opening;
+  } catch (error) {
+    if (!(error instanceof LockBusyError) || onBusy === undefined || onBusy === 'throw') throw error;
+    return onBusy === 'skip' ? undefined : onBusy(error);
+  }
+  return work(opened);
 }
 
 function checkedOptions<Key extends LockKey>(options: DistributedLockOptions<Key>): DistributedLockOptions<Key> {

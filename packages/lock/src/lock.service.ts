@@ -1,4 +1,4 @@
-import { ConfigurationError, DrainService, Incidents, monotonicMs, withSpan } from '@lockstep/core';
+import { ConfigurationError, DrainService, Incidents, monotonicMs } from '@lockstep/core';
 import { Inject, Injectable } from '@nestjs/common';
 import { LockAcquisitions } from './acquisition/lock-acquisitions.js';
 import { takeInOrder } from './acquisition/ordered-acquisition.js';
@@ -14,6 +14,7 @@ import { NAMED_LOCK_STORES, type NamedLockStores } from './lock.module-definitio
 import { LOCK_DEFAULTS, type LockOptions, type ResolvedLockOptions, resolveLockOptions } from './lock.options.js';
 import { LockEvents, type LockListener } from './lock-events.js';
 import { LOCK_STORE, type LockState, type LockStore } from './lock-store.js';
+import { openLockedCall, runLocked } from './locked-call.js';
 
 /** Which locks a call needs: one, or several that are taken together. */
 export type LockKeys = string | readonly string[];
@@ -106,18 +107,7 @@ export class LockService<Fence extends bigint | undefined = bigint> {
     options: LockOptions,
     fn: (lease: HeldBy<Keys, Fence>) => Promise<T>,
   ): Promise<T> {
-    return withSpan('lockstep.lock', { 'lockstep.lock.key': String(keys) }, async () => {
-      const scope = await this.enter(keys, options);
-      let result: T;
-      try {
-        result = await scope.run(async () => fn(scope.lease));
-      } catch (error) {
-        await scope.close({ status: 'failed', error });
-        throw error;
-      }
-      await scope.close({ status: 'completed', result });
-      return result;
-    });
+    return runLocked(await openLockedCall(keys, () => this.enter(keys, options)), fn);
   }
 
   /**

@@ -1,18 +1,19 @@
 import { type CallOutcome, openSpan } from '@lockstep/core';
 import type { LeaseScope } from './lease/lease-scope.js';
-import { LockBusyError } from './lock.errors.js';
-import type { LockOptions } from './lock.options.js';
-import type { LockKeys, LockService } from './lock.service.js';
+import type { LockKeys } from './lock.service.js';
 
 /** A lock around a call or a stream, in a span that lasts as long. */
-export type LockedCall = Pick<LeaseScope, 'lease' | 'run' | 'close'>;
+export type LockedCall<Held = unknown> = Pick<LeaseScope<Held>, 'lease' | 'run' | 'close'>;
 
 /** @throws as `LockService.enter` */
-export async function openLockedCall(locks: LockService, keys: LockKeys, options: LockOptions): Promise<LockedCall> {
+export async function openLockedCall<Held>(
+  keys: LockKeys,
+  enter: () => Promise<LeaseScope<Held>>,
+): Promise<LockedCall<Held>> {
   const span = openSpan('lockstep.lock', { 'lockstep.lock.key': String(keys) });
-  let scope: LeaseScope;
+  let scope: LeaseScope<Held>;
   try {
-    scope = await span.run(() => locks.enter(keys, options));
+    scope = await span.run(enter);
   } catch (error) {
     span.end(error);
     throw error;
@@ -30,20 +31,9 @@ export async function openLockedCall(locks: LockService, keys: LockKeys, options
   return { lease: scope.lease, run: (fn) => span.run(() => scope.run(fn)), close };
 }
 
-/** Runs `work` under the lock, or `onBusy` in its place; a busy lock further inside is the work's own error. */
-export async function runLocked(
-  opening: Promise<LockedCall>,
-  work: (lease: unknown) => Promise<unknown>,
-  onBusy: ((busy: LockBusyError) => unknown) | undefined,
-): Promise<unknown> {
-  let call: LockedCall;
-  try {
-    call = await opening;
-  } catch (error) {
-    if (onBusy && error instanceof LockBusyError) return onBusy(error);
-    throw error;
-  }
-  let result: unknown;
+/** Runs `work` under the lock. An error of it passes through as it is. @throws LockLostError as `LockService.using` */
+export async function runLocked<Held, T>(call: LockedCall<Held>, work: (lease: Held) => Promise<T>): Promise<T> {
+  let result: T;
   try {
     result = await call.run(async () => work(call.lease));
   } catch (error) {

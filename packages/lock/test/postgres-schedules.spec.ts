@@ -1,4 +1,5 @@
 import 'reflect-metadata';
+import { setImmediate as endOfTurn } from 'node:timers/promises';
 import { eventually, type SeededRandom, seed, seededRandom } from '@lockstep/testing';
 import { usePostgres } from '@lockstep/testing/vitest';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -72,7 +73,7 @@ describe('any schedule of takers, waiters, readers and those who leave', () => {
     if (outcome?.status !== 'granted') return;
     const holder = { isShared, fence: outcome.fence };
     history.enter(request.key, holder);
-    await new Promise((resolve) => setTimeout(resolve, random.integer(0, 5)));
+    for (let turns = random.integer(0, 200); turns > 0; turns -= 1) await endOfTurn();
     history.leave(request.key, holder);
     expect(await store.release([{ ...request, deadline: 0 }])).toEqual([{ status: 'released' }]);
   }

@@ -5,6 +5,7 @@ import { redisLockStore } from '@lockstep/lock/redis';
 import { RedisModule } from '@lockstep/redis';
 import { Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
+import { answerAsHolder } from './answer-as-holder.mjs';
 
 class AppModule {}
 Module({
@@ -16,20 +17,4 @@ Module({
 
 const app = await NestFactory.createApplicationContext(AppModule, { logger: false });
 app.enableShutdownHooks();
-const locks = app.get(LockService);
-let lease;
-
-async function answer({ ask, key }) {
-  if (ask === 'acquire') {
-    lease = await locks.acquire(key);
-    process.send({ acquired: lease.fence.toString() });
-  }
-  if (ask === 'state') process.send({ held: lease.isHeld(), aborted: lease.signal.aborted });
-  if (ask === 'release') {
-    await lease.release();
-    process.send({ released: true });
-  }
-}
-
-process.on('message', (question) => void answer(question));
-process.send({ ready: true });
+answerAsHolder(app.get(LockService));

@@ -6,6 +6,7 @@ import { SqlModule } from '@lockstep/sql';
 import { pgDriver } from '@lockstep/sql/postgres';
 import { Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
+import { answerAsHolder } from './answer-as-holder.mjs';
 
 const url = process.env.POSTGRES_URL;
 class AppModule {}
@@ -17,20 +18,4 @@ Module({
 })(AppModule);
 
 const app = await NestFactory.createApplicationContext(AppModule, { logger: false });
-const locks = app.get(LockService);
-let lease;
-
-async function answer({ ask, key }) {
-  if (ask === 'acquire') {
-    lease = await locks.acquire(key);
-    process.send({ acquired: lease.fence.toString() });
-  }
-  if (ask === 'state') process.send({ held: lease.isHeld(), aborted: lease.signal.aborted });
-  if (ask === 'release') {
-    await lease.release();
-    process.send({ released: true });
-  }
-}
-
-process.on('message', (question) => void answer(question));
-process.send({ ready: true });
+answerAsHolder(app.get(LockService));

@@ -1,4 +1,4 @@
-import type { DriverProvider } from '@lockstep/core';
+import { type DriverProvider, monotonicMs } from '@lockstep/core';
 import { Logger } from '@nestjs/common';
 import type {
   AcquireRequest,
@@ -119,7 +119,9 @@ export class MemoryLockStore implements LockStore {
 
 function wait(lock: MemoryLock, request: AcquireRequest): Promise<Grant | Busy> {
   const { waitMs, signal } = request;
+  const giveUpAt = monotonicMs() + waitMs;
   return new Promise((resolve, reject) => {
+    let timer: NodeJS.Timeout;
     const leave = (): void => {
       clearTimeout(timer);
       signal?.removeEventListener('abort', abort);
@@ -136,7 +138,13 @@ function wait(lock: MemoryLock, request: AcquireRequest): Promise<Grant | Busy> 
       leave();
       reject(signal?.reason);
     };
-    const timer = setTimeout(() => waiter.settle({ status: 'busy', remainingMs: lock.remainingMs() }), waitMs);
+    const expire = (): void => {
+      const leftMs = giveUpAt - monotonicMs();
+      // A timer counts from the beginning of its turn of the event loop, and so fires a moment early.
+      if (leftMs > 0) timer = setTimeout(expire, Math.ceil(leftMs));
+      else waiter.settle({ status: 'busy', remainingMs: lock.remainingMs() });
+    };
+    expire();
     signal?.addEventListener('abort', abort, { once: true });
     lock.join(waiter);
   });
