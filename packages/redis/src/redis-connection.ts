@@ -4,7 +4,7 @@ import calculateSlot from 'cluster-key-slot';
 import { type ClientSource, clientSource } from './client/client-source.js';
 import { CommandWatchdog } from './client/command-watchdog.js';
 import type { RedisArgument, RedisClient } from './client/redis-client.js';
-import { commandError } from './redis.errors.js';
+import { commandError, NOT_SENT } from './redis.errors.js';
 import { type RedisModuleOptions, type ResolvedRedisOptions, resolveRedisOptions } from './redis.options.js';
 import { redisKey } from './redis-key.js';
 import { RedisSubscriber } from './redis-subscriber.js';
@@ -177,7 +177,9 @@ export class RedisConnection {
   }
 
   private call(command: string, args: RedisArgument[]): Promise<unknown> {
-    const reply = this.client.call(command, args);
-    return this.watchdog ? this.watchdog.watch(reply) : reply;
+    if (this.watchdog) return this.watchdog.watch(this.client.call(command, args));
+    // A Cluster that is not ready would keep the command until it is, however long, when nobody waits for it any more.
+    if (this.client.status !== 'ready') return Promise.reject(new Error(NOT_SENT));
+    return this.client.call(command, args);
   }
 }

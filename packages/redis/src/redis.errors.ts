@@ -19,8 +19,10 @@ export class RedisScriptError extends LockstepError {
 /** Refusals that the server gives before it executes anything, because it cannot or may not serve just now. */
 const REFUSED =
   /^(LOADING|READONLY|CLUSTERDOWN|MASTERDOWN|TRYAGAIN|MOVED|ASK|BUSY|OOM|MISCONF|NOREPLICAS|NOAUTH|NOPERM|WRONGPASS) /;
-/** ioredis, with the offline queue off, before anything is written. */
-const NEVER_SENT = /^(Stream isn't writeable|Cluster isn't ready)/;
+/** What a command that was refused here says. */
+export const NOT_SENT = 'Not sent: there is no connection';
+/** What ioredis, with the offline queue off, and {@link NOT_SENT} say before anything is written. */
+const NEVER_SENT = /^(Stream isn't writeable|Not sent:)/;
 
 export function isReplyError(error: unknown): error is Error {
   return error instanceof Error && error.name === 'ReplyError';

@@ -1,8 +1,15 @@
 import 'reflect-metadata';
 import { randomUUID } from 'node:crypto';
 import type { RedisClient } from '@lockstep/redis';
-import { eventually, type RedisServer, redisCommandCounter, startRedis } from '@lockstep/testing';
-import { Cluster, Redis } from 'ioredis';
+import {
+  eventually,
+  type RedisServer,
+  redisCommandCounter,
+  startFaultProxy,
+  startRedis,
+  startRedisCluster,
+} from '@lockstep/testing';
+import { Cluster, type NatMap, Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { appendScript } from './support/append.script.js';
 import { type Opened, openConnection } from './support/open-connection.js';
@@ -67,3 +74,23 @@ describe('on a Cluster', () => {
     );
   });
 });
+
+it('on a Cluster of three, no call is refused because a master is still being connected', async () => {
+  await using masters = await startRedisCluster();
+  const proxies = await Promise.all(masters.urls.map((target) => startFaultProxy({ target })));
+  // Each farther away than the one before: one is reached first and calls the Cluster ready.
+  for (const [index, proxy] of proxies.entries()) proxy.delay(index * 60);
+  const natMap = Object.fromEntries(masters.nodes.map(({ host, port }, index) => [`${host}:${port}`, proxies[index]]));
+  const client = new Cluster([...masters.urls], { natMap: natMap as NatMap });
+  const { app, connection, incidents } = await openConnection({ client: client as RedisClient }, 'first', 2_000);
+  try {
+    const script = appendScript(connection);
+    const calls = Array.from({ length: 300 }, (_, index) => script.run({ entity: randomUUID(), text: String(index) }));
+    expect(await Promise.all(calls)).toEqual(calls.map((_, index) => String(index)));
+    expect(incidents).toEqual([]);
+  } finally {
+    await app.close();
+    client.disconnect();
+    await Promise.all(proxies.map((proxy) => proxy.stop()));
+  }
+}, 60_000);

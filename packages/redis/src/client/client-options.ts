@@ -44,7 +44,9 @@ export function clusterOptions(commandTimeoutMs: number, own: object): Readonly<
   const nodeOptions = (own as { redisOptions?: object }).redisOptions;
   return {
     redisOptions: { ...nodeOptions, ...guaranteeOptions(commandTimeoutMs) },
-    enableOfflineQueue: false,
+    // Without it a Cluster refuses what a node that is just being connected should do, its own ready check included.
+    // Nothing waits in it for long: what is sent to a Cluster that is not ready is refused before.
+    enableOfflineQueue: true,
     enableAutoPipelining: false,
     lazyConnect: false,
     keyPrefix: '',
