@@ -188,7 +188,6 @@ describe('a client of the application', () => {
           ? [
               [],
               expect.objectContaining({
-                enableOfflineQueue: false,
                 retryDelayOnFailover: 0,
                 redisOptions: expect.objectContaining({ ...safe, password: 'theirs' }),
               }),
@@ -197,6 +196,29 @@ describe('a client of the application', () => {
       ]);
     },
   );
+
+  it('that is a Cluster gets no command while it would keep it for later', async () => {
+    const commands: string[] = [];
+    const fake = {
+      status: 'ready',
+      isCluster: true,
+      options: {},
+      call: async (command: string) => {
+        commands.push(command);
+        return command === 'time' ? ['1', '0'] : 'redis_version:7.0.0\r\n';
+      },
+      duplicate: () => fake,
+      on: () => fake,
+      off: () => fake,
+      disconnect: () => undefined,
+    };
+    opened = await openConnection({ client: fake }, 'connection');
+    await opened.connection.command('test', 'ping');
+    fake.status = 'disconnecting';
+    const late = opened.connection.command('test', 'set', 'k', 'v');
+    expect(await failure(late)).toMatchObject({ outcome: 'not-applied' });
+    expect(commands).not.toContain('set');
+  });
 });
 
 describe('pushes', () => {
