@@ -18,7 +18,8 @@ export function failureVerdict(error: unknown, policy: LeaseExpiryPolicy, onErro
   if (error instanceof NotApplied) return 'not-applied';
   if (error instanceof OutcomeUnknown) return 'uncertain';
   const decided = onError(error);
-  if (decided) return decided === 'release' ? 'released' : 'uncertain';
+  // Whoever can store the error has asked before.
+  if (decided && decided !== 'store') return decided === 'release' ? 'released' : 'uncertain';
   if (isLockstepError(error)) return verdictOf(error, policy);
   return byPolicy(policy);
 }

@@ -20,6 +20,11 @@ export interface BeginRequest {
    * more: the caller has long been told that the store is down.
    */
   readonly applyWithinMs: number;
+  /**
+   * The caller watches the operation and will wait for it: where the answer is `busy`, the record remembers that its
+   * next change is to be announced. Only for stores that push; see `PushingStore`.
+   */
+  readonly isWaiting?: boolean;
 }
 
 /** Who holds a claim. Every change after `begin` names it. */
@@ -51,7 +56,13 @@ export type Settlement =
 
 export type BeginOutcome =
   /** The caller owns the operation. `recovered`: some earlier owner began it and vanished, and none completed it since. */
-  | { readonly outcome: 'acquired'; readonly fence: bigint; readonly recovered: boolean }
+  | {
+      readonly outcome: 'acquired';
+      readonly fence: bigint;
+      readonly recovered: boolean;
+      /** What earlier owners have stored, in a store that keeps steps; undefined where there is nothing. */
+      readonly steps?: Readonly<Record<string, string>> | undefined;
+    }
   | { readonly outcome: 'completed'; readonly response: string }
   /** Another owner is at it; its lease ends, unless it is renewed, in `retryAfterMs`. */
   | { readonly outcome: 'busy'; readonly retryAfterMs: number }
@@ -97,8 +108,8 @@ export type Resolution =
  * - Items of one batch fail alone.
  * - Every method rejects with `StoreUnavailableError` when the store does not answer; then it may have been applied.
  *
- * Abilities that only some stores have (joining a transaction, pushed waits, stored steps) are interfaces of their own
- * beside this one.
+ * Abilities that only some stores have (pushed waits, stored steps, adoption, one transaction for everything) are
+ * interfaces of their own in `store-abilities.ts`.
  */
 export interface IdempotencyStore {
   begin(request: BeginRequest): Promise<BeginOutcome>;

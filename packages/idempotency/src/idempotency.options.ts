@@ -8,7 +8,18 @@ import type { LeaseExpiryPolicy } from './idempotency-store.js';
  */
 export type IdempotencyScope = ((context: ExecutionContext) => string | Promise<string>) | 'global';
 
-export type ErrorVerdict = (error: unknown) => 'release' | 'uncertain' | undefined;
+/**
+ * What an error of a handler means: `'release'` when nothing happened or repeating is safe, `'uncertain'` when it may
+ * have happened, `'store'` when the error is the final answer (only of an `HttpException`, whatever its status),
+ * undefined for the rule of its kind. Must not throw.
+ */
+export type ErrorVerdict = (error: unknown) => 'release' | 'uncertain' | 'store' | undefined;
+
+/** What a request does that meets the first one with its key still running. */
+export type OnConcurrent = 'reject' | { readonly wait: Duration };
+
+/** What a request does that finds the store down. */
+export type OnStoreDown = 'reject' | 'bypass';
 
 export interface IdempotencyModuleOptions {
   /** No default: a forgotten scope would leak answers between users. */
@@ -38,11 +49,16 @@ export interface IdempotencyModuleOptions {
    */
   readonly onLeaseExpiry?: LeaseExpiryPolicy;
   /**
-   * Decides about an error of a handler that is no `HttpException`, e.g. one that an exception filter turns into a
-   * refusal: `'release'` when nothing happened or repeating is safe, `'uncertain'` when it may have happened, undefined
-   * for the rule of `onLeaseExpiry`. Must not throw.
+   * Decides about an error of a handler before the rules do, e.g. about one that an exception filter turns into a
+   * refusal. Asked for every error but `NotApplied` and `OutcomeUnknown`. Also per route.
    */
   readonly onError?: ErrorVerdict;
+  /**
+   * `'reject'`: 409 at once. `{ wait }`: until the first request has answered, at most so long (up to 5 min), then its
+   * answer or 409. Also per route.
+   * @default 'reject'
+   */
+  readonly onConcurrent?: OnConcurrent;
   /**
    * Answers with a larger body are sent but not stored: their repetition is answered 409. In bytes of the body as it is
    * sent, before any compression; the store needs a third more for binary ones.
@@ -65,6 +81,8 @@ export interface ResolvedIdempotencyOptions {
   readonly maxExecutionMs: number;
   readonly onLeaseExpiry: LeaseExpiryPolicy;
   readonly onError: ErrorVerdict;
+  /** How long a request waits for the first one with its key; 0: not at all. */
+  readonly waitMs: number;
   readonly maxResponseBytes: number;
   readonly replayHeaders: readonly string[];
   readonly sweepEveryMs: number;
@@ -74,6 +92,7 @@ export const IDEMPOTENCY_OPTIONS = Symbol('@lockstep/idempotency:OPTIONS');
 
 const HOUR_MS = 3_600_000;
 const YEAR_MS = 365 * 24 * HOUR_MS;
+const LONGEST_WAIT_MS = 5 * 60_000;
 const MAX_KEY_CHARS = 1_024;
 const MIN_SECRET_BYTES = 16;
 const REPLAY_HEADERS = [
@@ -106,6 +125,7 @@ export function resolveIdempotencyOptions(options: IdempotencyModuleOptions): Re
     maxExecutionMs: durationMs(options.maxExecution ?? '15m', 'maxExecution', { minMs: leaseMs }),
     onLeaseExpiry: checkedPolicy(options.onLeaseExpiry ?? 'uncertain'),
     onError: checkedVerdict(options.onError ?? (() => undefined)),
+    waitMs: concurrentWaitMs(options.onConcurrent ?? 'reject'),
     maxResponseBytes: wholeNumber('maxResponseBytes', options.maxResponseBytes ?? 262_144, 1, 16 * 1_048_576),
     replayHeaders: checkedList(options.replayHeaders ?? REPLAY_HEADERS).map(replayedHeader),
     sweepEveryMs: durationMs(options.sweepEvery ?? '10s', 'sweepEvery', { minMs: 100, maxMs: HOUR_MS }),
@@ -150,7 +170,17 @@ function checkedSecret(secret: string | undefined): string {
   throw new ConfigurationError(`Option 'secret' has ${bytes} bytes; at least ${MIN_SECRET_BYTES} are needed.`);
 }
 
-function checkedVerdict(onError: ErrorVerdict): ErrorVerdict {
+/** @throws ConfigurationError */
+export function concurrentWaitMs(onConcurrent: OnConcurrent): number {
+  if (onConcurrent === 'reject') return 0;
+  if (typeof onConcurrent !== 'object' || onConcurrent === null) {
+    throw ConfigurationError.option('onConcurrent', onConcurrent, "'reject' or { wait: duration }");
+  }
+  return durationMs(onConcurrent.wait, 'onConcurrent.wait', { minMs: 1, maxMs: LONGEST_WAIT_MS });
+}
+
+/** @throws ConfigurationError */
+export function checkedVerdict(onError: ErrorVerdict): ErrorVerdict {
   if (typeof onError === 'function') return onError;
   throw ConfigurationError.option('onError', onError, 'a function of the error');
 }

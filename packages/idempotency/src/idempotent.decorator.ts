@@ -1,7 +1,14 @@
 import { attachGuarantee, ConfigurationError, type Duration, durationMs, type Guarantee } from '@lockstep/core';
 import type { Observable } from 'rxjs';
 import { Execution } from './execution.js';
-import { checkedPolicy } from './idempotency.options.js';
+import {
+  checkedPolicy,
+  checkedVerdict,
+  concurrentWaitMs,
+  type ErrorVerdict,
+  type OnConcurrent,
+  type OnStoreDown,
+} from './idempotency.options.js';
 import { IdempotencyService } from './idempotency.service.js';
 import type { LeaseExpiryPolicy } from './idempotency-store.js';
 import type { ExecutionPolicy } from './operation.js';
@@ -16,11 +23,33 @@ export interface IdempotentOptions {
   readonly onLeaseExpiry?: LeaseExpiryPolicy;
   /** @default the module's `retention` */
   readonly retention?: Duration;
+  /** @default the module's `onConcurrent` */
+  readonly onConcurrent?: OnConcurrent;
+  /** @default the module's `onError` */
+  readonly onError?: ErrorVerdict;
+  /**
+   * `'reject'`: 503 while the store is down. `'bypass'`: the handler runs without any guarantee, the answer says
+   * `Idempotency-Status: bypassed`, and an incident `IDEMPOTENCY_BYPASSED` is reported. Only where the work cannot do
+   * harm twice.
+   * @default 'reject'
+   */
+  readonly onStoreDown?: OnStoreDown;
+  /**
+   * `'lease'`: claim and answer are written apart from the work. `'transactional'`: claim, work and answer are one SQL
+   * transaction that begins before the handler and has committed before the answer leaves; the module's store must be
+   * one that can. Then there is no lease, and no outcome is unknown but that of the commit itself.
+   * @default 'lease'
+   */
+  readonly mode?: IdempotencyMode;
 }
+
+export type IdempotencyMode = 'lease' | 'transactional';
 
 /** What {@link Idempotent} says about a route. */
 export interface IdempotentRoute {
   readonly required: boolean;
+  readonly mode: IdempotencyMode;
+  readonly onStoreDown: OnStoreDown;
   readonly policy: ExecutionPolicy;
 }
 
@@ -71,15 +100,22 @@ function resolveRoute(options: IdempotentOptions): IdempotentRoute {
   if (typeof options !== 'object' || options === null) {
     throw ConfigurationError.option('options', options, 'the options of @Idempotent as an object');
   }
-  const { required, onLeaseExpiry, retention } = options;
-  if (required !== undefined && typeof required !== 'boolean') {
-    throw ConfigurationError.option('required', required, 'true or false');
+  const { required = true, mode = 'lease', onStoreDown = 'reject' } = options;
+  if (typeof required !== 'boolean') throw ConfigurationError.option('required', required, 'true or false');
+  if (!['lease', 'transactional'].includes(mode)) {
+    throw ConfigurationError.option('mode', mode, "'lease' or 'transactional'");
   }
+  if (!['reject', 'bypass'].includes(onStoreDown)) {
+    throw ConfigurationError.option('onStoreDown', onStoreDown, "'reject' or 'bypass'");
+  }
+  return Object.freeze({ required, mode, onStoreDown, policy: resolvePolicy(options) });
+}
+
+function resolvePolicy({ onLeaseExpiry, retention, onConcurrent, onError }: IdempotentOptions): ExecutionPolicy {
   return Object.freeze({
-    required: required ?? true,
-    policy: Object.freeze({
-      ...(onLeaseExpiry === undefined ? {} : { onLeaseExpiry: checkedPolicy(onLeaseExpiry) }),
-      ...(retention === undefined ? {} : { retentionMs: durationMs(retention, 'retention', { minMs: 1_000 }) }),
-    }),
+    ...(onLeaseExpiry === undefined ? {} : { onLeaseExpiry: checkedPolicy(onLeaseExpiry) }),
+    ...(retention === undefined ? {} : { retentionMs: durationMs(retention, 'retention', { minMs: 1_000 }) }),
+    ...(onConcurrent === undefined ? {} : { waitMs: concurrentWaitMs(onConcurrent) }),
+    ...(onError === undefined ? {} : { onError: checkedVerdict(onError) }),
   });
 }

@@ -18,7 +18,13 @@ export {
 } from './idempotency.errors.js';
 export { IdempotencyModule } from './idempotency.module.js';
 export type { IdempotencyModuleExtras } from './idempotency.module-definition.js';
-export type { ErrorVerdict, IdempotencyModuleOptions, IdempotencyScope } from './idempotency.options.js';
+export type {
+  ErrorVerdict,
+  IdempotencyModuleOptions,
+  IdempotencyScope,
+  OnConcurrent,
+  OnStoreDown,
+} from './idempotency.options.js';
 export { IdempotencyService } from './idempotency.service.js';
 export {
   type BeginOutcome,
@@ -34,6 +40,7 @@ export {
   type UncertainOperation,
 } from './idempotency-store.js';
 export {
+  type IdempotencyMode,
   Idempotent,
   type IdempotentDecorator,
   type IdempotentHandler,
@@ -42,3 +49,15 @@ export {
 export type { Begun, ExecutionEnd, ExecutionPolicy, Operation, OperatorVerdict } from './operation.js';
 export { type OperationKey, operationId } from './operation-id.js';
 export { principalScope } from './principal-scope.js';
+export type {
+  AdoptingStore,
+  AdoptOutcome,
+  AdoptRequest,
+  PushingStore,
+  StepStore,
+  Steps,
+  TransactionalOutcome,
+  TransactionalRequest,
+  TransactionalStore,
+  TransactionalWork,
+} from './store-abilities.js';

@@ -1,4 +1,5 @@
 import type { Execution } from './execution.js';
+import type { ErrorVerdict } from './idempotency.options.js';
 import type { LeaseExpiryPolicy } from './idempotency-store.js';
 import type { OperationKey } from './operation-id.js';
 
@@ -12,6 +13,9 @@ export interface ExecutionPolicy {
   readonly onLeaseExpiry?: LeaseExpiryPolicy;
   /** In milliseconds. */
   readonly retentionMs?: number;
+  /** How long to wait for whoever is at it, in milliseconds; 0: not at all. */
+  readonly waitMs?: number;
+  readonly onError?: ErrorVerdict;
 }
 
 export type Begun =

@@ -1,0 +1,123 @@
+import type { BeginRequest, Claim, IdempotencyStore } from './idempotency-store.js';
+
+/**
+ * Ability: whoever waits for an operation is told when it changes, instead of asking again and again. A store without it
+ * is asked again at growing pauses.
+ */
+export interface PushingStore {
+  /**
+   * Calls `heard` after the operation was settled, resolved or adopted, by whichever process, if its record knows of
+   * somebody who waits: see {@link BeginRequest.isWaiting}. May call it once too often, never once too rarely while the
+   * connection stands; after a reconnection it calls it once, because something may have been missed.
+   *
+   * Resolves when a change from now on is heard. What it resolves to ends the watch and never rejects.
+   *
+   * @throws StoreUnavailableError when the store does not answer
+   */
+  watch(id: string, heard: () => void): Promise<() => Promise<void>>;
+}
+
+/**
+ * Ability: results of steps are kept with the claim, so that the next owner goes on after them (recovery points).
+ *
+ * - Steps live as long as the record does: over a lost lease, a release and an adoption, until the operation is completed,
+ *   settled or resolved as released with nothing applied, or forgotten.
+ * - `begin` and `adopt` hand them to whoever acquires.
+ */
+export interface StepStore {
+  /**
+   * Keeps the result of a step, for ever the first one of its name. False: the claim is not this owner's, or settled;
+   * nothing was changed.
+   *
+   * @param step at most 100 characters
+   * @param result opaque to the store
+   */
+  saveStep(claim: Claim, step: string, result: string): Promise<boolean>;
+}
+
+/** A claim on an operation that its owner has abandoned. */
+export interface AdoptRequest extends Pick<BeginRequest, 'id' | 'owner' | 'leaseMs' | 'retentionMs'> {}
+
+export type AdoptOutcome =
+  | { readonly outcome: 'acquired'; readonly fence: bigint; readonly steps: Steps }
+  /** It is not uncertain (any more). Nothing was changed. */
+  | { readonly outcome: 'gone' };
+
+/** Results by name of step, in no order. */
+export type Steps = Readonly<Record<string, string>>;
+
+/**
+ * Ability: an uncertain operation is taken over by somebody who knows how to finish it.
+ *
+ * `uncertain --adopt--> running (next owner, next fence, recovered)`, in one step. The former owner has no say any more.
+ * Payload, policy and steps stay. Repeated by the same owner it answers as the first time.
+ */
+export interface AdoptingStore {
+  adopt(request: AdoptRequest): Promise<AdoptOutcome>;
+}
+
+/** What the answer and the effect of one call are when both are part of one transaction. */
+export interface TransactionalWork<T> {
+  /** What repetitions get. */
+  readonly response: string;
+  readonly value: T;
+  /**
+   * `keep`: commit what was done, with the answer. `undo`: roll back what was done, but commit claim and answer, so that
+   * a stored refusal is not executed again (H7a).
+   */
+  readonly effects: 'keep' | 'undo';
+}
+
+export interface TransactionalRequest
+  extends Pick<BeginRequest, 'id' | 'fingerprint' | 'owner' | 'operation' | 'retentionMs'> {
+  /** How long to wait for another transaction that has the key. 0: not at all. */
+  readonly waitMs: number;
+}
+
+export type TransactionalOutcome<T> =
+  | { readonly outcome: 'executed'; readonly value: T }
+  | { readonly outcome: 'completed'; readonly response: string }
+  | { readonly outcome: 'mismatch' }
+  /** Another transaction had the key for longer than `waitMs`. */
+  | { readonly outcome: 'busy' }
+  /** The key is, or was left, in the hands of an owner with a lease: the route was not transactional before. */
+  | { readonly outcome: 'uncertain' };
+
+/**
+ * Ability: claim, effect and answer are one SQL transaction, which the store begins and commits. A crash before the
+ * commit leaves nothing, one after it leaves the answer; there is no lease and nothing can be uncertain but the commit.
+ */
+export interface TransactionalStore {
+  /**
+   * Runs `work` in a transaction that everything it awaits can find, at most once per operation.
+   *
+   * - Resolves to `executed` only after a commit that is known to have happened.
+   * - Rejects with what `work` throws, by identity, after rolling everything back, the claim included.
+   * - A duplicate waits for the first transaction and then compares payloads: while it is open its payload cannot be
+   *   seen, so `busy` may come where `mismatch` would be right.
+   * - A duplicate of the same process waits without a connection of its own, so that duplicates cannot starve the owner.
+   *
+   * @throws CommitOutcomeUnknownError when the answer to COMMIT was lost
+   * @throws StoreUnavailableError when the database does not answer: nothing was applied
+   */
+  transact<T>(
+    request: TransactionalRequest,
+    work: (fence: bigint) => Promise<TransactionalWork<T>>,
+  ): Promise<TransactionalOutcome<T>>;
+}
+
+export function isPushing(store: IdempotencyStore): store is IdempotencyStore & PushingStore {
+  return 'watch' in store;
+}
+
+export function keepsSteps(store: IdempotencyStore): store is IdempotencyStore & StepStore {
+  return 'saveStep' in store;
+}
+
+export function isAdopting(store: IdempotencyStore): store is IdempotencyStore & AdoptingStore {
+  return 'adopt' in store;
+}
+
+export function isTransactional(store: IdempotencyStore): store is IdempotencyStore & TransactionalStore {
+  return 'transact' in store;
+}
