@@ -25,6 +25,8 @@ export interface BeginRequest {
    * next change is to be announced. Only for stores that push; see `PushingStore`.
    */
   readonly isWaiting?: boolean;
+  /** Only what was issued may begin: see `TokenStore`. Without a record the answer is `absent`. */
+  readonly requiresIssue?: boolean;
 }
 
 /** Who holds a claim. Every change after `begin` names it. */
@@ -69,6 +71,8 @@ export type BeginOutcome =
   /** The key was used for another payload. */
   | { readonly outcome: 'mismatch' }
   | { readonly outcome: 'uncertain' }
+  /** It had to be issued before, and was not, or so long ago that it is forgotten. Nothing was changed. */
+  | { readonly outcome: 'absent' }
   /** It came after `applyWithinMs`, or after this owner's claim was already settled. Nothing was changed. */
   | { readonly outcome: 'late' };
 

@@ -106,6 +106,7 @@ export class IdempotencyService implements OnApplicationBootstrap {
         throw new OperationInProgressError(Math.min(outcome.retryAfterMs, LONGEST_RETRY_AFTER_MS));
       case 'uncertain':
         throw new OperationUncertainError(request.operation, request.id);
+      case 'absent':
       case 'late':
         throw notBegun(new Error('the claim reached the store too late'));
     }

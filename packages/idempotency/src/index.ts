@@ -56,6 +56,7 @@ export type {
   PushingStore,
   StepStore,
   Steps,
+  TokenStore,
   TransactionalOutcome,
   TransactionalRequest,
   TransactionalStore,

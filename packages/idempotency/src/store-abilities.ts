@@ -106,6 +106,26 @@ export interface TransactionalStore {
   ): Promise<TransactionalOutcome<T>>;
 }
 
+/**
+ * Ability: operations exist only once they were issued (anti-resubmit tokens).
+ *
+ * `(none) --issue--> issued --begin--> running …`; an issued operation that nobody begins ends by itself. It has no
+ * fingerprint yet. `begin` with `requiresIssue` on no record is `absent`; without `requiresIssue` an issued operation is
+ * claimed like a new one.
+ */
+export interface TokenStore {
+  /** Lets an operation begin within `ttlMs`. Issued again, it lives from now; one that has begun is left as it is. */
+  issue(id: string, ttlMs: number): Promise<void>;
+  /** Makes `token` the only one of `slot` for `ttlMs`; the one before is void. Both are hashes. */
+  issueSingle(slot: string, token: string, ttlMs: number): Promise<void>;
+  /** Compare and delete in one step: true for exactly one caller, and only while `token` is the one of `slot`. */
+  takeSingle(slot: string, token: string): Promise<boolean>;
+}
+
+export function issuesTokens(store: IdempotencyStore): store is IdempotencyStore & TokenStore {
+  return 'issue' in store;
+}
+
 export function isPushing(store: IdempotencyStore): store is IdempotencyStore & PushingStore {
   return 'watch' in store;
 }

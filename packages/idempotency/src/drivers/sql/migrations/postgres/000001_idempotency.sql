@@ -2,7 +2,7 @@
 -- may end it.
 CREATE TABLE lockstep_idempotency (
   id text COLLATE "C" PRIMARY KEY,
-  state "char" NOT NULL CHECK (state IN ('P', 'C', 'R', 'U')),
+  state "char" NOT NULL CHECK (state IN ('I', 'P', 'C', 'R', 'U')),
   fingerprint text COLLATE "C",
   owner text COLLATE "C" NOT NULL,
   fence bigint NOT NULL,
