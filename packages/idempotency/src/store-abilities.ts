@@ -6,8 +6,8 @@ import type { BeginRequest, Claim, IdempotencyStore } from './idempotency-store.
  */
 export interface PushingStore {
   /**
-   * Calls `heard` after the operation was settled, resolved or adopted, by whichever process, if its record knows of
-   * somebody who waits: see {@link BeginRequest.isWaiting}. May call it once too often, never once too rarely while the
+   * Calls `heard` after the operation was settled, by whichever process, if its record knows of somebody who waits: see
+   * {@link BeginRequest.isWaiting}. That a lease ends is not announced: who waits knows when it does. May call it once too often, never once too rarely while the
    * connection stands; after a reconnection it calls it once, because something may have been missed.
    *
    * Resolves when a change from now on is heard. What it resolves to ends the watch and never rejects.

@@ -7,6 +7,7 @@ import {
   POLL,
   released,
 } from './contract-subject.js';
+import { describeStoreAbilities } from './store-abilities.contract.js';
 
 const LEASE_MS = 300;
 
@@ -21,6 +22,7 @@ export function describeIdempotencyStoreContract(harness: IdempotencyStoreHarnes
     describeExpiry(subject);
     describeSettlements(subject);
     describeOperators(subject);
+    describeStoreAbilities(subject);
   });
 }
 

@@ -3,34 +3,14 @@ import type {
   BeginRequest,
   Claim,
   IdempotencyStore,
-  LeaseExpiryPolicy,
   Renewal,
   RenewalOutcome,
   Resolution,
   Settlement,
   UncertainOperation,
 } from '../../idempotency-store.js';
-
-type State = 'running' | 'completed' | 'released' | 'uncertain';
-
-/** What earlier claims of a running operation may have left: nothing, what a release left open, what a crash did. */
-type Past = 'none' | 'released' | 'vanished';
-
-interface StoredOperation {
-  state: State;
-  /** Undefined once the operation was released as not applied. */
-  fingerprint: string | undefined;
-  owner: string;
-  operation: string;
-  fence: bigint;
-  leaseEndsAt: number;
-  policy: LeaseExpiryPolicy;
-  response: string;
-  past: Past;
-  sinceAt: number;
-  /** Infinity while only an owner or an operator may end it. */
-  expiresAt: number;
-}
+import type { AdoptingStore, AdoptOutcome, AdoptRequest, PushingStore, StepStore } from '../../store-abilities.js';
+import { blankRecord, isOpen, type OperationRecord, OperationRecords, pastOf } from './operation-records.js';
 
 export interface MemoryIdempotencyStoreOptions {
   /** Clock in epoch milliseconds. @default a clock of this process that never steps */
@@ -43,14 +23,13 @@ const PURGE_EVERY_BEGINS = 256;
  * The records in the memory of this process: right for one process and for tests, gone with a restart. Records past
  * their end are dropped on every 256th begin and on each sweep, so that memory follows the traffic within retention.
  */
-export class MemoryIdempotencyStore implements IdempotencyStore {
-  private readonly records = new Map<string, StoredOperation>();
-  private readonly nowMs: () => number;
-  private lastFence = 0n;
+export class MemoryIdempotencyStore implements IdempotencyStore, PushingStore, StepStore, AdoptingStore {
+  private readonly records: OperationRecords;
+  private readonly watchers = new Map<string, Set<() => void>>();
   private begins = 0;
 
   constructor(options: MemoryIdempotencyStoreOptions = {}) {
-    this.nowMs = options.nowMs ?? (() => performance.timeOrigin + performance.now());
+    this.records = new OperationRecords(options.nowMs ?? (() => performance.timeOrigin + performance.now()));
   }
 
   /** How many records there are, those past their end included. */
@@ -60,22 +39,24 @@ export class MemoryIdempotencyStore implements IdempotencyStore {
 
   async begin(request: BeginRequest): Promise<BeginOutcome> {
     this.begins += 1;
-    if (this.begins % PURGE_EVERY_BEGINS === 0) this.purge();
-    const record = this.find(request.id);
-    if (!record) return this.claim(request, undefined);
+    if (this.begins % PURGE_EVERY_BEGINS === 0) this.records.purge();
+    const record = this.records.find(request.id);
+    if (!record) return request.requiresIssue ? { outcome: 'absent' } : this.claim(request, undefined);
     if (record.fingerprint !== undefined && record.fingerprint !== request.fingerprint) return { outcome: 'mismatch' };
     if (record.state === 'completed') return { outcome: 'completed', response: record.response };
     const own = record.owner === request.owner;
-    if (record.state === 'released') return own ? { outcome: 'late' } : this.claim(request, record);
-    if (own) return this.beginAgain(request, record);
-    return this.meet(request, record);
+    if (record.state === 'released' && own) return { outcome: 'late' };
+    if (!isOpen(record)) return this.claim(request, record);
+    if (!own) return this.meet(request, record);
+    this.records.run(record, request);
+    return acquired(record);
   }
 
   async renew(items: readonly Renewal[]): Promise<readonly RenewalOutcome[]> {
     return items.map((item) => {
       const record = this.owned(item);
       if (!record || !isOpen(record)) return 'lost';
-      this.extend(record, item);
+      this.records.run(record, item);
       return 'renewed';
     });
   }
@@ -84,19 +65,22 @@ export class MemoryIdempotencyStore implements IdempotencyStore {
     const record = this.owned(claim);
     if (!record) return false;
     if (!isOpen(record)) return record.state === settlement.to;
-    if (settlement.to === 'uncertain') this.markUncertain(record);
-    else
-      this.close(record, settlement, settlement.to === 'released' && settlement.notApplied && record.past === 'none');
+    if (settlement.to === 'uncertain') this.records.markUncertain(record);
+    else {
+      const forget = settlement.to === 'released' && settlement.notApplied && record.past === 'none';
+      this.records.close(record, settlement, forget);
+    }
+    for (const heard of this.watchers.get(claim.id) ?? []) heard();
     return true;
   }
 
   async sweep(limit: number): Promise<number> {
-    this.purge();
+    this.records.purge();
     let marked = 0;
-    for (const record of this.records.values()) {
+    for (const [, record] of this.records) {
       if (marked === limit) break;
-      if (!this.isAbandoned(record)) continue;
-      this.markUncertain(record);
+      if (!this.records.isAbandoned(record)) continue;
+      this.records.markUncertain(record);
       marked += 1;
     }
     return marked;
@@ -111,106 +95,82 @@ export class MemoryIdempotencyStore implements IdempotencyStore {
   }
 
   async resolve(id: string, resolution: Resolution): Promise<boolean> {
-    const record = this.find(id);
+    const record = this.records.find(id);
     if (record?.state !== 'uncertain') return false;
-    this.close(record, resolution, true);
+    this.records.close(record, resolution, true);
     // Its owner may still be alive, but the operator has had the last word.
     record.owner = '';
     record.past = 'none';
     return true;
   }
 
-  private meet(request: BeginRequest, record: StoredOperation): BeginOutcome {
+  async adopt(request: AdoptRequest): Promise<AdoptOutcome> {
+    const record = this.records.find(request.id);
+    const own = record?.owner === request.owner && record.state === 'running';
+    if (!record || (record.state !== 'uncertain' && !own)) return { outcome: 'gone' };
+    if (record.owner !== request.owner) record.fence = this.records.nextFence();
+    record.owner = request.owner;
+    record.past = 'vanished';
+    this.records.run(record, request);
+    return { outcome: 'acquired', fence: record.fence, steps: Object.fromEntries(record.steps) };
+  }
+
+  async saveStep(claim: Claim, step: string, result: string): Promise<boolean> {
+    const record = this.owned(claim);
+    if (!record || !isOpen(record)) return false;
+    if (!record.steps.has(step)) record.steps.set(step, result);
+    return true;
+  }
+
+  async issue(id: string, ttlMs: number): Promise<void> {
+    const record = this.records.find(id) ?? blankRecord();
+    if (record.state !== 'issued') return;
+    record.expiresAt = this.records.nowMs() + ttlMs;
+    this.records.put(id, record);
+  }
+
+  async watch(id: string, heard: () => void): Promise<() => Promise<void>> {
+    const watchers = this.watchers.get(id) ?? new Set();
+    this.watchers.set(id, watchers);
+    // One of its own, so that the same function may watch twice.
+    const watcher = (): void => heard();
+    watchers.add(watcher);
+    return async () => {
+      watchers.delete(watcher);
+      if (watchers.size === 0 && this.watchers.get(id) === watchers) this.watchers.delete(id);
+    };
+  }
+
+  private meet(request: BeginRequest, record: OperationRecord): BeginOutcome {
     if (record.state === 'uncertain') return { outcome: 'uncertain' };
-    const leftMs = record.leaseEndsAt - this.nowMs();
+    const leftMs = record.leaseEndsAt - this.records.nowMs();
     if (leftMs > 0) return { outcome: 'busy', retryAfterMs: leftMs };
     if (record.policy === 'retry') return this.claim(request, record);
-    this.markUncertain(record);
+    this.records.markUncertain(record);
     return { outcome: 'uncertain' };
   }
 
-  private beginAgain(request: BeginRequest, record: StoredOperation): BeginOutcome {
-    this.extend(record, request);
+  private claim(request: BeginRequest, before: OperationRecord | undefined): BeginOutcome {
+    const { fingerprint, owner, operation, onLeaseExpiry: policy } = request;
+    const fence = this.records.nextFence();
+    const steps = before?.steps ?? new Map<string, string>();
+    const record = { ...blankRecord(), fingerprint, owner, operation, policy, fence, steps, past: pastOf(before) };
+    this.records.run(record, request);
+    this.records.put(request.id, record);
     return acquired(record);
   }
 
-  private claim(request: BeginRequest, before: StoredOperation | undefined): BeginOutcome {
-    const record: StoredOperation = {
-      state: 'running',
-      fingerprint: request.fingerprint,
-      owner: request.owner,
-      operation: request.operation,
-      fence: this.nextFence(),
-      leaseEndsAt: 0,
-      policy: request.onLeaseExpiry,
-      response: '',
-      past: pastOf(before),
-      sinceAt: 0,
-      expiresAt: 0,
-    };
-    this.extend(record, request);
-    this.records.set(request.id, record);
-    return acquired(record);
-  }
-
-  private extend(record: StoredOperation, { leaseMs, retentionMs }: { leaseMs: number; retentionMs: number }): void {
-    record.state = 'running';
-    record.leaseEndsAt = this.nowMs() + leaseMs;
-    record.expiresAt = record.policy === 'retry' ? record.leaseEndsAt + retentionMs : Number.POSITIVE_INFINITY;
-  }
-
-  private close(record: StoredOperation, end: Resolution, forget: boolean): void {
-    record.state = end.to;
-    record.expiresAt = this.nowMs() + end.retentionMs;
-    if (end.to === 'completed') record.response = end.response;
-    else if (forget) record.fingerprint = undefined;
-  }
-
-  private markUncertain(record: StoredOperation): void {
-    if (record.state !== 'uncertain') record.sinceAt = this.nowMs();
-    record.state = 'uncertain';
-    record.expiresAt = Number.POSITIVE_INFINITY;
-  }
-
-  private isAbandoned(record: StoredOperation): boolean {
-    return record.state === 'running' && record.policy === 'uncertain' && record.leaseEndsAt <= this.nowMs();
-  }
-
-  private owned({ id, owner }: Claim): StoredOperation | undefined {
-    const record = this.find(id);
+  private owned({ id, owner }: Claim): OperationRecord | undefined {
+    const record = this.records.find(id);
     return record?.owner === owner ? record : undefined;
   }
-
-  private find(id: string): StoredOperation | undefined {
-    const record = this.records.get(id);
-    if (!record || record.expiresAt > this.nowMs()) return record;
-    this.records.delete(id);
-    return undefined;
-  }
-
-  private purge(): void {
-    const nowMs = this.nowMs();
-    for (const [id, { expiresAt }] of this.records) if (expiresAt <= nowMs) this.records.delete(id);
-  }
-
-  /** Rises over deletion too, because the store itself remembers the last one. */
-  private nextFence(): bigint {
-    const clock = BigInt(Math.trunc(this.nowMs() * 1_000));
-    this.lastFence = clock > this.lastFence ? clock : this.lastFence + 1n;
-    return this.lastFence;
-  }
 }
 
-function isOpen({ state }: StoredOperation): boolean {
-  return state === 'running' || state === 'uncertain';
-}
-
-function pastOf(before: StoredOperation | undefined): Past {
-  if (!before) return 'none';
-  if (before.state === 'running') return 'vanished';
-  return before.past === 'none' && before.fingerprint !== undefined ? 'released' : before.past;
-}
-
-function acquired({ fence, past }: StoredOperation): BeginOutcome {
-  return { outcome: 'acquired', fence, recovered: past === 'vanished' };
+function acquired({ fence, past, steps }: OperationRecord): BeginOutcome {
+  return {
+    outcome: 'acquired',
+    fence,
+    recovered: past === 'vanished',
+    steps: steps.size === 0 ? undefined : Object.fromEntries(steps),
+  };
 }

@@ -1,5 +1,6 @@
 import type { ScriptDefinition } from '@lockstep/redis';
 import type { BeginOutcome, BeginRequest, Claim, Renewal, Resolution, Settlement } from '../../idempotency-store.js';
+import type { AdoptOutcome, AdoptRequest, Steps } from '../../store-abilities.js';
 import { type IdempotencyKeys, indexMember } from './idempotency-keys.js';
 
 /** What lies in an index. */
@@ -15,6 +16,7 @@ export interface IndexRead {
 }
 
 const source = (name: string): URL => new URL(`./scripts/${name}.lua`, import.meta.url);
+const STEPS = [source('operation-steps')];
 const ALWAYS = Number.MAX_SAFE_INTEGER;
 
 export function beginScript(
@@ -29,8 +31,10 @@ export function beginScript(
   return {
     name: 'idempotency.begin',
     source: source('begin-operation'),
+    library: STEPS,
+    clock: 'lazy',
     keyCount: 3,
-    argCount: 7,
+    argCount: 8,
     keys: ({ id }) => keys.all(id),
     args: (request) => [
       request.fingerprint,
@@ -40,6 +44,7 @@ export function beginScript(
       request.onLeaseExpiry === 'uncertain' ? 'U' : 'R',
       indexMember(request.id, request.operation),
       notAfter(request.applyWithinMs),
+      (request.requiresIssue ? 'I' : '') + (request.isWaiting ? 'W' : ''),
     ],
     read: readBegin,
   };
@@ -63,6 +68,8 @@ export function settleScript(
   return {
     name: 'idempotency.settle',
     source: source('settle-operation'),
+    library: STEPS,
+    clock: 'lazy',
     keyCount: 3,
     argCount: 4,
     keys: ({ claim }) => keys.all(claim.id),
@@ -77,6 +84,7 @@ export function resolveScript(
   return {
     name: 'idempotency.resolve',
     source: source('resolve-operation'),
+    library: STEPS,
     keyCount: 2,
     argCount: 3,
     keys: ({ id }) => {
@@ -85,6 +93,47 @@ export function resolveScript(
     },
     args: ({ resolution: end }) =>
       end.to === 'completed' ? ['C', end.response, end.retentionMs] : ['R', '', end.retentionMs],
+    read: readYesNo,
+  };
+}
+
+export function adoptScript(keys: IdempotencyKeys): ScriptDefinition<AdoptRequest, AdoptOutcome> {
+  return {
+    name: 'idempotency.adopt',
+    source: source('adopt-operation'),
+    library: STEPS,
+    keyCount: 3,
+    argCount: 3,
+    keys: ({ id }) => keys.all(id),
+    args: ({ owner, leaseMs, retentionMs }) => [owner, leaseMs, retentionMs],
+    read: readAdopt,
+  };
+}
+
+export function saveStepScript(
+  keys: IdempotencyKeys,
+): ScriptDefinition<{ readonly claim: Claim; readonly step: string; readonly result: string }, boolean> {
+  return {
+    name: 'idempotency.save-step',
+    source: source('save-step'),
+    keyCount: 1,
+    argCount: 3,
+    keys: ({ claim }) => [keys.record(claim.id)],
+    args: ({ claim, step, result }) => [claim.owner, step, result],
+    read: readYesNo,
+  };
+}
+
+export function issueScript(
+  keys: IdempotencyKeys,
+): ScriptDefinition<{ readonly id: string; readonly ttlMs: number }, boolean> {
+  return {
+    name: 'idempotency.issue',
+    source: source('issue-operation'),
+    keyCount: 1,
+    argCount: 1,
+    keys: ({ id }) => [keys.record(id)],
+    args: ({ ttlMs }) => [ttlMs],
     read: readYesNo,
   };
 }
@@ -122,21 +171,46 @@ function settlementArgs(end: Settlement): readonly (string | number)[] {
 }
 
 function readBegin(reply: unknown): BeginOutcome {
-  const [outcome, first, second] = Array.isArray(reply) ? reply : [];
+  if (typeof reply === 'string') return readWord(reply);
+  const [outcome, first, second, ...steps] = Array.isArray(reply) ? reply : [];
   switch (outcome) {
     case 'acquired':
-      return { outcome, fence: BigInt(first), recovered: second === 1 };
-    case 'completed':
-      return { outcome, response: String(first) };
+      return { outcome, fence: BigInt(first), recovered: second === 1, steps: stepsOf(steps) };
     case 'busy':
       return { outcome, retryAfterMs: Number(first) };
+    default:
+      throw nonsense(reply);
+  }
+}
+
+function readWord(outcome: string): BeginOutcome {
+  if (outcome.startsWith('=')) return { outcome: 'completed', response: outcome.slice(1) };
+  switch (outcome) {
     case 'mismatch':
     case 'uncertain':
+    case 'absent':
     case 'late':
       return { outcome };
     default:
-      throw new TypeError(`idempotency.begin answered ${JSON.stringify(reply)}`);
+      throw nonsense(outcome);
   }
+}
+
+function nonsense(reply: unknown): TypeError {
+  return new TypeError(`idempotency.begin answered ${JSON.stringify(reply)}`);
+}
+
+function readAdopt(reply: unknown): AdoptOutcome {
+  const [outcome, fence, ...steps] = Array.isArray(reply) ? reply : [];
+  if (outcome === 'gone') return { outcome };
+  return { outcome: 'acquired', fence: BigInt(fence), steps: stepsOf(steps) ?? {} };
+}
+
+/** From a flat list of names and results. */
+function stepsOf(flat: readonly unknown[]): Steps | undefined {
+  if (flat.length === 0) return undefined;
+  const pairs = Array.from({ length: flat.length / 2 }, (_, i) => [String(flat[i * 2]), String(flat[i * 2 + 1])]);
+  return Object.fromEntries(pairs);
 }
 
 function readYesNo(reply: unknown): boolean {

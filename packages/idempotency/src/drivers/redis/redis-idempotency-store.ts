@@ -10,14 +10,18 @@ import type {
   Settlement,
   UncertainOperation,
 } from '../../idempotency-store.js';
+import type { AdoptingStore, AdoptOutcome, AdoptRequest, PushingStore, StepStore } from '../../store-abilities.js';
 import {
+  adoptScript,
   beginScript,
   type IndexEntry,
   type IndexRead,
+  issueScript,
   markUncertainScript,
   readIndexScript,
   renewScript,
   resolveScript,
+  saveStepScript,
   settleScript,
 } from './idempotency.scripts.js';
 import { IdempotencyKeys, parseIndexMember } from './idempotency-keys.js';
@@ -26,7 +30,7 @@ import { IdempotencyKeys, parseIndexMember } from './idempotency-keys.js';
  * One hash per operation, changed by scripts under the server's clock; calls of one tick travel as one command. Holds
  * what Redis holds: a failover that loses the last writes loses claims and answers with them.
  */
-export class RedisIdempotencyStore implements IdempotencyStore {
+export class RedisIdempotencyStore implements IdempotencyStore, PushingStore, StepStore, AdoptingStore {
   private readonly keys: IdempotencyKeys;
   private readonly settleOne: RedisScript<{ claim: Claim; settlement: Settlement }, boolean>;
   private readonly renewOne: RedisScript<Renewal, boolean>;
@@ -34,9 +38,12 @@ export class RedisIdempotencyStore implements IdempotencyStore {
   private readonly resolveOne: RedisScript<{ id: string; resolution: Resolution }, boolean>;
   private readonly markOne: RedisScript<{ id: string; member: string }, boolean>;
   private readonly readIndex: RedisScript<IndexRead, readonly IndexEntry[]>;
+  private readonly adoptOne: RedisScript<AdoptRequest, AdoptOutcome>;
+  private readonly saveOne: RedisScript<{ claim: Claim; step: string; result: string }, boolean>;
+  private readonly issueOne: RedisScript<{ id: string; ttlMs: number }, boolean>;
 
   /** What ends is sent before what begins: scripts of one tick go in the order in which they are made here. */
-  constructor(redis: RedisConnection) {
+  constructor(private readonly redis: RedisConnection) {
     this.keys = new IdempotencyKeys(redis);
     const serverTime = { nowMs: () => redis.serverTimeMs(), boundMs: () => redis.serverTimeBoundMs() };
     this.settleOne = redis.script(settleScript(this.keys));
@@ -45,6 +52,9 @@ export class RedisIdempotencyStore implements IdempotencyStore {
     this.resolveOne = redis.script(resolveScript(this.keys));
     this.markOne = redis.script(markUncertainScript(this.keys));
     this.readIndex = redis.script(readIndexScript());
+    this.adoptOne = redis.script(adoptScript(this.keys));
+    this.saveOne = redis.script(saveStepScript(this.keys));
+    this.issueOne = redis.script(issueScript(this.keys));
   }
 
   begin(request: BeginRequest): Promise<BeginOutcome> {
@@ -80,6 +90,23 @@ export class RedisIdempotencyStore implements IdempotencyStore {
 
   resolve(id: string, resolution: Resolution): Promise<boolean> {
     return this.resolveOne.run({ id, resolution });
+  }
+
+  adopt(request: AdoptRequest): Promise<AdoptOutcome> {
+    return this.adoptOne.run(request);
+  }
+
+  saveStep(claim: Claim, step: string, result: string): Promise<boolean> {
+    return this.saveOne.run({ claim, step, result });
+  }
+
+  async issue(id: string, ttlMs: number): Promise<void> {
+    await this.issueOne.run({ id, ttlMs });
+  }
+
+  /** The channel of an operation is the key of its record. */
+  watch(id: string, heard: () => void): Promise<() => Promise<void>> {
+    return this.redis.subscribe(this.keys.record(id), heard, heard);
   }
 
   /** Of all buckets, lowest score first. */

@@ -5,7 +5,7 @@
 local function one(record, running, uncertain, owner, lease, retention)
   local v = redis.call('HMGET', record, 'st', 'ow', 'po', 'mb')
   if v[2] ~= owner or (v[1] ~= 'P' and v[1] ~= 'U') then return 0 end
-  local ends = string.format('%.0f', now_ms + lease)
+  local ends = digits(now_ms + lease)
   redis.call('HSET', record, 'st', 'P', 'lx', ends)
   if v[1] == 'U' then redis.call('ZREM', uncertain, v[4]) end
   if v[3] == 'U' then

@@ -3,7 +3,7 @@
 -- ARGV: target 'C' completed | 'R' released as not applied · response (target C) · retention (ms)
 -- Returns: 1 resolved · 0 not uncertain (any more)
 local function one(record, uncertain, target, response, retention)
-  local v = redis.call('HMGET', record, 'st', 'mb')
+  local v = redis.call('HMGET', record, 'st', 'mb', 'sn')
   if v[1] ~= 'U' then return 0 end
   redis.call('HSET', record, 'st', target, 'ow', '')
   redis.call('ZREM', uncertain, v[2])
@@ -12,6 +12,7 @@ local function one(record, uncertain, target, response, retention)
   else
     redis.call('HDEL', record, 'fp', 'pa')
   end
+  if v[3] then library().forget(record) end
   redis.call('PEXPIRE', record, retention)
   return 1
 end

@@ -5,22 +5,33 @@
 -- Returns: 1 settled as asked · 0 somebody else has the say, nothing was changed
 local function one(record, running, uncertain, owner, target, response, retention)
   local state = target == 'N' and 'R' or target
-  local v = redis.call('HMGET', record, 'st', 'ow', 'mb', 'pa')
+  local v = redis.call('HMGET', record, 'st', 'ow', 'mb', 'pa', 'sn', 'aw')
   if v[2] ~= owner then return 0 end
   if v[1] == state then return 1 end
   if v[1] ~= 'P' and v[1] ~= 'U' then return 0 end
-  redis.call('HSET', record, 'st', state)
   redis.call('ZREM', running, v[3])
+  if v[6] then
+    redis.call('HDEL', record, 'aw')
+    redis.call('PUBLISH', record, state)
+  end
   if state == 'U' then
+    read_clock()
+    redis.call('HSET', record, 'st', 'U')
     redis.call('PERSIST', record)
     redis.call('ZADD', uncertain, now_ms, v[3])
     return 1
   end
-  redis.call('ZREM', uncertain, v[3])
+  if v[1] == 'U' then redis.call('ZREM', uncertain, v[3]) end
   -- The owner stays, so that a resent command is known; so does the fence, so that the next one is higher.
-  if state == 'C' then redis.call('HSET', record, 'rs', response) end
+  if state == 'C' then
+    redis.call('HSET', record, 'st', 'C', 'rs', response)
+  else
+    redis.call('HSET', record, 'st', 'R')
+  end
   -- This claim did nothing; what an earlier one may have done is still bound to its payload.
-  if target == 'N' and v[4] == '0' then redis.call('HDEL', record, 'fp') end
+  local forgets = target == 'N' and v[4] == '0'
+  if forgets then redis.call('HDEL', record, 'fp') end
+  if v[5] and (forgets or state == 'C') then library().forget(record) end
   redis.call('PEXPIRE', record, retention)
   return 1
 end
