@@ -33,6 +33,7 @@ export function beginRequest(
     retentionMs: policy.retentionMs ?? options.retentionMs,
     onLeaseExpiry: policy.onLeaseExpiry ?? options.onLeaseExpiry,
     applyWithinMs: BEGIN_APPLIES_WITHIN_MS,
+    requiresIssue: policy.requiresIssue ?? false,
   };
 }
 

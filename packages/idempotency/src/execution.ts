@@ -1,4 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
+import type { ErrorVerdict } from './idempotency.options.js';
 import type { Claim, LeaseExpiryPolicy } from './idempotency-store.js';
 
 /** What a handler may know of the operation it is running. */
@@ -11,6 +12,24 @@ export interface IdempotencyContext {
   readonly recovered: boolean;
   /** Aborts when the claim is lost: somebody else may be at it by now. */
   readonly signal: AbortSignal;
+  /**
+   * A step that runs once (recovery point): its result, which must be JSON, is stored before this resolves, and handed
+   * out to later calls of that name, in this run or in that of a later owner. What the step rejects with passes, and the
+   * step may be tried again. A crash between its effect and its being stored runs it again.
+   *
+   * @param step 1 to 100 characters, the same in every run
+   * @throws OperationLostError when somebody else has the operation by now: this run must end
+   * @throws StoreUnavailableError when the store was silent until the lease was over
+   * @throws ConfigurationError where the store keeps no steps
+   */
+  phase<T>(step: string, fn: () => Promise<T>): Promise<T>;
+}
+
+/** The steps of one execution. */
+export interface Journal {
+  /** The stored result of a step of an earlier run. */
+  read<T>(step: string): T | undefined;
+  phase<T>(step: string, fn: () => Promise<T>): Promise<T>;
 }
 
 export interface ExecutionInit extends Claim {
@@ -19,6 +38,8 @@ export interface ExecutionInit extends Claim {
   readonly recovered: boolean;
   readonly onLeaseExpiry: LeaseExpiryPolicy;
   readonly retentionMs: number;
+  readonly onError: ErrorVerdict;
+  readonly openJournal: (execution: Execution) => Journal;
   /** Monotonic milliseconds. */
   readonly leaseEndsAt: number;
   /** Monotonic milliseconds from which the lease is not renewed any more. */
@@ -49,11 +70,15 @@ export class Execution implements IdempotencyContext, Claim {
   readonly recovered: boolean;
   readonly onLeaseExpiry: LeaseExpiryPolicy;
   readonly retentionMs: number;
+  readonly onError: ErrorVerdict;
   readonly renewUntil: number;
   /** Monotonic milliseconds from which the store may give the operation to somebody else. */
   leaseEndsAt: number;
   /** Made when somebody asks for it: most executions end before anybody does. */
   private controller: AbortController | undefined;
+  private readonly openJournal: (execution: Execution) => Journal;
+  /** Made when somebody has steps. */
+  private opened: Journal | undefined;
   private hasLost = false;
   private isEntered = false;
   private isEnding = false;
@@ -66,6 +91,8 @@ export class Execution implements IdempotencyContext, Claim {
     this.recovered = init.recovered;
     this.onLeaseExpiry = init.onLeaseExpiry;
     this.retentionMs = init.retentionMs;
+    this.onError = init.onError;
+    this.openJournal = init.openJournal;
     this.leaseEndsAt = init.leaseEndsAt;
     this.renewUntil = init.renewUntil;
   }
@@ -92,6 +119,15 @@ export class Execution implements IdempotencyContext, Claim {
   /** Whether the store has been told how it ended: it may know before we hear that it does. */
   get isSettling(): boolean {
     return this.isEnding;
+  }
+
+  get journal(): Journal {
+    this.opened ??= this.openJournal(this);
+    return this.opened;
+  }
+
+  phase<T>(step: string, fn: () => Promise<T>): Promise<T> {
+    return this.journal.phase(step, fn);
   }
 
   startSettling(): void {

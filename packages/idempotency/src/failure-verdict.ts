@@ -2,26 +2,33 @@ import { isLockstepError, type LockstepError } from '@lockstep/core';
 import { NotApplied, OutcomeUnknown } from './idempotency.errors.js';
 import type { ErrorVerdict } from './idempotency.options.js';
 import type { LeaseExpiryPolicy } from './idempotency-store.js';
-import type { ExecutionEnd } from './operation.js';
+import type { AnswerOf, ExecutionEnd } from './operation.js';
 
 /**
  * What an error says about the effect of an operation: none at all, repeating is safe, or nobody knows.
  */
 export type FailureVerdict = 'not-applied' | 'released' | 'uncertain';
 
+export interface Judges {
+  readonly policy: LeaseExpiryPolicy;
+  readonly onError: ErrorVerdict;
+  readonly answerOf?: AnswerOf | undefined;
+}
+
 /**
- * Judges an error that came out of a handler after it was entered.
+ * Judges an error that came out of a handler after it was entered: the handler's own word first, then `onError`, then
+ * the rules of whoever answers, then the error's kind.
  *
  * @throws what `onError` throws, or the error itself when it is looked at
  */
-export function failureVerdict(error: unknown, policy: LeaseExpiryPolicy, onError: ErrorVerdict): FailureVerdict {
-  if (error instanceof NotApplied) return 'not-applied';
-  if (error instanceof OutcomeUnknown) return 'uncertain';
+export function failureVerdict(error: unknown, { policy, onError, answerOf }: Judges): ExecutionEnd {
+  if (error instanceof NotApplied) return endBy('not-applied');
+  if (error instanceof OutcomeUnknown) return endBy('uncertain');
   const decided = onError(error);
-  // Whoever can store the error has asked before.
-  if (decided && decided !== 'store') return decided === 'release' ? 'released' : 'uncertain';
-  if (isLockstepError(error)) return verdictOf(error, policy);
-  return byPolicy(policy);
+  if (decided === 'release') return endBy('released');
+  if (decided === 'uncertain') return endBy('uncertain');
+  const end = decided === 'store' ? answerOf?.asAnswer(error) : undefined;
+  return end ?? answerOf?.byRule(error) ?? endBy(isLockstepError(error) ? verdictOf(error, policy) : byPolicy(policy));
 }
 
 /** How an execution ends by a verdict. */

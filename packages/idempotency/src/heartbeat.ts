@@ -23,6 +23,7 @@ export class Heartbeat {
     private readonly store: IdempotencyStore,
     private readonly incidents: Incidents,
     private readonly leaseMs: number,
+    private readonly onLost: (execution: Execution) => void,
   ) {}
 
   get size(): number {
@@ -96,5 +97,6 @@ export class Heartbeat {
     // A settlement whose answer was lost looks the same from here; the settler finds out which it is.
     if (execution.isSettling) return;
     this.incidents.report({ code: 'LEASE_LOST', source: SOURCE, message: `${execution.operation}: ${reason}` });
+    this.onLost(execution);
   }
 }

@@ -112,6 +112,45 @@ export class OperationResultUnavailableError extends LockstepError {
   }
 }
 
+/** The operation had to be issued before it could begin, and was not, or so long ago that it is forgotten. */
+export class OperationAbsentError extends LockstepError {
+  constructor() {
+    super({
+      code: 'OPERATION_ABSENT',
+      kind: 'conflict',
+      httpStatus: 409,
+      message: 'This operation was never issued, or is over and forgotten.',
+      fields: { operationState: 'not-started', safeNewKey: false },
+    });
+  }
+}
+
+/** The claim has passed on to somebody else, or was settled without its owner: this run must not go on. */
+export class OperationLostError extends LockstepError {
+  constructor(operation: string) {
+    super({
+      code: 'OPERATION_LOST',
+      kind: 'unknown',
+      httpStatus: 409,
+      message: 'This run has lost its operation to another one; what it has done so far stands.',
+      fields: { operationState: 'uncertain', safeNewKey: false, operation },
+    });
+  }
+}
+
+/** A step has run, but its result is no JSON, so that a later run could not go on after it. */
+export class StepResultInvalidError extends LockstepError {
+  constructor(step: string, cause: unknown) {
+    super({
+      code: 'IDEMPOTENCY_STEP_INVALID',
+      kind: 'unknown',
+      message: `The result of step '${step}' is no JSON, so that it cannot be kept.`,
+      cause,
+      fields: { step },
+    });
+  }
+}
+
 /**
  * For handlers: nothing happened, so that the same key may be used again, even for another payload. The caller gets
  * `cause`.

@@ -1,6 +1,8 @@
 import { CoreModule } from '@lockstep/core';
 import { type DynamicModule, Inject, Module, type NestModule, type OnApplicationBootstrap } from '@nestjs/common';
 import { APP_INTERCEPTOR, ApplicationConfig, DiscoveryModule, HttpAdapterHost } from '@nestjs/core';
+import { Completers } from './completion/completers.js';
+import { CompletionService } from './completion/completion.service.js';
 import { IdempotencyInterceptor } from './http/idempotency.interceptor.js';
 import { IdempotentRoutes } from './http/idempotent-routes.js';
 import { assertOutermost, makeOutermost } from './http/outermost.js';
@@ -20,6 +22,8 @@ import { IDEMPOTENCY_STORE } from './idempotency-store.js';
   providers: [
     { provide: IDEMPOTENCY_OPTIONS, inject: [MODULE_OPTIONS_TOKEN], useFactory: resolveIdempotencyOptions },
     IdempotencyService,
+    Completers,
+    CompletionService,
     IdempotentRoutes,
     IdempotencyInterceptor,
     { provide: APP_INTERCEPTOR, useExisting: IdempotencyInterceptor },

@@ -1,6 +1,7 @@
 import { ConfigurationError, type Duration, durationMs } from '@lockstep/core';
 import type { ExecutionContext } from '@nestjs/common';
 import type { LeaseExpiryPolicy } from './idempotency-store.js';
+import type { EncryptionOptions } from './response-vault.js';
 
 /**
  * Whose key it is: tenant and principal of the request, from what authentication has proven. `'global'` shares keys
@@ -67,6 +68,18 @@ export interface IdempotencyModuleOptions {
   readonly maxResponseBytes?: number;
   /** Response headers that are stored and repeated; `Set-Cookie` and its like never are. @default a short list */
   readonly replayHeaders?: readonly string[];
+  /**
+   * Encrypts stored answers and steps (AES-256-GCM). A key that is taken away makes what it encrypted unreadable:
+   * repetitions are refused with 409.
+   * @default stored as they are
+   */
+  readonly encryption?: EncryptionOptions;
+  /**
+   * How long an operation is uncertain before a completer takes it over, again after each try that failed. At least
+   * 100 ms.
+   * @default '1m'
+   */
+  readonly completeAfter?: Duration;
   /** Pause between two sweeps for owners that vanished. At least 100 ms. @default '10s' */
   readonly sweepEvery?: Duration;
 }
@@ -85,6 +98,8 @@ export interface ResolvedIdempotencyOptions {
   readonly waitMs: number;
   readonly maxResponseBytes: number;
   readonly replayHeaders: readonly string[];
+  readonly encryption: EncryptionOptions | undefined;
+  readonly completeAfterMs: number;
   readonly sweepEveryMs: number;
 }
 
@@ -128,6 +143,8 @@ export function resolveIdempotencyOptions(options: IdempotencyModuleOptions): Re
     waitMs: concurrentWaitMs(options.onConcurrent ?? 'reject'),
     maxResponseBytes: wholeNumber('maxResponseBytes', options.maxResponseBytes ?? 262_144, 1, 16 * 1_048_576),
     replayHeaders: checkedList(options.replayHeaders ?? REPLAY_HEADERS).map(replayedHeader),
+    encryption: options.encryption,
+    completeAfterMs: durationMs(options.completeAfter ?? '1m', 'completeAfter', { minMs: 100 }),
     sweepEveryMs: durationMs(options.sweepEvery ?? '10s', 'sweepEvery', { minMs: 100, maxMs: HOUR_MS }),
   });
 }

@@ -1,36 +1,36 @@
 import { createSecretKey, type KeyObject } from 'node:crypto';
-import {
-  checkpoint,
-  count,
-  DrainService,
-  Incidents,
-  isLockstepError,
-  monotonicMs,
-  PeriodicTask,
-  StoreUnavailableError,
-  withSpan,
-} from '@lockstep/core';
+import { checkpoint, count, DrainService, Incidents, PeriodicTask } from '@lockstep/core';
 import { Inject, Injectable, type OnApplicationBootstrap } from '@nestjs/common';
 import { beginRequest } from './begin-request.js';
-import { Execution, type IdempotencyContext } from './execution.js';
+import { type ClaimOutcome, Claims, notBegun } from './claims.js';
+import type { Execution, IdempotencyContext } from './execution.js';
 import { byPolicy, endBy, failureVerdict, unwrapVerdict } from './failure-verdict.js';
 import { Heartbeat } from './heartbeat.js';
-import { IdempotencyKeyReusedError, OperationInProgressError, OperationUncertainError } from './idempotency.errors.js';
-import { IDEMPOTENCY_OPTIONS, type ResolvedIdempotencyOptions } from './idempotency.options.js';
 import {
-  type BeginOutcome,
+  IdempotencyKeyReusedError,
+  OperationAbsentError,
+  OperationInProgressError,
+  OperationResultUnavailableError,
+  OperationUncertainError,
+} from './idempotency.errors.js';
+import { IDEMPOTENCY_OPTIONS, type ResolvedIdempotencyOptions } from './idempotency.options.js';
+import { IdempotencyEvents, type IdempotencyListener } from './idempotency-events.js';
+import {
   type BeginRequest,
   IDEMPOTENCY_STORE,
   type IdempotencyStore,
   type UncertainOperation,
 } from './idempotency-store.js';
-import type { Begun, ExecutionEnd, ExecutionPolicy, Operation, OperatorVerdict } from './operation.js';
-import { mayHaveBegun, Settler } from './settler.js';
+import type { AnswerOf, Begun, ExecutionEnd, ExecutionPolicy, Operation } from './operation.js';
+import { encodeOutcome, type OperatorVerdict } from './operator-verdict.js';
+import { ResponseVault } from './response-vault.js';
+import { Settler } from './settler.js';
 import { decodeResult, encodeResult } from './stored-result.js';
 
 /** The lease of an owner that crashed may be long, the work of one that lives is usually short. */
 const LONGEST_RETRY_AFTER_MS = 1_000;
 const SWEEP_LIMIT = 1_000;
+const ANSWER = 'answer';
 
 /**
  * Lets an operation take effect once per key, and gives every repetition the first answer.
@@ -43,14 +43,18 @@ const SWEEP_LIMIT = 1_000;
  * running, owner vanished, 'retry'     --begin--> running (next owner, recovered)
  * running, owner vanished, 'uncertain' --begin | sweep--> uncertain
  * uncertain --its own owner after all | resolve()--> completed | released
+ * uncertain --a completer adopts it--> running (next owner, recovered)
  * ```
  * Another payload under the same key is refused in every state before anything else is looked at.
  */
 @Injectable()
 export class IdempotencyService implements OnApplicationBootstrap {
   private readonly secret: KeyObject;
+  private readonly vault: ResponseVault;
   private readonly heartbeat: Heartbeat;
   private readonly settler: Settler;
+  private readonly claims: Claims;
+  private readonly events: IdempotencyEvents;
   private readonly sweeper: PeriodicTask;
 
   constructor(
@@ -60,8 +64,15 @@ export class IdempotencyService implements OnApplicationBootstrap {
     @Inject(DrainService) drain: DrainService,
   ) {
     this.secret = createSecretKey(options.secret, 'utf8');
-    this.heartbeat = new Heartbeat(store, incidents, options.leaseMs);
+    this.vault = new ResponseVault(options.encryption);
+    this.events = new IdempotencyEvents(incidents);
+    const { vault, events } = this;
+    this.heartbeat = new Heartbeat(store, incidents, options.leaseMs, ({ id, operation, fence }) =>
+      events.emit({ type: 'lost', id, operation, fence }),
+    );
     this.settler = new Settler(store, this.heartbeat, incidents);
+    const { heartbeat, settler } = this;
+    this.claims = new Claims({ store, options, heartbeat, settler, vault, incidents });
     this.sweeper = new PeriodicTask({
       name: 'idempotency.sweep',
       everyMs: options.sweepEveryMs,
@@ -74,6 +85,8 @@ export class IdempotencyService implements OnApplicationBootstrap {
           cause,
         }),
     });
+    // Who waits for another one's answer gives up first: the requests that run shall end, and these only wait for them.
+    drain.register({ name: 'idempotency waits', phase: 'intake', drain: async () => this.claims.close() });
     drain.register({ name: 'idempotency', phase: 'leases', drain: (signal) => this.close(signal) });
   }
 
@@ -84,32 +97,24 @@ export class IdempotencyService implements OnApplicationBootstrap {
   /**
    * Claims an operation for the caller, who must end what it was given by {@link end}, or hands out the first answer.
    *
+   * @param signal ends the wait for whoever is at it
    * @throws OperationInvalidError before the store is asked: no key, or a payload that cannot be compared
    * @throws IdempotencyKeyReusedError the key belongs to another payload
-   * @throws OperationInProgressError somebody is at it
+   * @throws OperationInProgressError somebody is at it, and has not ended within the wait of the policy
    * @throws OperationUncertainError nobody knows whether it took effect
+   * @throws OperationResultUnavailableError the answer is encrypted with a key that is not there
    * @throws StoreUnavailableError `not-applied`: a claim that the store may still make is taken back
    */
-  async begin(operation: Operation, policy: ExecutionPolicy = {}): Promise<Begun> {
+  async begin(operation: Operation, policy: ExecutionPolicy = {}, signal?: AbortSignal): Promise<Begun> {
     const request = beginRequest(operation, policy, this.options, this.secret);
-    const sentAt = monotonicMs();
-    const outcome = await this.beginAtStore(request);
-    count('lockstep.idempotency.begin', { outcome: outcome.outcome });
-    switch (outcome.outcome) {
-      case 'acquired':
-        return { kind: 'execution', execution: this.start(request, outcome, sentAt) };
-      case 'completed':
-        return { kind: 'replay', response: outcome.response };
-      case 'mismatch':
-        throw new IdempotencyKeyReusedError();
-      case 'busy':
-        throw new OperationInProgressError(Math.min(outcome.retryAfterMs, LONGEST_RETRY_AFTER_MS));
-      case 'uncertain':
-        throw new OperationUncertainError(request.operation, request.id);
-      case 'absent':
-      case 'late':
-        throw notBegun(new Error('the claim reached the store too late'));
-    }
+    const { waitMs = this.options.waitMs, onError = this.options.onError } = policy;
+    const claimed = await this.claims.claim({ request, waitMs, signal, onError });
+    const { outcome } = claimed;
+    count('lockstep.idempotency.begin', { outcome: outcome === 'execution' ? 'acquired' : outcome });
+    if (claimed.outcome === 'execution') return this.begun(claimed.execution);
+    if (claimed.outcome === 'completed') return { kind: 'replay', response: this.replayed(request, claimed.response) };
+    this.events.emit({ type: 'refused', id: request.id, operation: request.operation, reason: claimed.outcome });
+    throw refusalOf(claimed, request);
   }
 
   /**
@@ -117,11 +122,17 @@ export class IdempotencyService implements OnApplicationBootstrap {
    * renewed, because the effect is there and the caller must hear of it.
    */
   async end(execution: Execution, end: ExecutionEnd): Promise<void> {
-    const { retentionMs } = execution;
+    const { id, operation, fence, retentionMs } = execution;
     checkpoint('idempotency.executed');
-    await this.settler.settle(execution, end.to === 'uncertain' ? end : { ...end, retentionMs });
+    if (end.to === 'uncertain') await this.settler.settle(execution, end);
+    else if (end.to === 'released') await this.settler.settle(execution, { ...end, retentionMs });
+    else {
+      const response = this.vault.seal(id, ANSWER, end.response);
+      await this.settler.settle(execution, { to: 'completed', response, retentionMs });
+    }
     checkpoint('idempotency.settled');
     count('lockstep.idempotency.end', { end: end.to });
+    this.events.emit({ type: end.to, id, operation, fence });
   }
 
   /**
@@ -134,8 +145,9 @@ export class IdempotencyService implements OnApplicationBootstrap {
     operation: Operation,
     fn: (context: IdempotencyContext) => Promise<T>,
     policy: ExecutionPolicy = {},
+    signal?: AbortSignal,
   ): Promise<T> {
-    const begun = await this.begin(operation, policy);
+    const begun = await this.begin(operation, policy, signal);
     if (begun.kind === 'replay') return decodeResult<T>(begun.response);
     const { execution } = begun;
     let result: T;
@@ -153,20 +165,25 @@ export class IdempotencyService implements OnApplicationBootstrap {
   /**
    * Ends an execution by what its error says of the effect. Never rejects.
    *
-   * @param known ends that the caller can tell by the error, looked at first
+   * @param answerOf the ends that the caller can tell by the error
    */
-  fail(execution: Execution, error: unknown, known?: (error: unknown) => ExecutionEnd | undefined): Promise<void> {
+  fail(execution: Execution, error: unknown, answerOf?: AnswerOf): Promise<void> {
     if (!execution.wasEntered) return this.end(execution, endBy('not-applied'));
-    const { onLeaseExpiry, operation } = execution;
+    const { onLeaseExpiry, operation, onError } = execution;
     let end: ExecutionEnd;
     try {
-      end = known?.(error) ?? endBy(failureVerdict(error, onLeaseExpiry, this.options.onError));
+      end = failureVerdict(error, { policy: onLeaseExpiry, onError, answerOf });
     } catch (cause) {
       const message = `an error of ${operation} could not be judged, by onError or at all; onLeaseExpiry decides`;
       this.incidents.report({ code: 'ON_ERROR_FAILED', source: 'idempotency.run', message, cause });
       end = endBy(byPolicy(onLeaseExpiry));
     }
     return this.end(execution, end);
+  }
+
+  /** Hears what happens to operations in this process. Returns what ends that. */
+  subscribe(listener: IdempotencyListener): () => void {
+    return this.events.subscribe(listener);
   }
 
   /** Operations that wait for an operator, oldest first. */
@@ -177,9 +194,41 @@ export class IdempotencyService implements OnApplicationBootstrap {
   /**
    * An operator's word on an uncertain operation: it took effect and this is its answer, or nothing happened and it may
    * be tried again. False when it is not uncertain any more.
+   *
+   * @throws TypeError when no JSON can be made of the answer
    */
   resolve(id: string, verdict: OperatorVerdict): Promise<boolean> {
-    return this.store.resolve(id, { ...verdict, retentionMs: this.options.retentionMs });
+    const { retentionMs } = this.options;
+    if (verdict.to === 'released') return this.store.resolve(id, { to: 'released', retentionMs });
+    const response = this.vault.seal(id, ANSWER, encodeOutcome(verdict));
+    return this.store.resolve(id, { to: 'completed', response, retentionMs });
+  }
+
+  /**
+   * Takes an uncertain operation over, to finish it; it must be ended by {@link end} or {@link fail}. Its former owner has
+   * no say any more. Undefined when it is not uncertain any more, or the store cannot hand operations over.
+   */
+  async adopt(operation: UncertainOperation): Promise<Execution | undefined> {
+    const execution = await this.claims.adopt(operation);
+    return execution && this.begun(execution).execution;
+  }
+
+  private begun(execution: Execution): Extract<Begun, { readonly kind: 'execution' }> {
+    const { id, operation, fence, recovered } = execution;
+    this.events.emit({ type: 'begun', id, operation, fence, recovered });
+    return { kind: 'execution', execution };
+  }
+
+  private replayed({ id, operation }: BeginRequest, stored: string): string {
+    try {
+      const response = this.vault.open(id, ANSWER, stored);
+      this.events.emit({ type: 'replayed', id, operation });
+      return response;
+    } catch (cause) {
+      const message = `the answer of ${operation} cannot be decrypted; its repetition is refused`;
+      this.incidents.report({ code: 'ANSWER_NOT_DECRYPTED', source: 'idempotency.run', message, cause });
+      throw new OperationResultUnavailableError();
+    }
   }
 
   private encodeResult({ operation }: Execution, value: unknown): string {
@@ -187,41 +236,6 @@ export class IdempotencyService implements OnApplicationBootstrap {
       const message = `the result of ${operation} is no JSON; repetitions are refused`;
       this.incidents.report({ code: 'RESULT_NOT_STORABLE', source: 'idempotency.run', message, cause });
     });
-  }
-
-  private async beginAtStore(request: BeginRequest): Promise<BeginOutcome> {
-    try {
-      return await withSpan('lockstep.idempotency.begin', { 'lockstep.idempotency.operation': request.operation }, () =>
-        this.store.begin(request),
-      );
-    } catch (error) {
-      count('lockstep.idempotency.begin', { outcome: 'unavailable' });
-      if (!mayHaveBegun(error)) throw error;
-      this.settler.takeBack(request, request.operation, request.applyWithinMs, request.retentionMs);
-      throw notBegun(error);
-    }
-  }
-
-  private start(
-    request: BeginRequest,
-    { fence, recovered }: { readonly fence: bigint; readonly recovered: boolean },
-    sentAt: number,
-  ): Execution {
-    const { id, owner, operation, onLeaseExpiry, retentionMs, leaseMs } = request;
-    const execution = new Execution({
-      id,
-      owner,
-      operation,
-      fence,
-      recovered,
-      onLeaseExpiry,
-      retentionMs,
-      leaseEndsAt: sentAt + leaseMs,
-      renewUntil: sentAt + this.options.maxExecutionMs,
-    });
-    this.heartbeat.add(execution);
-    checkpoint('idempotency.claimed');
-    return execution;
   }
 
   private async sweep(): Promise<'again' | undefined> {
@@ -238,13 +252,17 @@ export class IdempotencyService implements OnApplicationBootstrap {
   }
 }
 
-/** Whatever the store made of it, nobody works under this claim, and a guarantee outside must not think so. */
-function notBegun(cause: unknown): StoreUnavailableError {
-  const store = (isLockstepError(cause) && cause.fields.store) || 'idempotency';
-  return new StoreUnavailableError({
-    store: String(store),
-    operation: 'idempotency.begin',
-    outcome: 'not-applied',
-    cause,
-  });
+function refusalOf(claimed: Exclude<ClaimOutcome, { outcome: 'execution' | 'completed' }>, of: BeginRequest): Error {
+  switch (claimed.outcome) {
+    case 'mismatch':
+      return new IdempotencyKeyReusedError();
+    case 'busy':
+      return new OperationInProgressError(Math.min(claimed.retryAfterMs, LONGEST_RETRY_AFTER_MS));
+    case 'uncertain':
+      return new OperationUncertainError(of.operation, of.id);
+    case 'absent':
+      return new OperationAbsentError();
+    case 'late':
+      return notBegun(new Error('the claim reached the store too late'));
+  }
 }

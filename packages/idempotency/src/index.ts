@@ -1,3 +1,8 @@
+export {
+  type AbandonedOperation,
+  type Completer,
+  IdempotencyCompleter,
+} from './completion/idempotency-completer.decorator.js';
 export { memoryIdempotencyStore } from './drivers/memory/index.js';
 export {
   MemoryIdempotencyStore,
@@ -10,11 +15,14 @@ export {
   IdempotencyKeyReusedError,
   IdempotencyPayloadUnreadableError,
   NotApplied,
+  OperationAbsentError,
   OperationInProgressError,
   OperationInvalidError,
+  OperationLostError,
   OperationResultUnavailableError,
   OperationUncertainError,
   OutcomeUnknown,
+  StepResultInvalidError,
 } from './idempotency.errors.js';
 export { IdempotencyModule } from './idempotency.module.js';
 export type { IdempotencyModuleExtras } from './idempotency.module-definition.js';
@@ -26,6 +34,7 @@ export type {
   OnStoreDown,
 } from './idempotency.options.js';
 export { IdempotencyService } from './idempotency.service.js';
+export type { IdempotencyEvent, IdempotencyListener } from './idempotency-events.js';
 export {
   type BeginOutcome,
   type BeginRequest,
@@ -46,9 +55,11 @@ export {
   type IdempotentHandler,
   type IdempotentOptions,
 } from './idempotent.decorator.js';
-export type { Begun, ExecutionEnd, ExecutionPolicy, Operation, OperatorVerdict } from './operation.js';
+export type { AnswerOf, Begun, ExecutionEnd, ExecutionPolicy, Operation } from './operation.js';
 export { type OperationKey, operationId } from './operation-id.js';
+export type { GivenHttpAnswer, KnownOutcome, OperatorVerdict } from './operator-verdict.js';
 export { principalScope } from './principal-scope.js';
+export type { EncryptionOptions } from './response-vault.js';
 export type {
   AdoptingStore,
   AdoptOutcome,

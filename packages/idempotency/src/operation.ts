@@ -16,6 +16,8 @@ export interface ExecutionPolicy {
   /** How long to wait for whoever is at it, in milliseconds; 0: not at all. */
   readonly waitMs?: number;
   readonly onError?: ErrorVerdict;
+  /** Only what was issued may begin: see `TokenStore`. */
+  readonly requiresIssue?: boolean;
 }
 
 export type Begun =
@@ -28,5 +30,10 @@ export type ExecutionEnd =
   | { readonly to: 'released'; readonly notApplied: boolean }
   | { readonly to: 'uncertain' };
 
-/** An operator's verdict. */
-export type OperatorVerdict = { readonly to: 'completed'; readonly response: string } | { readonly to: 'released' };
+/** What whoever answers the caller makes of an error. */
+export interface AnswerOf {
+  /** The end that the rules of its kind give it; undefined where they have none. */
+  byRule(error: unknown): ExecutionEnd | undefined;
+  /** The error as a final answer, where `onError` wants it stored; undefined where it is none. */
+  asAnswer(error: unknown): ExecutionEnd | undefined;
+}

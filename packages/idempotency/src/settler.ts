@@ -2,12 +2,11 @@ import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Incidents, isLockstepError, monotonicMs, StoreUnavailableError } from '@lockstep/core';
 import type { Execution } from './execution.js';
+import { GrowingPause } from './growing-pause.js';
 import type { Heartbeat } from './heartbeat.js';
 import type { Claim, IdempotencyStore, Settlement } from './idempotency-store.js';
 
 const SOURCE = 'idempotency.settle';
-const FIRST_PAUSE_MS = 50;
-const LONGEST_PAUSE_MS = 1_000;
 /** An outage under load leaves many claims to take back; beyond this the policy of each decides. */
 const MOST_PENDING = 10_000;
 
@@ -73,7 +72,7 @@ export class Settler {
 
   private async settleLater(execution: Execution, settlement: Settlement): Promise<void> {
     let last: unknown;
-    for (const pause = new Pause(); await this.rest(pause, settleUntil(execution)); ) {
+    for (const pause = new GrowingPause(); await this.rest(pause, settleUntil(execution)); ) {
       try {
         return await this.trySettle(execution, settlement);
       } catch (error) {
@@ -89,7 +88,7 @@ export class Settler {
     const settlement: Settlement = { to: 'released', notApplied: true, retentionMs };
     const appliesUntil = monotonicMs() + withinMs;
     let last: unknown;
-    for (const pause = new Pause(); await this.rest(pause, appliesUntil + withinMs); ) {
+    for (const pause = new GrowingPause(); await this.rest(pause, appliesUntil + withinMs); ) {
       const sentAt = monotonicMs();
       try {
         if ((await this.store.settle(claim, settlement)) || sentAt > appliesUntil) return;
@@ -106,7 +105,7 @@ export class Settler {
   }
 
   /** False when the time is over or the process ends. */
-  private async rest(pause: Pause, until: number): Promise<boolean> {
+  private async rest(pause: GrowingPause, until: number): Promise<boolean> {
     const leftMs = until - monotonicMs();
     if (leftMs <= 0) return false;
     try {
@@ -127,15 +126,6 @@ export class Settler {
 /** Where nobody else can take it over, the operation waits for its owner also beyond the lease, marked uncertain. */
 function settleUntil({ onLeaseExpiry, leaseEndsAt, renewUntil }: Execution): number {
   return onLeaseExpiry === 'retry' ? leaseEndsAt : Math.max(leaseEndsAt, renewUntil);
-}
-
-class Pause {
-  private ms = FIRST_PAUSE_MS / 2;
-
-  next(): number {
-    this.ms = Math.min(this.ms * 2, LONGEST_PAUSE_MS);
-    return this.ms;
-  }
 }
 
 /** Whether a failed begin may have been applied. A store that must not be used, being too old, was not asked at all. */

@@ -1,5 +1,12 @@
 import { ConfigurationError, Incidents } from '@lockstep/core';
-import { type CallHandler, type ExecutionContext, Inject, Injectable, type NestInterceptor } from '@nestjs/common';
+import {
+  type CallHandler,
+  type ExecutionContext,
+  HttpException,
+  Inject,
+  Injectable,
+  type NestInterceptor,
+} from '@nestjs/common';
 import { type AbstractHttpAdapter, ApplicationConfig, HttpAdapterHost } from '@nestjs/core';
 import { lastValueFrom, type Observable, of } from 'rxjs';
 import type { Execution } from '../execution.js';
@@ -80,7 +87,10 @@ export class IdempotencyInterceptor implements NestInterceptor {
     try {
       value = await execution.run(() => lastValueFrom(next.handle(), { defaultValue: undefined }));
     } catch (error) {
-      await this.service.fail(execution, error, (failure) => this.endOf(execution, failure, response));
+      await this.service.fail(execution, error, {
+        byRule: (failure) => this.endOf(execution, failure, response),
+        asAnswer: (failure) => this.answerOf(execution, failure, response),
+      });
       throw unwrapVerdict(error);
     }
     const text = this.encode(execution, response, { status: response.statusCode, value, isError: false });
@@ -92,15 +102,17 @@ export class IdempotencyInterceptor implements NestInterceptor {
   private endOf(execution: Execution, error: unknown, response: HttpResponse): ExecutionEnd | undefined {
     switch (httpVerdict(error)) {
       case 'answer':
-        return {
-          to: 'completed',
-          response: this.encode(execution, response, { ...errorAnswer(error), isError: true }),
-        };
+        return this.answerOf(execution, error, response);
       case 'refusal':
         return { to: 'released', notApplied: false };
       case undefined:
         return undefined;
     }
+  }
+
+  private answerOf(execution: Execution, error: unknown, response: HttpResponse): ExecutionEnd | undefined {
+    if (!(error instanceof HttpException)) return undefined;
+    return { to: 'completed', response: this.encode(execution, response, { ...errorAnswer(error), isError: true }) };
   }
 
   private encode({ operation }: Execution, response: HttpResponse, answer: GivenAnswer): string {
@@ -139,7 +151,6 @@ export class IdempotencyInterceptor implements NestInterceptor {
   }
 }
 
-function errorAnswer(error: unknown): { readonly status: number; readonly value: unknown } {
-  const exception = error as { getStatus(): number; getResponse(): unknown };
+function errorAnswer(exception: HttpException): { readonly status: number; readonly value: unknown } {
   return { status: exception.getStatus(), value: exception.getResponse() };
 }

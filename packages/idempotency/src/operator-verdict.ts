@@ -1,0 +1,32 @@
+import { encodeAnswer, type GivenAnswer, type StoredHeaders } from './http/stored-answer.js';
+import { encodeResult } from './stored-result.js';
+
+/** What repetitions of an HTTP request shall get. */
+export interface GivenHttpAnswer {
+  /** From 400 on it is an error, and `body` the response of the exception that repetitions meet. */
+  readonly status: number;
+  readonly body?: unknown;
+  readonly headers?: StoredHeaders;
+}
+
+/** What is known of how an operation ended: the answer of a request, or the result of another call. */
+export type KnownOutcome = { readonly answer: GivenHttpAnswer } | { readonly result: unknown };
+
+/** An operator's word on an uncertain operation. */
+export type OperatorVerdict = ({ readonly to: 'completed' } & KnownOutcome) | { readonly to: 'released' };
+
+/**
+ * The outcome as it is stored.
+ *
+ * @throws TypeError when no JSON can be made of it
+ */
+export function encodeOutcome(outcome: KnownOutcome): string {
+  const refuse = (cause: unknown): never => {
+    throw new TypeError('The outcome of an operation must be JSON', { cause });
+  };
+  if ('result' in outcome) return encodeResult(outcome.result, refuse);
+  const { status, body, headers = {} } = outcome.answer;
+  if (!Number.isInteger(status) || status < 200 || status > 599) refuse(new TypeError(`${status} is no status`));
+  const given: GivenAnswer = { status, value: body, isError: status >= 400 };
+  return encodeAnswer(given, headers, Number.POSITIVE_INFINITY, (_reason, cause) => refuse(cause));
+}
