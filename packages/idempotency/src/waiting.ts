@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { monotonicMs } from '@lockstep/core';
 import { GrowingPause } from './growing-pause.js';
 import type { BeginOutcome, BeginRequest, IdempotencyStore } from './idempotency-store.js';
@@ -28,7 +29,10 @@ export class Waiting {
   constructor(
     private readonly store: IdempotencyStore,
     private readonly ask: (request: BeginRequest) => Promise<Asked>,
-  ) {}
+  ) {
+    // All who wait listen to it, however many: that is no leak.
+    setMaxListeners(0, this.closing.signal);
+  }
 
   /** The last word on the request: `busy` when the wait was over. */
   async for(request: BeginRequest, busy: Asked<Busy>, waitMs: number, signal?: AbortSignal): Promise<Asked> {
