@@ -61,13 +61,13 @@ export class HttpConnection {
 
 const BODY = JSON.stringify({ sku: 'anchor', qty: 1 });
 
-export function placeOrder(key: string): string {
+export function placeOrder(key?: string): string {
   const head = [
     'POST /orders HTTP/1.1',
     'Host: 127.0.0.1',
     'Content-Type: application/json',
     `Content-Length: ${BODY.length}`,
-    `Idempotency-Key: ${key}`,
+    ...(key === undefined ? [] : [`Idempotency-Key: ${key}`]),
   ];
   return `${head.join('\r\n')}\r\n\r\n${BODY}`;
 }

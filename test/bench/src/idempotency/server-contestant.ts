@@ -8,16 +8,25 @@ import { CONNECTIONS, HttpConnection, placeOrder } from './http-load.js';
 const SERVER = fileURLToPath(new URL('./server.js', import.meta.url));
 const REPLAYED_KEYS = 500;
 
-export type Traffic = 'first' | 'replay';
+/** New keys; keys that were answered before; no key at all. */
+export type Traffic = 'first' | 'replay' | 'no-key';
+export type Platform = 'express' | 'fastify';
+
+/** What is measured: which server framework answers which requests. */
+export interface Setting {
+  readonly redisUrl: string;
+  readonly platform: Platform;
+  readonly traffic: Traffic;
+}
 
 /** A variant of the order service in a process of its own, under load from here. */
-export function serverContestant(name: string, variant: string, redisUrl: string, traffic: Traffic): Contestant {
+export function serverContestant(name: string, variant: string, setting: Setting): Contestant {
   return {
     name,
     open: async () => {
-      const server = await OrderServer.start(variant, redisUrl);
+      const server = await OrderServer.start(variant, setting);
       try {
-        return await underLoad(server, traffic);
+        return await underLoad(server, setting.traffic);
       } catch (error) {
         await server.stop();
         throw error;
@@ -31,7 +40,7 @@ async function underLoad(server: OrderServer, traffic: Traffic): Promise<Bench> 
   const keys = traffic === 'replay' ? Array.from({ length: REPLAYED_KEYS }, () => randomUUID()) : [];
   for (const key of keys) await expectCreated(connections[0], key);
   let turn = 0;
-  const nextKey = () => keys[turn++ % keys.length] ?? randomUUID();
+  const nextKey = () => (traffic === 'no-key' ? undefined : (keys[turn++ % keys.length] ?? randomUUID()));
   return {
     run: (sliceMs) => closedLoop(CONNECTIONS, sliceMs, (worker) => expectCreated(connections[worker], nextKey())),
     close: async () => {
@@ -42,7 +51,7 @@ async function underLoad(server: OrderServer, traffic: Traffic): Promise<Bench> 
 }
 
 /** Every answer counts only if it is the right one: a fast 500 is no result. */
-async function expectCreated(connection: HttpConnection | undefined, key: string): Promise<void> {
+async function expectCreated(connection: HttpConnection | undefined, key: string | undefined): Promise<void> {
   const status = await connection?.send(placeOrder(key));
   if (status !== 201) throw new Error(`answered ${status} instead of 201`);
 }
@@ -54,9 +63,12 @@ export class OrderServer {
   ) {}
 
   /** @throws Error with the last lines of its output when it does not come up */
-  static async start(variant: string, redisUrl: string): Promise<OrderServer> {
+  static async start(variant: string, { redisUrl, platform }: Omit<Setting, 'traffic'>): Promise<OrderServer> {
     const env = { ...process.env, NODE_ENV: 'production' };
-    const child = spawn(process.execPath, [SERVER, variant, redisUrl], { env, stdio: ['pipe', 'pipe', 'pipe'] });
+    const child = spawn(process.execPath, [SERVER, variant, redisUrl, platform], {
+      env,
+      stdio: ['pipe', 'pipe', 'pipe'],
+    });
     let output = '';
     const port = await new Promise<number>((resolve, reject) => {
       child.stderr.on('data', (chunk: Buffer) => {

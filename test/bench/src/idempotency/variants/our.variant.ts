@@ -7,7 +7,7 @@ import { newOrder, type Order, type OrderRequest } from './order.js';
 @Controller('orders')
 class OrdersController {
   @Post()
-  @Idempotent({ required: true })
+  @Idempotent({ required: false })
   async place(@Body() request: OrderRequest): Promise<Order> {
     return newOrder(request);
   }
