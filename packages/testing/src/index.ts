@@ -11,9 +11,11 @@ export { explore } from './explorer/explore.js';
 export type { Actor, Exploration, ExplorationReport, Step } from './explorer/explorer.types.js';
 export { InvariantViolation } from './explorer/invariant-violation.js';
 export {
+  type LocatedMariaDb,
   type LocatedPostgres,
   type LocatedServer,
   type LocatedZooKeeper,
+  locateMariaDb,
   locatePostgres,
   locateRedis,
   locateZooKeeper,
@@ -27,6 +29,7 @@ export { type SeededRandom, seed, seededRandom } from './random.js';
 export { FakeRedis, type FakeRedisOptions, startFakeRedis } from './servers/fake-redis.server.js';
 export { type FreePortOptions, freePort } from './servers/free-port.js';
 export { type LocalServerOptions, type RestartOptions, ServerStartError } from './servers/local-server.js';
+export { MariaDbServer, type MariaDbServerOptions, startMariaDb } from './servers/mariadb.server.js';
 export { PostgresServer, type PostgresServerOptions, startPostgres } from './servers/postgres.server.js';
 export { RedisCluster, type RedisClusterOptions, startRedisCluster } from './servers/redis.cluster.js';
 export { RedisSentinel, type RedisSentinelOptions, startRedisSentinel } from './servers/redis.sentinel.js';

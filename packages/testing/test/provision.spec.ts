@@ -15,6 +15,7 @@ import { basename, delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import {
+  locateMariaDb,
   locatePostgres,
   locateRedis,
   locateZooKeeper,
@@ -48,7 +49,7 @@ function executable(name: string, script: string): string {
 /** A machine that cannot reach its package source can show nothing here; the report says so. */
 async function provision(context: TestContext, command: string, args: string[], cache: string, times = 1) {
   if (!existsSync('/usr/bin/apt-get')) context.skip('not a Debian or Ubuntu system');
-  const apt = { LOCKSTEP_REDIS: 'apt', LOCKSTEP_ZOOKEEPER: 'apt' };
+  const apt = { LOCKSTEP_REDIS: 'apt', LOCKSTEP_ZOOKEEPER: 'apt', LOCKSTEP_MARIADB: 'apt' };
   const env = { ...process.env, ...apt, LOCKSTEP_CACHE: cache, HOME: folder };
   const runs = Array.from({ length: times }, () => run(command, args, { env, cwd: dirname(fixture) }));
   const results = await Promise.allSettled(runs);
@@ -170,6 +171,51 @@ describe('locateZooKeeper()', () => {
     vi.stubEnv('LOCKSTEP_ZOOKEEPER', 'docker');
     vi.stubEnv('PATH', `${folder}${delimiter}/bin`);
     await expect(locateZooKeeper()).rejects.toThrow('docker: no engine answers (Cannot connect to the Docker daemon)');
+  });
+});
+
+describe('locateMariaDb()', () => {
+  it('unpacks a server that works into an empty cache that only its owner can enter', {
+    timeout: 120_000,
+  }, async (context) => {
+    const cache = join(folder, 'cache');
+    const [output] = await provision(context, process.execPath, [fixture, 'mariadb'], cache);
+    expect(output).toContain('"source":"apt"');
+    expect(output).toContain(`"binary":"${cache}/mariadb-server-core`);
+    expect(readdirSync(cache).filter((name) => name.startsWith('.'))).toEqual([]);
+  });
+
+  it('needs no root', { timeout: 120_000 }, async (context) => {
+    if (!isRoot) context.skip('is shown by the other tests when they do not run as root');
+    chmodSync(folder, 0o755);
+    const home = join(folder, 'home');
+    mkdirSync(home);
+    chownSync(home, NOBODY, NOBODY);
+    const asNobody = ['--reuid', `${NOBODY}`, '--regid', `${NOBODY}`, '--clear-groups', process.execPath, fixture];
+    const [output] = await provision(context, 'setpriv', [...asNobody, 'mariadb'], join(home, 'cache'));
+    expect(output).toContain('"source":"apt"');
+  });
+
+  it('does not take MySQL for it, nor a server that is too old', async () => {
+    vi.stubEnv('LOCKSTEP_MARIADB_BIN', folder);
+    executable('mariadb-install-db', 'true');
+    executable('mariadbd', 'echo "mariadbd  Ver 8.4.3 for Linux on x86_64 (MySQL Community Server - GPL)"');
+    await expect(locateMariaDb()).rejects.toThrow(/does not tell a version of MariaDB/);
+    executable('mariadbd', 'echo "mariadbd  Ver 10.5.23-MariaDB-0+deb11u1 for debian-linux-gnu on x86_64"');
+    await expect(locateMariaDb()).rejects.toThrow(/is 10\.5\.23, needed is 10\.6/);
+    executable('mariadbd', 'echo "mariadbd  Ver 10.6.22-MariaDB for Linux on x86_64"');
+    expect(await locateMariaDb()).toMatchObject({ source: 'env', version: '10.6.22' });
+    rmSync(join(folder, 'mariadb-install-db'));
+    await expect(locateMariaDb()).rejects.toThrow(/no mariadb-install-db in/);
+  });
+
+  it('says what was tried and what to do when there is no server', async () => {
+    vi.stubEnv('LOCKSTEP_MARIADB', 'docker');
+    vi.stubEnv('PATH', folder);
+    const error = await locateMariaDb().catch((reason: unknown) => reason);
+    expect(error).toBeInstanceOf(ServerNotAvailableError);
+    expect((error as Error).message).toContain('docker: not on PATH');
+    expect((error as Error).message).toContain('set MARIADB_URL');
   });
 });
 

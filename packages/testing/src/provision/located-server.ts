@@ -23,7 +23,14 @@ export interface LocatedZooKeeper extends LocatedServer {
   readonly classpath: readonly string[];
 }
 
-type ServerName = 'redis' | 'postgres' | 'zookeeper';
+export interface LocatedMariaDb extends LocatedServer {
+  /** Absolute path of mariadb-install-db; empty when the source is `docker`. */
+  readonly installDb: string;
+  /** The folder below which the server finds its own files; empty when the source is `docker`. */
+  readonly baseFolder: string;
+}
+
+type ServerName = 'redis' | 'postgres' | 'zookeeper' | 'mariadb';
 
 /** What one source answered: a server, or why it has none. */
 export type Attempt<T> = { readonly found: T } | { readonly missing: string };

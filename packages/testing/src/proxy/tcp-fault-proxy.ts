@@ -13,6 +13,8 @@ const DEFAULT_PORTS: Readonly<Record<string, number>> = {
   'redis:': 6379,
   'postgres:': 5432,
   'postgresql:': 5432,
+  'mysql:': 3306,
+  'mariadb:': 3306,
   'http:': 80,
 };
 const BOTH: readonly Direction[] = ['toServer', 'toClient'];
