@@ -4,7 +4,7 @@ import type { SqlDialect } from './sql-transaction.js';
 export type IsolationLevel = 'read committed' | 'repeatable read' | 'serializable';
 
 export interface BeginOptions {
-  /** The server's default where it is undefined. */
+  /** Where it is undefined, the driver's own: the server's default on Postgres, read committed on MariaDB. */
   readonly isolation: IsolationLevel | undefined;
   /** For a connection, for BEGIN and for ROLLBACK. */
   readonly commandTimeoutMs: number;

@@ -6,7 +6,7 @@ import { TRANSACTION_BRIDGE, type TransactionBridge } from './transaction-bridge
 
 /** What is known when the module is written down, also where the other options come later. */
 export interface SqlModuleDrivers {
-  /** The database: `pgDriver({ url })` from `@lockstep/sql/postgres`. */
+  /** The database: `pgDriver({ url })` of `@lockstep/sql/postgres`, `mariadbDriver({ url })` of `@lockstep/sql/mariadb`. */
   readonly driver: DriverProvider<SqlDriver> | undefined;
   /** Finds the transactions of the library that the application uses: `clsTransactionBridge()` from `@lockstep/sql/cls`. */
   readonly bridge: DriverProvider<TransactionBridge> | undefined;

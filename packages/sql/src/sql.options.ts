@@ -39,7 +39,7 @@ export interface ResolvedSqlOptions {
 export type Propagation = 'required' | 'requires-new' | 'nested';
 
 export interface TransactionOptions {
-  /** Of the transaction that is begun; a block that joins cannot ask for another one. @default the server's own */
+  /** Of the transaction that is begun; a block that joins cannot ask for another one. @default the server's own on Postgres, read committed on MariaDB */
   readonly isolation?: IsolationLevel;
   /** @default 'required' */
   readonly propagation?: Propagation;

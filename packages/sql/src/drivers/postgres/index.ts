@@ -1,7 +1,7 @@
+export { StatementQueue } from '../statement-queue.js';
 export type { PgClient, PgPool, PgPoolClient, PgResult } from './pg-client.js';
 export { asStoreError, within } from './pg-connection.js';
 export { type PgDriverFactory, type PgDriverOptions, pgDriver } from './pg-driver.js';
 export { endsConnection, PgConnectionLostError, PgTimeoutError } from './pg-errors.js';
 export { pgTransaction } from './pg-transaction.js';
 export { PostgresSqlDriver } from './postgres-sql-driver.js';
-export { StatementQueue } from './statement-queue.js';

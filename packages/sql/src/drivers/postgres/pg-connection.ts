@@ -1,7 +1,8 @@
 import { StoreUnavailableError } from '@lockstep/core';
+import { StatementQueue } from '../statement-queue.js';
+import { within as settledWithin } from '../within.js';
 import { lastResult, type PgPoolClient, type PgResult } from './pg-client.js';
 import { endsConnection, PgConnectionLostError, PgTimeoutError } from './pg-errors.js';
-import { StatementQueue } from './statement-queue.js';
 
 /**
  * A client on loan from the pool. open → given back | destroyed: it is destroyed when it has failed or when a statement
@@ -50,16 +51,8 @@ export class PgConnection {
 }
 
 /** Rejects with `PgTimeoutError` when `answer` does not settle in time; what it does later is of no interest then. */
-export async function within<T>(timeoutMs: number, answer: Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new PgTimeoutError(timeoutMs)), timeoutMs);
-  });
-  try {
-    return await Promise.race([answer, late]);
-  } finally {
-    clearTimeout(timer);
-  }
+export function within<T>(timeoutMs: number, answer: Promise<T>): Promise<T> {
+  return settledWithin(timeoutMs, answer, () => new PgTimeoutError(timeoutMs));
 }
 
 /** The error for a caller: an outage in the terms of the house, everything else as it is. */

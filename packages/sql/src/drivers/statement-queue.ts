@@ -1,4 +1,4 @@
-/** Runs statements of one connection one after the other, in the order in which they came; `pg` itself stops doing so. */
+/** Runs statements of one connection one after the other, in the order in which they came, whatever the client library does. */
 export class StatementQueue {
   private last: Promise<unknown> = Promise.resolve();
 
