@@ -302,6 +302,21 @@ describe('a pool of the application', () => {
     await pool.end();
   });
 
+  it('with every place taken gives back a connection that arrives late', async () => {
+    const pool = mysql.createPool({ uri: mariadb.url, connectionLimit: 1 });
+    const driver = driverOn(pool, false);
+    const taken = await pool.getConnection();
+    const refused = await Promise.allSettled([1, 2, 3].map(() => driver.query('SELECT 1', [], 100)));
+    for (const each of refused) {
+      expect(each).toMatchObject({ reason: { code: 'STORE_UNAVAILABLE', outcome: 'not-applied' } });
+    }
+    taken.release();
+    // All of the late ones were given back, or nobody would ever have the only place again.
+    await eventually(async () => expect(await driver.query('SELECT 1 AS one', [], 1_000)).toEqual([{ one: 1 }]));
+    await driver.close();
+    await pool.end();
+  });
+
   it('loses no connection of its own to a failure while it idles: an incident, not a crash', async () => {
     const incidents = new Incidents();
     const codes: string[] = [];

@@ -1,14 +1,16 @@
 import 'reflect-metadata';
 import { StoreUnavailableError } from '@lockstep/core';
 import { CommitOutcomeUnknownError, Sql, SqlModule, Transactional, TransactionEndedError } from '@lockstep/sql';
+import { mariadbDriver } from '@lockstep/sql/mariadb';
 import { pgDriver } from '@lockstep/sql/postgres';
-import { eventually, type FaultProxy, freePort, startFaultProxy, startPostgres } from '@lockstep/testing';
+import { eventually, type FaultProxy, freePort, startFaultProxy } from '@lockstep/testing';
 import { usePostgres } from '@lockstep/testing/vitest';
 import { Controller, Post } from '@nestjs/common';
 import { Test } from '@nestjs/testing';
 import pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { type SqlApplication, startSql } from './support/sql-application.js';
+import { type DirectClient, TEST_SERVERS } from './support/test-servers.js';
 
 const unavailable = (outcome: 'not-applied' | 'unknown') => ({
   code: 'STORE_UNAVAILABLE',
@@ -25,24 +27,23 @@ class OrdersController {
   }
 }
 
-describe('a database behind a bad network', () => {
-  const postgres = usePostgres();
-  let direct: pg.Client;
+describe.each(TEST_SERVERS)('a database behind a bad network, on $name:', (server) => {
+  const database = server.use();
+  let direct: DirectClient;
   let proxy: FaultProxy;
   let application: SqlApplication;
   let sql: Sql;
 
   beforeAll(async () => {
-    direct = new pg.Client(postgres.url);
-    await direct.connect();
-    await direct.query('CREATE TABLE entry (name text PRIMARY KEY)');
+    direct = await server.connect(database.url);
+    await direct.query('CREATE TABLE entry (name varchar(50) PRIMARY KEY)');
   });
   afterAll(() => direct.end());
   beforeEach(async () => {
-    await direct.query('TRUNCATE entry');
-    proxy = await startFaultProxy({ target: postgres.url });
+    await direct.query('DELETE FROM entry');
+    proxy = await startFaultProxy({ target: database.url });
     application = await startSql({
-      url: proxy.urlFor(postgres.url),
+      url: proxy.urlFor(database.url),
       maxConnections: 2,
       // Long enough for a busy machine where an answer is expected.
       commandTimeout: '1s',
@@ -56,13 +57,13 @@ describe('a database behind a bad network', () => {
     await application.app.close();
   });
 
-  const names = async () => (await direct.query('SELECT name FROM entry ORDER BY name')).rows.map((row) => row.name);
+  const names = async () => (await direct.query('SELECT name FROM entry ORDER BY name')).map((row) => row.name);
 
   it('a COMMIT whose answer is cut off has an unknown outcome, and its connection is never used again', async () => {
     const hooks: string[] = [];
     const backends: unknown[] = [];
     const work = sql.transaction(async (tx) => {
-      backends.push(await tx.query('SELECT pg_backend_pid() AS pid'));
+      backends.push(await tx.query(server.sessionId));
       await tx.execute("INSERT INTO entry VALUES ('a')");
       tx.afterCommit?.(() => hooks.push('after'));
       tx.beforeCommit?.(async () => proxy.dropAfter(0, 'toClient'));
@@ -73,7 +74,7 @@ describe('a database behind a bad network', () => {
     // It did happen, in fact.
     await eventually(async () => expect(await names()).toEqual(['a']));
     await proxy.heal();
-    const next = await sql.query('SELECT pg_backend_pid() AS pid');
+    const next = await sql.query(server.sessionId);
     expect(backends).not.toContainEqual(next);
   });
 
@@ -113,12 +114,11 @@ describe('a database behind a bad network', () => {
 
   it('a session that the server ends while nothing runs in it does not crash the process, and applies nothing', async () => {
     const work = sql.transaction(async (tx) => {
-      const [row] = await tx.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
+      const [row] = await tx.query<{ id: unknown }>(server.sessionId);
       await tx.execute("INSERT INTO entry VALUES ('a')");
-      await direct.query('SELECT pg_terminate_backend($1)', [row?.pid]);
+      await direct.query(server.endSession(row?.id));
       await eventually(async () => {
-        const { rows } = await direct.query('SELECT 1 FROM pg_stat_activity WHERE pid = $1', [row?.pid]);
-        expect(rows).toEqual([]);
+        expect(await direct.query(server.findSession(row?.id))).toEqual([]);
       });
       await expect(tx.query('SELECT 1')).rejects.toMatchObject(unavailable('not-applied'));
     });
@@ -129,16 +129,17 @@ describe('a database behind a bad network', () => {
   it('a statement of a transaction is given up after the statement timeout, and its connection with it', async () => {
     const backends: unknown[] = [];
     const work = sql.transaction(async (tx) => {
-      backends.push(await tx.query('SELECT pg_backend_pid() AS pid'));
-      await tx.query('SELECT pg_sleep(5)');
+      backends.push(await tx.query(server.sessionId));
+      await tx.query(server.sleep(5));
     });
     await expect(work).rejects.toMatchObject(unavailable('not-applied'));
-    const [one, two] = await Promise.all([1, 2].map(() => sql.query('SELECT pg_backend_pid() AS pid, pg_sleep(0.05)')));
-    expect([one?.[0]?.pid, two?.[0]?.pid]).not.toContain((backends[0] as { pid: number }[])[0]?.pid);
+    // At the same time, so that they are all the connections that the pool has.
+    const sessions = await Promise.all([1, 2].map(() => sql.transaction((tx) => tx.query(server.sessionId))));
+    expect(sessions).not.toContainEqual(backends[0]);
   });
 
   it('a statement outside a transaction is given up after the command timeout with an unknown outcome', async () => {
-    await expect(sql.execute('SELECT pg_sleep(5)')).rejects.toMatchObject(unavailable('unknown'));
+    await expect(sql.execute(server.sleep(5))).rejects.toMatchObject(unavailable('unknown'));
     expect(await sql.query('SELECT 1 AS one')).toEqual([{ one: 1 }]);
   });
 
@@ -196,8 +197,8 @@ describe('a database behind a bad network', () => {
     const reason = new Error('business');
     const startedAt = performance.now();
     const work = sql.transaction(async (tx) => {
-      tx.query('SELECT pg_sleep(5)').catch(() => undefined);
-      await tx.query('SELECT pg_sleep(0)').catch(() => undefined);
+      tx.query(server.sleep(5)).catch(() => undefined);
+      await tx.query(server.sleep(0)).catch(() => undefined);
       throw reason;
     });
     await expect(work).rejects.toBe(reason);
@@ -206,8 +207,10 @@ describe('a database behind a bad network', () => {
 
   it('is 503 with Retry-After to a client while it cannot be reached', async () => {
     proxy.refuse();
+    const address = { url: proxy.urlFor(database.url) };
+    const driver = server.name === 'postgres' ? pgDriver(address) : mariadbDriver(address);
     const module = await Test.createTestingModule({
-      imports: [SqlModule.forRoot({ driver: pgDriver({ url: proxy.urlFor(postgres.url) }) })],
+      imports: [SqlModule.forRoot({ driver })],
       controllers: [OrdersController],
     }).compile();
     const app = module.createNestApplication();
@@ -216,15 +219,15 @@ describe('a database behind a bad network', () => {
     const place = async () => fetch(`${await app.getUrl()}/orders`, { method: 'POST' });
     const refused = await place();
     expect([refused.status, refused.headers.get('retry-after')]).toEqual([503, '1']);
-    expect(await refused.json()).toMatchObject({ code: 'STORE_UNAVAILABLE', store: 'postgres', retryable: true });
+    expect(await refused.json()).toMatchObject({ code: 'STORE_UNAVAILABLE', store: server.name, retryable: true });
     await proxy.heal();
     await eventually(async () => expect((await place()).status).toBe(201));
     await app.close();
   });
 
   it('every other error of the database passes by as it is', async () => {
-    await expect(sql.query('SELECT nonsense')).rejects.toMatchObject({ code: '42703', severity: 'ERROR' });
-    await expect(sql.query('SELECT $1::int', ['x'])).rejects.toMatchObject({ code: '22P02' });
+    await expect(sql.query('SELECT nonsense')).rejects.toMatchObject(server.unknownColumn);
+    await expect(sql.query('SELECT * FROM nowhere WHERE id = $1', ['x'])).rejects.toMatchObject(server.unknownTable);
   });
 });
 
@@ -250,22 +253,43 @@ describe('a pool of the application', () => {
   });
 });
 
-describe('a database that is down when the application starts', () => {
-  it('lets it start, answers that it is unavailable, and is found as soon as it is up', async () => {
+describe.each(TEST_SERVERS)('a database that is down, on $name,', (testServer) => {
+  it('lets the application start, answers that it is unavailable, and is found as soon as it is up', async () => {
     const port = await freePort();
-    const application = await startSql({
-      url: `postgres://postgres@127.0.0.1:${port}/postgres`,
-    });
+    const application = await startSql({ url: testServer.urlAt(port) });
     await expect(application.sql.query('SELECT 1')).rejects.toMatchObject(unavailable('not-applied'));
     await expect(application.sql.transaction(async () => 1)).rejects.toMatchObject({
       ...unavailable('not-applied'),
       retryAfterMs: 1_000,
     });
-    const server = await startPostgres({ port });
+    const server = await testServer.start(port);
     try {
       await eventually(async () => expect(await application.sql.transaction(async () => 1)).toBe(1));
       await server.restart();
       await eventually(async () => expect(await application.sql.transaction(async () => 2)).toBe(2));
+    } finally {
+      await application.app.close();
+      await server.stop();
+    }
+  }, 60_000);
+
+  it('that is killed in a transaction has nothing of it, and everything that was committed, when it is back', async () => {
+    const port = await freePort();
+    const server = await testServer.start(port);
+    const application = await startSql({ url: await server.createDatabase() });
+    const { sql } = application;
+    try {
+      await sql.execute('CREATE TABLE entry (name varchar(50) PRIMARY KEY)');
+      await sql.transaction((tx) => tx.execute("INSERT INTO entry VALUES ('before')"));
+      const work = sql.transaction(async (tx) => {
+        await tx.execute("INSERT INTO entry VALUES ('during')");
+        await server.kill();
+      });
+      await expect(work).rejects.toSatisfy(
+        (error: { code: string }) => error.code === 'STORE_UNAVAILABLE' || error.code === 'COMMIT_OUTCOME_UNKNOWN',
+      );
+      await server.restart();
+      await eventually(async () => expect(await sql.query('SELECT name FROM entry')).toEqual([{ name: 'before' }]));
     } finally {
       await application.app.close();
       await server.stop();

@@ -6,23 +6,24 @@ import {
   TransactionMisuseError,
   TransactionRequiredError,
 } from '@lockstep/sql';
-import { usePostgres } from '@lockstep/testing/vitest';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { type SqlApplication, startSql } from './support/sql-application.js';
+import { TEST_SERVERS } from './support/test-servers.js';
 
-describe('sql.transaction', () => {
-  const postgres = usePostgres();
+describe.each(TEST_SERVERS)('sql.transaction on $name', (server) => {
+  const database = server.use();
+  const isPostgres = server.name === 'postgres';
   let application: SqlApplication;
   let sql: Sql;
 
   beforeAll(async () => {
-    application = await startSql({ url: postgres.url });
+    application = await startSql({ url: database.url });
     sql = application.sql;
-    await sql.execute('CREATE TABLE entry (name text PRIMARY KEY)');
-    await sql.execute('CREATE TABLE guarded (name text UNIQUE DEFERRABLE INITIALLY DEFERRED)');
+    await sql.execute('CREATE TABLE entry (name varchar(50) PRIMARY KEY)');
+    if (isPostgres) await sql.execute('CREATE TABLE guarded (name text UNIQUE DEFERRABLE INITIALLY DEFERRED)');
   });
   beforeEach(async () => {
-    await sql.execute('TRUNCATE entry, guarded');
+    await sql.execute('DELETE FROM entry');
   });
   afterAll(() => application.app.close());
 
@@ -95,23 +96,38 @@ describe('sql.transaction', () => {
     expect(await names()).toEqual([]);
   });
 
-  it('never reports success when the error of a statement was caught and Postgres answers COMMIT by rolling back', async () => {
-    const duplicate = sql.transaction(async () => {
-      await put('a');
-      await put('a').catch(() => undefined);
-    });
-    await expect(duplicate).rejects.toBeInstanceOf(TransactionAbortedError);
-    await expect(duplicate).rejects.toMatchObject({ cause: { code: '23505' } });
-    expect(await names()).toEqual([]);
-  });
+  it.runIf(isPostgres)(
+    'never reports success when the error of a statement was caught and Postgres answers COMMIT by rolling back',
+    async () => {
+      const duplicate = sql.transaction(async () => {
+        await put('a');
+        await put('a').catch(() => undefined);
+      });
+      await expect(duplicate).rejects.toBeInstanceOf(TransactionAbortedError);
+      await expect(duplicate).rejects.toMatchObject({ cause: { code: '23505' } });
+      expect(await names()).toEqual([]);
+    },
+  );
 
-  it('names the error that was caught, where a later statement is refused because of it', async () => {
-    await sql.execute("INSERT INTO entry VALUES ('a')");
-    const work = sql.transaction(async (tx) => {
-      await tx.execute("INSERT INTO entry VALUES ('a')").catch(() => 'caught');
-      await tx.query('SELECT 1');
+  it.runIf(isPostgres)(
+    'names the error that was caught, where a later statement is refused because of it',
+    async () => {
+      await sql.execute("INSERT INTO entry VALUES ('a')");
+      const work = sql.transaction(async (tx) => {
+        await tx.execute("INSERT INTO entry VALUES ('a')").catch(() => 'caught');
+        await tx.query('SELECT 1');
+      });
+      await expect(work).rejects.toMatchObject({ code: 'TRANSACTION_ABORTED', cause: { code: '23505' } });
+    },
+  );
+
+  it.runIf(!isPostgres)('lives on after the caught error of a statement, which MariaDB undoes alone', async () => {
+    await sql.transaction(async () => {
+      await put('a');
+      await expect(put('a')).rejects.toMatchObject(server.duplicate);
+      await put('b');
     });
-    await expect(work).rejects.toMatchObject({ code: 'TRANSACTION_ABORTED', cause: { code: '23505' } });
+    expect(await names()).toEqual(['a', 'b']);
   });
 
   it.each(['ROLLBACK', 'commit', ' -- done\n END', '/* now */ BEGIN', 'SAVEPOINT mine', 'RELEASE mine', 'ABORT'])(
@@ -126,14 +142,17 @@ describe('sql.transaction', () => {
     },
   );
 
-  it('passes the error of a constraint that is checked at COMMIT on by identity of its code, and applies nothing', async () => {
-    const work = sql.transaction(async (tx) => {
-      await put('a');
-      await tx.execute("INSERT INTO guarded VALUES ('x'), ('x')");
-    });
-    await expect(work).rejects.toMatchObject({ code: '23505', severity: 'ERROR' });
-    expect(await names()).toEqual([]);
-  });
+  it.runIf(isPostgres)(
+    'passes the error of a constraint that is checked at COMMIT on by identity of its code, and applies nothing',
+    async () => {
+      const work = sql.transaction(async (tx) => {
+        await put('a');
+        await tx.execute("INSERT INTO guarded VALUES ('x'), ('x')");
+      });
+      await expect(work).rejects.toMatchObject({ code: '23505', severity: 'ERROR' });
+      expect(await names()).toEqual([]);
+    },
+  );
 
   describe('hooks', () => {
     it('before the commit run in order inside the transaction, and may register more', async () => {
@@ -271,10 +290,8 @@ describe('sql.transaction', () => {
     });
 
     it('gives the isolation level that was asked for', async () => {
-      const level = await sql.transaction((tx) => tx.query('SHOW transaction_isolation'), {
-        isolation: 'repeatable read',
-      });
-      expect(level).toEqual([{ transaction_isolation: 'repeatable read' }]);
+      const level = await sql.transaction((tx) => server.isolationOf(tx), { isolation: 'repeatable read' });
+      expect(level).toBe('repeatable read');
     });
   });
 
@@ -282,7 +299,7 @@ describe('sql.transaction', () => {
     it('undo a failed step, even one that failed in the database, and let the transaction live', async () => {
       await sql.transaction(async (tx) => {
         await put('a');
-        await expect(tx.savepoint?.(() => put('a'))).rejects.toMatchObject({ code: '23505' });
+        await expect(tx.savepoint?.(() => put('a'))).rejects.toMatchObject(server.duplicate);
         await put('b');
       });
       expect(await names()).toEqual(['a', 'b']);
@@ -312,17 +329,20 @@ describe('sql.transaction', () => {
       expect(called).toEqual(['before 1', 'before 4', 'before 5', 'after 1', 'after 4', 'after 5']);
     });
 
-    it('never release what failed: a caught error of a statement inside is an error of the savepoint', async () => {
-      await sql.transaction(async (tx) => {
-        await put('a');
-        const step = tx.savepoint?.(async () => {
-          await put('b');
-          await put('a').catch(() => undefined);
+    it.runIf(isPostgres)(
+      'never release what failed: a caught error of a statement inside is an error of the savepoint',
+      async () => {
+        await sql.transaction(async (tx) => {
+          await put('a');
+          const step = tx.savepoint?.(async () => {
+            await put('b');
+            await put('a').catch(() => undefined);
+          });
+          await expect(step).rejects.toMatchObject({ code: 'TRANSACTION_ABORTED', cause: { code: '23505' } });
         });
-        await expect(step).rejects.toMatchObject({ code: 'TRANSACTION_ABORTED', cause: { code: '23505' } });
-      });
-      expect(await names()).toEqual(['a']);
-    });
+        expect(await names()).toEqual(['a']);
+      },
+    );
 
     it('refuse a statement from outside while they are open, for it would be undone with them', async () => {
       await sql.transaction(async (tx) => {

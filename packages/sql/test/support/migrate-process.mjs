@@ -1,11 +1,11 @@
 // One of many processes that start together: waits for the word, then brings the tables of the given folder up to date.
 import 'reflect-metadata';
 import { Sql, SqlModule } from '@lockstep/sql';
-import { pgDriver } from '@lockstep/sql/postgres';
 import { NestFactory } from '@nestjs/core';
+import { driverFor } from './driver-for.mjs';
 
 const [url, directory] = process.argv.slice(2);
-const app = await NestFactory.createApplicationContext(SqlModule.forRoot({ driver: pgDriver({ url }) }), {
+const app = await NestFactory.createApplicationContext(SqlModule.forRoot({ driver: driverFor(url) }), {
   logger: false,
 });
 process.send('ready');
