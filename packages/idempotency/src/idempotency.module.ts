@@ -3,6 +3,7 @@ import { type DynamicModule, Inject, Module, type NestModule, type OnApplication
 import { APP_INTERCEPTOR, ApplicationConfig, DiscoveryModule, HttpAdapterHost } from '@nestjs/core';
 import { Completers } from './completion/completers.js';
 import { CompletionService } from './completion/completion.service.js';
+import { AnswerKeeper } from './http/answer-keeper.js';
 import { IdempotencyInterceptor } from './http/idempotency.interceptor.js';
 import { IdempotentRoutes } from './http/idempotent-routes.js';
 import { assertOutermost, makeOutermost } from './http/outermost.js';
@@ -25,6 +26,7 @@ import { IDEMPOTENCY_STORE } from './idempotency-store.js';
     Completers,
     CompletionService,
     IdempotentRoutes,
+    AnswerKeeper,
     IdempotencyInterceptor,
     { provide: APP_INTERCEPTOR, useExisting: IdempotencyInterceptor },
   ],

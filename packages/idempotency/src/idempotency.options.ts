@@ -22,6 +22,9 @@ export type OnConcurrent = 'reject' | { readonly wait: Duration };
 /** What a request does that finds the store down. */
 export type OnStoreDown = 'reject' | 'bypass';
 
+/** How clients write the key: `"abc"`, a string of RFC 8941, or also `abc`. */
+export type KeyFormat = 'lenient' | 'strict';
+
 export interface IdempotencyModuleOptions {
   /** No default: a forgotten scope would leak answers between users. */
   readonly scope: IdempotencyScope;
@@ -29,8 +32,12 @@ export interface IdempotencyModuleOptions {
   readonly secret: string;
   /** Name of the request header. @default 'Idempotency-Key' */
   readonly header?: string;
-  /** Allowed length of a key, in characters. @default { min: 16, max: 255 } */
-  readonly key?: { readonly min?: number; readonly max?: number };
+  /**
+   * Allowed length of a key, in characters, and its form: `'strict'` takes only the quoted string that the draft of the
+   * header asks for, `'lenient'` the same text bare too.
+   * @default { min: 16, max: 255, format: 'lenient' }
+   */
+  readonly key?: { readonly min?: number; readonly max?: number; readonly format?: KeyFormat };
   /**
    * How long a claim outlives its owner; renewed at a third while the handler runs. From 100 ms to 1 h.
    * @default '30s'
@@ -88,7 +95,7 @@ export interface ResolvedIdempotencyOptions {
   readonly scope: IdempotencyScope;
   readonly secret: string;
   readonly header: string;
-  readonly key: { readonly min: number; readonly max: number };
+  readonly key: { readonly min: number; readonly max: number; readonly format: KeyFormat };
   readonly leaseMs: number;
   readonly retentionMs: number;
   readonly maxExecutionMs: number;
@@ -134,7 +141,7 @@ export function resolveIdempotencyOptions(options: IdempotencyModuleOptions): Re
     scope: checkedScope(options.scope),
     secret: checkedSecret(options.secret),
     header: checkedHeader('header', options.header ?? 'Idempotency-Key'),
-    key: keyBounds(options.key ?? {}),
+    key: keyRules(options.key ?? {}),
     leaseMs,
     retentionMs: durationMs(options.retention ?? '24h', 'retention', { minMs: leaseMs, maxMs: YEAR_MS }),
     maxExecutionMs: durationMs(options.maxExecution ?? '15m', 'maxExecution', { minMs: leaseMs }),
@@ -207,10 +214,14 @@ function checkedList(names: readonly string[]): readonly string[] {
   throw ConfigurationError.option('replayHeaders', names, 'a list of names of headers');
 }
 
-function keyBounds(key: { readonly min?: number; readonly max?: number }): { min: number; max: number } {
-  if (typeof key !== 'object') throw ConfigurationError.option('key', key, 'an object with min, max or both');
+function keyRules(key: NonNullable<IdempotencyModuleOptions['key']>): ResolvedIdempotencyOptions['key'] {
+  if (typeof key !== 'object') throw ConfigurationError.option('key', key, 'an object with min, max and format');
   const max = wholeNumber('key.max', key.max ?? 255, 1, MAX_KEY_CHARS);
-  return Object.freeze({ min: wholeNumber('key.min', key.min ?? 16, 1, max), max });
+  const { format = 'lenient' } = key;
+  if (format !== 'lenient' && format !== 'strict') {
+    throw ConfigurationError.option('key.format', format, "'lenient' or 'strict'");
+  }
+  return Object.freeze({ min: wholeNumber('key.min', key.min ?? 16, 1, max), max, format });
 }
 
 function replayedHeader(name: string): string {

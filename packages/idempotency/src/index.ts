@@ -30,6 +30,7 @@ export type {
   ErrorVerdict,
   IdempotencyModuleOptions,
   IdempotencyScope,
+  KeyFormat,
   OnConcurrent,
   OnStoreDown,
 } from './idempotency.options.js';

@@ -19,7 +19,9 @@ import {
   Module,
   type NestInterceptor,
   type NestModule,
+  Next,
   Post,
+  Render,
   Res,
   Sse,
   type Type,
@@ -63,19 +65,32 @@ describe('an application does not start', () => {
     );
   });
 
-  it('when an idempotent route answers by @Res() itself, also where it inherits the method', async () => {
+  it('when an idempotent route may hand the request on, also where it inherits the method', async () => {
     class Base {
       @Post()
       @Idempotent()
-      async place(@Res() response: { send(body: string): void }): Promise<void> {
-        response.send('done');
+      async place(@Res({ passthrough: true }) _response: unknown, @Next() next: () => void): Promise<void> {
+        next();
       }
     }
     @Controller()
     class Orders extends Base {}
     await expect(boot({ controllers: [Orders] })).rejects.toThrow(
-      'Orders.place is decorated with @Idempotent, but it answers',
+      'Orders.place is decorated with @Idempotent, but it may hand the request on',
     );
+  });
+
+  it('when Nest renders the answer of an idempotent route', async () => {
+    @Controller()
+    class Orders {
+      @Post()
+      @Render('order')
+      @Idempotent()
+      async place(): Promise<object> {
+        return {};
+      }
+    }
+    await expect(boot({ controllers: [Orders] })).rejects.toThrow('gives Nest a template to render');
   });
 
   it('when an idempotent route sends events', async () => {
@@ -135,6 +150,7 @@ describe('an application does not start', () => {
     ["Option 'header' is 'two words'", { header: 'two words' }],
     ["Option 'key.min' is 300", { key: { min: 300 } }],
     ["Option 'key.max' is 5000", { key: { max: 5_000 } }],
+    ["Option 'key.format' is 'quoted'", { key: { format: 'quoted' } }],
     ["Option 'maxResponseBytes' is 0", { maxResponseBytes: 0 }],
     ["Option 'replayHeaders' is 'Set-Cookie'", { replayHeaders: ['Set-Cookie'] }],
     ["Option 'sweepEvery' is 1", { sweepEvery: 1 }],

@@ -96,6 +96,7 @@ describe.each(['express', 'fastify'] as const)('@Idempotent over HTTP on %s', (p
     it('for a date', async () => expectReplay(await twice('/date')));
     it('for a list', async () => expectReplay(await twice('/list')));
     it('for bytes', async () => expectReplay(await twice('/bytes')));
+    it('for a file', async () => expectReplay(await twice('/stream'), ['content-disposition']));
     it('for a redirect', async () => {
       const [first, second] = await twice('/redirect');
       expect([second.status, second.headers.get('location')]).toEqual([first.status, first.headers.get('location')]);
@@ -121,7 +122,7 @@ describe.each(['express', 'fastify'] as const)('@Idempotent over HTTP on %s', (p
   });
 
   describe('an answer that cannot be told again', () => {
-    it.each(['/stream', '/large'])('is sent once, and its repetition is refused instead of run: %s', async (path) => {
+    it.each(['/large'])('is sent once, and its repetition is refused instead of run: %s', async (path) => {
       const [first, second] = await twice(path);
       expect(first.status).toBe(201);
       expect(first.text.length).toBeGreaterThan(5);

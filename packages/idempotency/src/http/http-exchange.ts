@@ -1,4 +1,4 @@
-import type { AbstractHttpAdapter } from '@nestjs/core';
+import type { ServerResponse } from 'node:http';
 import { IdempotencyPayloadUnreadableError } from '../idempotency.errors.js';
 import type { StoredHeaders } from './stored-answer.js';
 
@@ -24,7 +24,6 @@ export interface HttpResponse {
 }
 
 const LONGEST_OPERATION = 200;
-const REPLAYED = 'Idempotent-Replayed';
 
 /**
  * `POST /orders/:id` or `POST /orders/:id version 2`: the route as it is registered, so that one operation has one name
@@ -58,27 +57,31 @@ function isUpload({ 'content-type': type }: HttpRequest['headers']): boolean {
   return typeof type === 'string' && type.toLowerCase().startsWith('multipart/form-data');
 }
 
-/** Those of the named headers that are set on a response. */
-export function headersOf(adapter: AbstractHttpAdapter, response: unknown, names: readonly string[]): StoredHeaders {
+/** Those of the named headers that are set; a list stays a list. */
+export function listedHeaders(get: (name: string) => unknown, names: readonly string[]): StoredHeaders {
   const headers: Record<string, string | readonly string[]> = {};
   for (const name of names) {
-    const value: unknown = adapter.getHeader(response, name);
+    const value = get(name);
     if (Array.isArray(value)) headers[name] = value.map(String);
     else if (typeof value === 'string' || typeof value === 'number') headers[name] = String(value);
   }
   return headers;
 }
 
-/** Puts a stored answer's status and headers on a response, and says that it is a replay. */
-export function prepareReplay(
-  adapter: AbstractHttpAdapter,
-  response: unknown,
-  stored: { readonly status: number; readonly headers: StoredHeaders },
-): void {
-  adapter.status(response, stored.status);
-  for (const [name, value] of Object.entries(stored.headers)) {
-    // Both servers take lists, which the signature of Nest's adapter does not know.
-    adapter.setHeader(response, name, value as string);
+/** Node's own response: what Express hands out itself, and what a reply of Fastify is around. */
+export function rawResponse(response: object): ServerResponse {
+  return 'raw' in response ? (response.raw as ServerResponse) : (response as ServerResponse);
+}
+
+/** Runs `fn` with a signal that aborts when the client leaves. */
+export async function whileThere<T>(raw: ServerResponse, fn: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const left = new AbortController();
+  const leave = (): void => left.abort();
+  raw.once('close', leave);
+  if (raw.destroyed) leave();
+  try {
+    return await fn(left.signal);
+  } finally {
+    raw.off('close', leave);
   }
-  adapter.setHeader(response, REPLAYED, 'true');
 }

@@ -15,6 +15,7 @@ import {
   UnprocessableEntityException,
   UnsupportedMediaTypeException,
 } from '@nestjs/common';
+import type { AnswerOf, ExecutionEnd } from '../operation.js';
 
 /** "Not now" and "not yet": another try may go otherwise, so the answer is not kept. */
 const NOT_KEPT: ReadonlySet<number> = new Set([408, 409, 423, 425, 429]);
@@ -39,12 +40,20 @@ const CLASSES: ReadonlyMap<number, new (...args: never[]) => HttpException> = ne
   ].map((type) => [new type().getStatus(), type]),
 );
 
-/** What an `HttpException` of a handler means: a final answer, a refusal that leaves nothing behind, or neither. */
-export function httpVerdict(error: unknown): 'answer' | 'refusal' | undefined {
-  if (!(error instanceof HttpException)) return undefined;
-  const status = error.getStatus();
-  if (status < 400 || status >= 500) return undefined;
-  return NOT_KEPT.has(status) ? 'refusal' : 'answer';
+/**
+ * What an `HttpException` says of the operation: a final answer, a refusal that leaves nothing behind, or nothing.
+ *
+ * @param stored makes what a repetition gets
+ */
+export function answerOfExceptions(stored: (exception: HttpException) => string): AnswerOf {
+  const asAnswer = (error: unknown): ExecutionEnd | undefined =>
+    error instanceof HttpException ? { to: 'completed', response: stored(error) } : undefined;
+  const byRule = (error: unknown): ExecutionEnd | undefined => {
+    const status = error instanceof HttpException ? error.getStatus() : 0;
+    if (status < 400 || status >= 500) return undefined;
+    return NOT_KEPT.has(status) ? { to: 'released', notApplied: false } : asAnswer(error);
+  };
+  return { byRule, asAnswer };
 }
 
 /** The exception as it was: same response, same status, Nest's own class for that status. */

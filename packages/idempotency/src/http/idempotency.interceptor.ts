@@ -1,36 +1,21 @@
-import { ConfigurationError, Incidents } from '@lockstep/core';
-import {
-  type CallHandler,
-  type ExecutionContext,
-  HttpException,
-  Inject,
-  Injectable,
-  type NestInterceptor,
-} from '@nestjs/common';
-import { type AbstractHttpAdapter, ApplicationConfig, HttpAdapterHost } from '@nestjs/core';
+import { ConfigurationError, Incidents, isLockstepError } from '@lockstep/core';
+import { type CallHandler, type ExecutionContext, Inject, Injectable, type NestInterceptor } from '@nestjs/common';
+import { ApplicationConfig, HttpAdapterHost } from '@nestjs/core';
 import { lastValueFrom, type Observable, of } from 'rxjs';
-import type { Execution } from '../execution.js';
 import { unwrapVerdict } from '../failure-verdict.js';
-import { IdempotencyKeyMissingError, OperationResultUnavailableError } from '../idempotency.errors.js';
+import { IdempotencyKeyMissingError } from '../idempotency.errors.js';
 import { IDEMPOTENCY_OPTIONS, type ResolvedIdempotencyOptions } from '../idempotency.options.js';
 import { IdempotencyService } from '../idempotency.service.js';
-import type { IdempotentRoute } from '../idempotent.decorator.js';
-import type { ExecutionEnd } from '../operation.js';
-import {
-  type HttpRequest,
-  type HttpResponse,
-  headersOf,
-  operationOf,
-  payloadOf,
-  prepareReplay,
-} from './http-exchange.js';
-import { httpVerdict, revivedException } from './http-failure.js';
+import type { Begun, Operation } from '../operation.js';
+import { AnswerKeeper, type AnyResponse, type Exchange } from './answer-keeper.js';
+import { type HttpRequest, operationOf, payloadOf, rawResponse, whileThere } from './http-exchange.js';
 import { parseIdempotencyKey } from './idempotency-key.js';
-import { IdempotentRoutes } from './idempotent-routes.js';
+import { IdempotentRoutes, type KeptRoute } from './idempotent-routes.js';
+import { replayAnswer } from './replay.js';
 import { routeVersion } from './route-version.js';
-import { bodyValue, decodeAnswer, encodeAnswer, type GivenAnswer } from './stored-answer.js';
 
 const LONGEST_SCOPE = 1_024;
+const STATUS = 'Idempotency-Status';
 
 /**
  * Keeps the promise of `@Idempotent` over HTTP. It stands outside of all other interceptors: what it stores is what is
@@ -44,6 +29,7 @@ export class IdempotencyInterceptor implements NestInterceptor {
     @Inject(IdempotencyService) private readonly service: IdempotencyService,
     @Inject(IDEMPOTENCY_OPTIONS) private readonly options: ResolvedIdempotencyOptions,
     @Inject(IdempotentRoutes) private readonly routes: IdempotentRoutes,
+    @Inject(AnswerKeeper) private readonly keeper: AnswerKeeper,
     @Inject(HttpAdapterHost) private readonly adapterHost: HttpAdapterHost,
     @Inject(Incidents) private readonly incidents: Incidents,
     @Inject(ApplicationConfig) private readonly config: ApplicationConfig,
@@ -53,104 +39,95 @@ export class IdempotencyInterceptor implements NestInterceptor {
 
   intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> | Promise<Observable<unknown>> {
     if (context.getType() !== 'http') return next.handle();
-    const route = this.routes.of(context.getHandler());
-    return route ? this.keep(route, context, next) : next.handle();
+    const route = this.routes.of(context);
+    if (!route) return next.handle();
+    const request = context.switchToHttp().getRequest<HttpRequest>();
+    const key = parseIdempotencyKey(request.headers[this.header], this.options.header, this.options.key);
+    if (key !== undefined) return this.keep(route, key, context, next);
+    if (route.required) throw new IdempotencyKeyMissingError(this.options.header);
+    return next.handle();
   }
 
   private async keep(
-    route: IdempotentRoute,
+    route: KeptRoute,
+    key: string,
     context: ExecutionContext,
     next: CallHandler,
   ): Promise<Observable<unknown>> {
-    const http = context.switchToHttp();
-    const request = http.getRequest<HttpRequest>();
-    const response = http.getResponse<HttpResponse>();
-    const key = parseIdempotencyKey(request.headers[this.header], this.options.header, this.options.key);
-    if (key === undefined) {
-      if (route.required) throw new IdempotencyKeyMissingError(this.options.header);
+    const response = context.switchToHttp().getResponse<AnyResponse>();
+    const begun = await this.begin(route, key, context, response);
+    if (begun === 'bypassed') {
+      this.adapterHost.httpAdapter.setHeader(response, STATUS, begun);
       return next.handle();
     }
-    const scope = await this.scopeOf(context);
+    if (begun.kind === 'replay') {
+      return of(replayAnswer(this.adapterHost.httpAdapter, response, begun.response, route.answersItself));
+    }
+    return of(await this.execute({ execution: begun.execution, route, response }, next));
+  }
+
+  private async begin(
+    route: KeptRoute,
+    key: string,
+    context: ExecutionContext,
+    response: AnyResponse,
+  ): Promise<Begun | 'bypassed'> {
+    const request = context.switchToHttp().getRequest<HttpRequest>();
+    const given = this.scopeOf(context);
+    const scope = typeof given === 'string' ? given : await given;
     const operation = operationOf(request, routeVersion(context, this.config));
-    const payload = payloadOf(request, operation);
-    const begun = await this.service.begin({ scope, operation, key, payload }, route.policy);
-    if (begun.kind === 'replay') return of(this.replay(begun.response, response));
-    return of(await this.execute(begun.execution, next, response));
+    const asked: Operation = { scope, operation, key, payload: payloadOf(request, operation) };
+    const { policy } = route;
+    const mayWait = (policy.waitMs ?? this.options.waitMs) > 0;
+    try {
+      if (!mayWait) return await this.service.begin(asked, policy);
+      return await whileThere(rawResponse(response), (signal) => this.service.begin(asked, policy, signal));
+    } catch (error) {
+      if (route.onStoreDown !== 'bypass' || !isUnavailable(error)) throw error;
+      this.incidents.report({
+        code: 'IDEMPOTENCY_BYPASSED',
+        source: 'idempotency.http',
+        message: `${operation} runs without a claim, because the store is down`,
+        cause: error,
+      });
+      return 'bypassed';
+    }
   }
 
   /**
    * Waits for the answer here instead of handing the stream on: Nest lets go of an Observable when the client
    * disconnects, and then nobody would store what happened.
    */
-  private async execute(execution: Execution, next: CallHandler, response: HttpResponse): Promise<unknown> {
+  private async execute(exchange: Exchange, next: CallHandler): Promise<unknown> {
+    const capture = exchange.route.answersItself ? this.keeper.listen(exchange) : undefined;
     let value: unknown;
     try {
-      value = await execution.run(() => lastValueFrom(next.handle(), { defaultValue: undefined }));
+      value = await exchange.execution.run(() => lastValueFrom(next.handle(), { defaultValue: undefined }));
     } catch (error) {
-      await this.service.fail(execution, error, {
-        byRule: (failure) => this.endOf(execution, failure, response),
-        asAnswer: (failure) => this.answerOf(execution, failure, response),
-      });
+      await this.keeper.fail(exchange, error, capture);
       throw unwrapVerdict(error);
     }
-    const text = this.encode(execution, response, { status: response.statusCode, value, isError: false });
-    await this.service.end(execution, { to: 'completed', response: text });
+    if (capture) capture.handlerOver();
+    else await this.keeper.keepResult(exchange, value);
     return value;
   }
 
-  /** What an `HttpException` of the handler says; undefined for every other error. */
-  private endOf(execution: Execution, error: unknown, response: HttpResponse): ExecutionEnd | undefined {
-    switch (httpVerdict(error)) {
-      case 'answer':
-        return this.answerOf(execution, error, response);
-      case 'refusal':
-        return { to: 'released', notApplied: false };
-      case undefined:
-        return undefined;
-    }
-  }
-
-  private answerOf(execution: Execution, error: unknown, response: HttpResponse): ExecutionEnd | undefined {
-    if (!(error instanceof HttpException)) return undefined;
-    return { to: 'completed', response: this.encode(execution, response, { ...errorAnswer(error), isError: true }) };
-  }
-
-  private encode({ operation }: Execution, response: HttpResponse, answer: GivenAnswer): string {
-    const headers = headersOf(this.adapter, response, this.options.replayHeaders);
-    return encodeAnswer(answer, headers, this.options.maxResponseBytes, (reason, cause) =>
-      this.incidents.report({
-        code: 'ANSWER_NOT_STORED',
-        source: 'idempotency.http',
-        message: `the answer of ${operation} is ${reason}; its repetition will be refused`,
-        cause,
-      }),
-    );
-  }
-
-  private replay(text: string, response: HttpResponse): unknown {
-    const { status, headers, body } = decodeAnswer(text);
-    if (body.kind === 'unavailable') throw new OperationResultUnavailableError();
-    prepareReplay(this.adapter, response, { status, headers });
-    if (body.kind === 'error') throw revivedException(status, body.value);
-    return bodyValue(body);
-  }
-
-  private async scopeOf(context: ExecutionContext): Promise<string> {
+  private scopeOf(context: ExecutionContext): string | Promise<string> {
     const { scope } = this.options;
     // A resolver's word never means the same as no scope at all.
     if (scope === 'global') return 'global';
-    const resolved: unknown = await scope(context);
-    if (typeof resolved !== 'string' || resolved === '' || resolved.length > LONGEST_SCOPE) {
-      throw ConfigurationError.option('scope', resolved, `a function that returns 1 to ${LONGEST_SCOPE} characters`);
-    }
-    return `scope:${resolved}`;
-  }
-
-  private get adapter(): AbstractHttpAdapter {
-    return this.adapterHost.httpAdapter;
+    const resolved: unknown = scope(context);
+    return resolved instanceof Promise ? resolved.then(checkedScope) : checkedScope(resolved);
   }
 }
 
-function errorAnswer(exception: HttpException): { readonly status: number; readonly value: unknown } {
-  return { status: exception.getStatus(), value: exception.getResponse() };
+function checkedScope(resolved: unknown): string {
+  if (typeof resolved !== 'string' || resolved === '' || resolved.length > LONGEST_SCOPE) {
+    throw ConfigurationError.option('scope', resolved, `a function that returns 1 to ${LONGEST_SCOPE} characters`);
+  }
+  return `scope:${resolved}`;
+}
+
+function isUnavailable(error: unknown): boolean {
+  return isLockstepError(error) && error.kind === 'unavailable';
 }

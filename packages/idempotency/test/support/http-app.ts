@@ -63,6 +63,8 @@ export interface Answer {
   readonly status: number;
   readonly headers: Headers;
   readonly text: string;
+  /** The body as it came. */
+  readonly bytes: Buffer;
 }
 
 export interface Sending {
@@ -89,7 +91,8 @@ export async function send(url: string, init: Sending = {}): Promise<Answer> {
     ...(init.body === undefined ? {} : { body: JSON.stringify(init.body) }),
     ...(init.raw === undefined ? {} : { body: init.raw }),
   });
-  return { status: response.status, headers: response.headers, text: await response.text() };
+  const bytes = Buffer.from(await response.arrayBuffer());
+  return { status: response.status, headers: response.headers, text: bytes.toString(), bytes };
 }
 
 export function problem(answer: Answer): Record<string, unknown> {
