@@ -52,6 +52,7 @@ export {
   type WakeUpHandler,
   type WakeUpSubscription,
 } from './scheduling/retry-scheduler.js';
+export { ServerClock } from './server-clock.js';
 export { checkpoint } from './telemetry/checkpoint.js';
 export { type Incident, Incidents } from './telemetry/incidents.js';
 export { count, type OpenSpan, openSpan, record, withSpan } from './telemetry/telemetry.js';

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { ConfigurationError, type Incidents, monotonicMs } from '@lockstep/core';
+import { ConfigurationError, type Incidents, monotonicMs, ServerClock } from '@lockstep/core';
 import calculateSlot from 'cluster-key-slot';
 import { type ClientSource, clientSource } from './client/client-source.js';
 import { CommandWatchdog } from './client/command-watchdog.js';
@@ -12,7 +12,6 @@ import { ReplicaBarrier, type ReplicaBarrierOptions } from './replica-barrier.js
 import { FlushTick } from './script/flush-tick.js';
 import { RedisScript } from './script/redis-script.js';
 import type { ScriptDefinition } from './script/script-definition.js';
-import { ServerClock } from './server-clock.js';
 import { ServerGate } from './server-gate.js';
 
 const BARRIER_FAILED = {

@@ -1,7 +1,6 @@
-import { ConfigurationError, type Incidents, monotonicMs } from '@lockstep/core';
+import { ConfigurationError, type Incidents, monotonicMs, type ServerClock } from '@lockstep/core';
 import type { RedisClient } from './client/redis-client.js';
 import { isReplyError } from './redis.errors.js';
-import type { ServerClock } from './server-clock.js';
 
 const OLDEST: readonly [number, number] = [6, 2];
 

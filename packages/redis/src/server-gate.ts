@@ -1,8 +1,7 @@
-import { ConfigurationError, type Incidents, StoreUnavailableError } from '@lockstep/core';
+import { ConfigurationError, type Incidents, type ServerClock, StoreUnavailableError } from '@lockstep/core';
 import { ClientReadiness } from './client/client-readiness.js';
 import type { RedisClient } from './client/redis-client.js';
 import { checkServer } from './server-check.js';
-import type { ServerClock } from './server-clock.js';
 
 /**
  * Lets operations through to a server that is there and fit.

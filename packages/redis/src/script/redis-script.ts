@@ -1,4 +1,4 @@
-import { ConfigurationError, monotonicMs } from '@lockstep/core';
+import { ConfigurationError, monotonicMs, type ServerClock } from '@lockstep/core';
 import calculateSlot from 'cluster-key-slot';
 import {
   commandError,
@@ -8,7 +8,6 @@ import {
   isUnknownScript,
   itemError,
 } from '../redis.errors.js';
-import type { ServerClock } from '../server-clock.js';
 import type { FlushTick } from './flush-tick.js';
 import { ScriptBatch, type ScriptCall, type ScriptReceiver } from './script-batch.js';
 import type { ScriptDefinition } from './script-definition.js';

@@ -1,4 +1,4 @@
-import { monotonicMs } from '@lockstep/core';
+import { monotonicMs } from './time.js';
 
 /** By how much the rates of two clocks may differ: 500 parts per million is what NTP corrects at most. */
 const DRIFT = 0.0005;
