@@ -1,14 +1,13 @@
 import 'reflect-metadata';
 import { randomUUID } from 'node:crypto';
 import { ConfigurationError } from '@lockstep/core';
-import { eventually } from '@lockstep/testing';
+import { eventually, startStatementCounter } from '@lockstep/testing';
 import { usePostgres } from '@lockstep/testing/vitest';
 import pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { hold, wish } from './support/lock-requests.js';
 import { PostgresLocks } from './support/postgres-locks.js';
 import { type OpenedPostgres, openPostgres } from './support/postgres-store.js';
-import { startStatementCounter } from './support/statement-counter.js';
 import { startTransactionPooler } from './support/transaction-pooler.js';
 
 const READER = { capacity: Number.POSITIVE_INFINITY };

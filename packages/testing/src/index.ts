@@ -1,3 +1,4 @@
+export { type StatementCounter, startStatementCounter } from './counting/postgres-statement-counter.js';
 export {
   type RedisCommandCounter,
   type RedisCommandCounterOptions,
@@ -10,6 +11,7 @@ export { type EventuallyOptions, EventuallyTimeoutError, eventually } from './ev
 export { explore } from './explorer/explore.js';
 export type { Actor, Exploration, ExplorationReport, Step } from './explorer/explorer.types.js';
 export { InvariantViolation } from './explorer/invariant-violation.js';
+export { PostgresFrames } from './protocol/postgres-frames.js';
 export {
   type LocatedMariaDb,
   type LocatedPostgres,

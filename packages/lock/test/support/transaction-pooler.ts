@@ -1,5 +1,5 @@
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
-import { PostgresFrames } from './postgres-frames.js';
+import { PostgresFrames } from '@lockstep/testing';
 
 export interface TransactionPooler {
   readonly url: string;

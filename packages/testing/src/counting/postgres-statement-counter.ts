@@ -1,5 +1,5 @@
 import { type AddressInfo, connect, createServer } from 'node:net';
-import { PostgresFrames } from './postgres-frames.js';
+import { PostgresFrames } from '../protocol/postgres-frames.js';
 
 export interface StatementCounter {
   /** Way to the server past the counter. */
