@@ -19,6 +19,7 @@ export {
   type BeginOptions,
   type IsolationLevel,
   type MigrationStatements,
+  type NotificationListener,
   SQL_DRIVER,
   type SqlDriver,
   type SqlSession,

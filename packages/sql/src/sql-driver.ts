@@ -24,6 +24,9 @@ export interface MigrationStatements {
   readonly unlock?: string;
 }
 
+/** Hears of what was announced; `undefined` after a reconnection, because something may have been missed. */
+export type NotificationListener = (payload: string | undefined) => void;
+
 /**
  * Port: a database that can be talked to.
  *
@@ -42,6 +45,13 @@ export interface SqlDriver {
   begin(options: BeginOptions): Promise<SqlSession>;
   query<Row>(text: string, params: readonly unknown[], timeoutMs: number): Promise<Row[]>;
   execute(text: string, params: readonly unknown[], timeoutMs: number): Promise<number>;
+  /**
+   * Ability: what is announced on `channel` reaches `listener` from when the promise resolves until the function that it
+   * resolves to is called. A connection that was lost is opened again, and then every listener is told once.
+   *
+   * @throws StoreUnavailableError when the server does not answer in time
+   */
+  listen?(channel: string, listener: NotificationListener, timeoutMs: number): Promise<() => void>;
   /** Closes what the driver opened itself; connections that were given to it stay their owner's. */
   close(): Promise<void>;
 }

@@ -10,10 +10,12 @@ import {
   SQL_OPTIONS,
   type TransactionOptions,
 } from './sql.options.js';
-import { type IsolationLevel, SQL_DRIVER, type SqlDriver } from './sql-driver.js';
+import { type IsolationLevel, type NotificationListener, SQL_DRIVER, type SqlDriver } from './sql-driver.js';
 import type { SqlDialect, SqlTransaction } from './sql-transaction.js';
 import { TRANSACTION_BRIDGE, type TransactionBridge } from './transaction-bridge.js';
 import { TransactionContext } from './transaction-context.js';
+
+const CHANNEL = /^\w{1,63}$/;
 
 /**
  * The application's database: transactions that code further down finds by itself, and single statements.
@@ -104,6 +106,27 @@ export class Sql {
   /** Like {@link query}, for the number of rows touched. */
   async execute(text: string, params: readonly unknown[] = []): Promise<number> {
     return this.driver.execute(text, params, this.options.commandTimeoutMs);
+  }
+
+  /** Whether the database can push: see {@link listen}. */
+  get canListen(): boolean {
+    return this.driver.listen !== undefined;
+  }
+
+  /**
+   * Calls `listener` with what is announced on `channel`, from when the promise resolves until the function that it
+   * resolves to is called; `undefined` after a reconnection, because something may have been missed. One connection of
+   * its own serves all channels. Through a pooler that shares backends between clients nothing is heard.
+   *
+   * @param channel letters, digits and `_`, at most 63
+   * @throws ConfigurationError when it is no channel, or the database cannot push
+   * @throws StoreUnavailableError when the server does not answer in time
+   */
+  async listen(channel: string, listener: NotificationListener): Promise<() => void> {
+    if (!CHANNEL.test(channel))
+      throw ConfigurationError.option('channel', channel, 'letters, digits and _, at most 63');
+    if (!this.driver.listen) throw new ConfigurationError(`Nothing is pushed by ${this.dialect}; see Sql.canListen.`);
+    return this.driver.listen(channel, listener, this.options.commandTimeoutMs);
   }
 
   /**

@@ -15,7 +15,14 @@ export interface PgPoolClient extends PgClient {
   /** With an error, the connection is closed instead of being used again. */
   release(destroy?: Error | boolean): void;
   on(event: 'error', listener: (error: Error) => void): unknown;
+  on(event: 'notification', listener: (message: PgNotification) => void): unknown;
   removeListener(event: 'error', listener: (error: Error) => void): unknown;
+}
+
+/** What somebody announced by NOTIFY. */
+export interface PgNotification {
+  readonly channel: string;
+  readonly payload?: string | undefined;
 }
 
 /** What is needed of a pool of `pg`. */

@@ -12,7 +12,12 @@ export class PgConnection {
   private readonly queue = new StatementQueue();
   private failure: Error | undefined;
   // While it is on loan nobody else listens, and an 'error' event without a listener ends the process.
-  private readonly onError = (error: Error): void => this.condemn(error);
+  private readonly onError = (error: Error): void => {
+    this.condemn(error);
+    this.onLoss?.(error);
+  };
+  private onLoss: ((cause: Error) => void) | undefined;
+  private isGivenBack = false;
 
   constructor(private readonly client: PgPoolClient) {
     client.on('error', this.onError);
@@ -33,7 +38,20 @@ export class PgConnection {
     this.failure ??= reason;
   }
 
+  /** Calls `fn` when the connection breaks while nothing is asked of it. */
+  onLost(fn: (cause: Error) => void): void {
+    this.onLoss = fn;
+  }
+
+  /** Calls `fn` with what is announced on the channels that the connection listens to, until it is given back. */
+  onNotification(fn: (channel: string, payload: string | undefined) => void): void {
+    this.client.on('notification', ({ channel, payload }) => {
+      if (!this.isGivenBack) fn(channel, payload);
+    });
+  }
+
   giveBack(): void {
+    this.isGivenBack = true;
     // In this order: the pool puts its own listener on before ours goes.
     this.client.release(this.failure);
     this.client.removeListener('error', this.onError);

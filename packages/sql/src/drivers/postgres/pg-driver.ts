@@ -9,12 +9,13 @@ export type PgDriverOptions =
   | {
       /** `postgres://user@host:5432/database`. The pool is made by `pg`, which must be installed, and closed at shutdown. */
       readonly url: string;
-      /** Most connections at a time. @default 10 */
+      /** Most connections at a time, beside one that waits for notifications where somebody does. @default 10 */
       readonly maxConnections?: number;
     }
   | {
       /**
-       * A pool of the application, which closes it itself. Give it a `connectionTimeoutMillis`: without one, attempts
+       * A pool of the application, which closes it itself; whoever waits for notifications takes one of its connections.
+       * Give it a `connectionTimeoutMillis`: without one, attempts
        * to reach a host that swallows packets hold its places until the system gives them up.
        */
       readonly pool: PgPool;
@@ -56,13 +57,9 @@ async function createDriver(
     throw ConfigurationError.option('maxConnections', maxConnections, 'a whole number from 1');
   }
   const Pool = await importPool();
-  const pool = new Pool({
-    connectionString: url,
-    max: maxConnections,
-    connectionTimeoutMillis: resolved.commandTimeoutMs,
-    keepAlive: true,
-  });
-  return new PostgresSqlDriver(pool, true, incidents);
+  const poolOf = (max: number): PgPool =>
+    new Pool({ connectionString: url, max, connectionTimeoutMillis: resolved.commandTimeoutMs, keepAlive: true });
+  return new PostgresSqlDriver(poolOf(maxConnections), true, incidents, poolOf(1));
 }
 
 async function importPool(): Promise<typeof import('pg').Pool> {

@@ -1,8 +1,15 @@
 import { ConfigurationError, type Incidents } from '@lockstep/core';
-import type { BeginOptions, MigrationStatements, SqlDriver, SqlSession } from '../../sql-driver.js';
+import type {
+  BeginOptions,
+  MigrationStatements,
+  NotificationListener,
+  SqlDriver,
+  SqlSession,
+} from '../../sql-driver.js';
 import type { PgPool, PgPoolClient, PgResult } from './pg-client.js';
 import { asStoreError, PgConnection, within } from './pg-connection.js';
 import { PgTimeoutError } from './pg-errors.js';
+import { PostgresNotifications } from './postgres-notifications.js';
 import { PostgresSession } from './postgres-session.js';
 
 const OLDEST_SERVER = 140_000;
@@ -34,13 +41,23 @@ export class PostgresSqlDriver implements SqlDriver {
       cause,
     });
 
-  /** @param owned whether the pool was made for this driver, which then closes it */
+  private readonly notifications: PostgresNotifications;
+
+  /**
+   * @param owned whether the pools were made for this driver, which then closes them
+   * @param listenPool where the connection comes from that listens for notifications
+   */
   constructor(
     private readonly pool: PgPool,
     private readonly owned: boolean,
     private readonly incidents: Incidents,
+    private readonly listenPool: PgPool = pool,
   ) {
-    pool.on('error', this.onPoolError);
+    for (const each of this.pools) each.on('error', this.onPoolError);
+    this.notifications = new PostgresNotifications(
+      (timeoutMs) => this.acquire('sql.listen', timeoutMs, listenPool),
+      incidents,
+    );
   }
 
   async begin(options: BeginOptions): Promise<SqlSession> {
@@ -56,10 +73,19 @@ export class PostgresSqlDriver implements SqlDriver {
     return (await this.run('sql.execute', text, params, timeoutMs)).rowCount ?? 0;
   }
 
+  listen(channel: string, listener: NotificationListener, timeoutMs: number): Promise<() => void> {
+    return this.notifications.listen(channel, listener, timeoutMs);
+  }
+
   async close(): Promise<void> {
+    await this.notifications.close();
     // An own pool keeps the listener: it has ended before its last connections have.
-    if (this.owned) await this.pool.end();
-    else this.pool.removeListener('error', this.onPoolError);
+    if (this.owned) await Promise.all([...this.pools].map((each) => each.end()));
+    else for (const each of this.pools) each.removeListener('error', this.onPoolError);
+  }
+
+  private get pools(): Set<PgPool> {
+    return new Set([this.pool, this.listenPool]);
   }
 
   private async run(operation: string, text: string, params: readonly unknown[], timeoutMs: number): Promise<PgResult> {
@@ -73,8 +99,8 @@ export class PostgresSqlDriver implements SqlDriver {
     }
   }
 
-  private async acquire(operation: string, timeoutMs: number): Promise<PgConnection> {
-    const pending = this.pool.connect();
+  private async acquire(operation: string, timeoutMs: number, pool = this.pool): Promise<PgConnection> {
+    const pending = pool.connect();
     let client: PgPoolClient;
     try {
       client = await within(timeoutMs, pending);
