@@ -3,7 +3,9 @@ import { Sql } from '@lockstep/sql';
 import type { IdempotencyStore } from '../../idempotency-store.js';
 import { ExpiredRecords } from './expired-records.js';
 import { IdempotencyDatabase, idempotencyTables } from './idempotency-database.js';
+import { ListeningIdempotencyStore } from './listening-idempotency-store.js';
 import { PostgresIdempotencyTable } from './postgres/postgres-idempotency-table.js';
+import { SettledPushes } from './settled-pushes.js';
 import { resolveSqlIdempotencyOptions, type SqlIdempotencyOptions } from './sql-idempotency.options.js';
 import { SqlIdempotencyStore } from './sql-idempotency-store.js';
 
@@ -30,7 +32,8 @@ export function sqlIdempotencyStore(options: SqlIdempotencyOptions = {}): Driver
         onError: (cause) => report(incidents, cause),
       });
       drains.register({ name: 'idempotency purge', phase: 'work', drain: () => expired.stop() });
-      return new SqlIdempotencyStore(database, expired);
+      if (!sql.canListen) return new SqlIdempotencyStore(database, expired);
+      return new ListeningIdempotencyStore(database, expired, new SettledPushes(sql));
     },
   };
 }

@@ -55,8 +55,8 @@ export class PostgresIdempotencyTable implements IdempotencyTable {
     return rows.map(({ outcome }) => outcome);
   }
 
-  async sweep(limit: number): Promise<number> {
-    return (await this.sql.query(statements.SWEEP, [limit])).length;
+  sweep(limit: number): Promise<number> {
+    return this.sql.execute(statements.SWEEP, [limit]);
   }
 
   async listUncertain(limit: number): Promise<readonly UncertainOperation[]> {
@@ -68,7 +68,7 @@ export class PostgresIdempotencyTable implements IdempotencyTable {
 
   async resolve(id: string, end: Resolution): Promise<boolean> {
     const [state, response] = end.to === 'completed' ? ['C', end.response] : ['R', null];
-    return (await this.sql.query(statements.RESOLVE, [id, state, response, end.retentionMs])).length === 1;
+    return (await this.sql.execute(statements.RESOLVE, [id, state, response, end.retentionMs])) === 1;
   }
 
   async adopt({ id, owner, leaseMs, retentionMs }: AdoptRequest): Promise<AdoptOutcome> {

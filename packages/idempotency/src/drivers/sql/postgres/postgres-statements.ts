@@ -1,7 +1,6 @@
 // One step each, and one round trip. What two of them compete for is decided by the lock of the row: a condition is
 // looked at again after a wait. statement_timestamp() where an index is searched, which a volatile clock could not be.
 
-const AND_NOTIFY = `SELECT CASE WHEN is_awaited THEN pg_notify('lockstep_idempotency', id) END FROM changed`;
 const IS_KEPT = '(r.expires_at IS NULL OR r.expires_at > clock_timestamp())';
 /** As it stands in the index. */
 const DUE = 'coalesce(expires_at, lease_until, uncertain_since)';
@@ -39,30 +38,26 @@ export const SWEEP = `WITH due AS (
     SELECT id FROM lockstep_idempotency
     WHERE state = 'P' AND policy = 'U' AND ${DUE} <= statement_timestamp()
     ORDER BY ${DUE} LIMIT $1 FOR UPDATE SKIP LOCKED
-  ), changed AS (
-    UPDATE lockstep_idempotency r SET state = 'U', uncertain_since = clock_timestamp(), lease_until = NULL
-    FROM due WHERE r.id = due.id RETURNING r.id, r.is_awaited
-  ) ${AND_NOTIFY}`;
+  )
+  UPDATE lockstep_idempotency r SET state = 'U', uncertain_since = clock_timestamp(), lease_until = NULL
+  FROM due WHERE r.id = due.id`;
 
 export const LIST_UNCERTAIN = `SELECT id, operation, (extract(epoch FROM uncertain_since) * 1000)::text AS since
   FROM lockstep_idempotency WHERE state = 'U' ORDER BY ${DUE} LIMIT $1`;
 
 // The owner, should it be alive, has no say any more.
-export const RESOLVE = `WITH changed AS (
-    UPDATE lockstep_idempotency r SET state = $2::"char", owner = '', past = 0, response = $3::text, steps = NULL,
-      fingerprint = CASE WHEN $2 = 'C' THEN r.fingerprint END, uncertain_since = NULL, expires_at = ${after('$4')}
-    WHERE r.id = $1 AND r.state = 'U' RETURNING r.id, r.is_awaited
-  ) ${AND_NOTIFY}`;
+export const RESOLVE = `UPDATE lockstep_idempotency r SET state = $2::"char", owner = '', past = 0, response = $3::text,
+    steps = NULL, fingerprint = CASE WHEN $2 = 'C' THEN r.fingerprint END, uncertain_since = NULL,
+    expires_at = ${after('$4')}
+  WHERE r.id = $1 AND r.state = 'U'`;
 
 // A new owner gets a new fence; the one who asks again gets his own.
-export const ADOPT = `WITH changed AS (
-    UPDATE lockstep_idempotency r SET state = 'P', past = 2, owner = $2, uncertain_since = NULL,
-      fence = CASE WHEN r.owner = $2 THEN r.fence
-        ELSE greatest(r.fence + 1, floor(extract(epoch FROM clock_timestamp()) * 1000000)::bigint) END,
-      lease_until = ${after('$3')}, expires_at = CASE WHEN r.policy = 'R' THEN ${after('($3::float8 + $4::float8)')} END
-    WHERE r.id = $1 AND (r.state = 'U' OR (r.state = 'P' AND r.owner = $2)) AND ${IS_KEPT}
-    RETURNING r.id, r.is_awaited, r.fence::text AS fence, r.steps::text AS steps
-  ) SELECT fence, steps, CASE WHEN is_awaited THEN pg_notify('lockstep_idempotency', id) END FROM changed`;
+export const ADOPT = `UPDATE lockstep_idempotency r SET state = 'P', past = 2, owner = $2, uncertain_since = NULL,
+    fence = CASE WHEN r.owner = $2 THEN r.fence
+      ELSE greatest(r.fence + 1, floor(extract(epoch FROM clock_timestamp()) * 1000000)::bigint) END,
+    lease_until = ${after('$3')}, expires_at = CASE WHEN r.policy = 'R' THEN ${after('($3::float8 + $4::float8)')} END
+  WHERE r.id = $1 AND (r.state = 'U' OR (r.state = 'P' AND r.owner = $2)) AND ${IS_KEPT}
+  RETURNING r.fence::text AS fence, r.steps::text AS steps`;
 
 // What is there stays: the right side of || wins.
 export const SAVE_STEP = `UPDATE lockstep_idempotency r

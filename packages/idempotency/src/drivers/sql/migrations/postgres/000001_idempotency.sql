@@ -2,7 +2,7 @@
 --   state        I issued · P running · C completed · R released · U uncertain
 --   policy       what the end of a lease means: U uncertain · R the next one may try
 --   past         what earlier claims may have left: 0 nothing · 1 what a release left open · 2 what a vanished owner did
---   is_awaited   somebody listens for the next change
+--   is_awaited   somebody listens for the end of the claim
 --   expires_at   null while only an owner or an operator may end it
 -- The one index serves all who look for rows by time: abandoned, uncertain and expired ones.
 CREATE TABLE lockstep_idempotency (
@@ -88,7 +88,6 @@ BEGIN
       EXIT;
     ELSIF outcome = 'abandoned' THEN
       UPDATE lockstep_idempotency r SET state = 'U', uncertain_since = now_at, lease_until = NULL WHERE r.id = p_id;
-      IF kept.is_awaited THEN PERFORM pg_notify('lockstep_idempotency', p_id); END IF;
       outcome := 'uncertain';
       EXIT;
     ELSIF outcome = 'claim' THEN
