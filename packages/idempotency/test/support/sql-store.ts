@@ -1,7 +1,8 @@
-import { Incidents } from '@lockstep/core';
+import { type DriverProvider, Incidents } from '@lockstep/core';
 import { IDEMPOTENCY_STORE, IdempotencyModule } from '@lockstep/idempotency';
 import { type SqlIdempotencyOptions, SqlIdempotencyStore, sqlIdempotencyStore } from '@lockstep/idempotency/sql';
-import { Sql, SqlModule, type SqlModuleOptions } from '@lockstep/sql';
+import { Sql, type SqlDriver, SqlModule, type SqlModuleOptions } from '@lockstep/sql';
+import { mariadbDriver } from '@lockstep/sql/mariadb';
 import { pgDriver } from '@lockstep/sql/postgres';
 import { Test } from '@nestjs/testing';
 import { SECRET } from './http-app.js';
@@ -25,7 +26,7 @@ export async function openSqlStore(url: string, options: OpenSqlStoreOptions = {
   const { maxConnections = 6, store = { purgeEvery: '1h' }, commandTimeout = '5s', ...rest } = options;
   const module = await Test.createTestingModule({
     imports: [
-      SqlModule.forRoot({ driver: pgDriver({ url, maxConnections }), commandTimeout, ...rest }),
+      SqlModule.forRoot({ driver: driverOf(url, maxConnections), commandTimeout, ...rest }),
       IdempotencyModule.forRoot({
         scope: 'global',
         secret: SECRET,
@@ -41,4 +42,8 @@ export async function openSqlStore(url: string, options: OpenSqlStoreOptions = {
   const opened: unknown = module.get(IDEMPOTENCY_STORE, { strict: false });
   if (!(opened instanceof SqlIdempotencyStore)) throw new TypeError('the store is another one');
   return { store: opened, sql: module.get(Sql), incidents, close: () => module.close() };
+}
+
+function driverOf(url: string, maxConnections: number): DriverProvider<SqlDriver> {
+  return url.startsWith('postgres') ? pgDriver({ url, maxConnections }) : mariadbDriver({ url, maxConnections });
 }

@@ -1,14 +1,10 @@
 import { monotonicMs, ServerClock, StoreUnavailableError } from '@lockstep/core';
 import type { MigrationSet, Sql } from '@lockstep/sql';
 import type { IdempotencyTable, Timed } from './idempotency-table.js';
+import { isConflict, isLockTimeout } from './sql-conflicts.js';
 
 /** Beyond it a conflict is no bad luck any more. */
 const MOST_ATTEMPTS = 10;
-
-/** Serialization failures and deadlocks: the step was rolled back because of others, and may be asked for again. */
-const CONFLICT_STATES = new Set(['40001', '40P01']);
-/** A lock could not be had in time: the step was rolled back. */
-const LOCK_STATES = new Set(['55P03']);
 
 export function idempotencyTables(sql: Pick<Sql, 'dialect'>): MigrationSet {
   return { name: 'idempotency', directory: new URL(`./migrations/${sql.dialect}/`, import.meta.url) };
@@ -34,10 +30,8 @@ export class IdempotencyDatabase {
       try {
         return await run(this.table);
       } catch (error) {
-        const state = (error as { readonly code?: unknown } | null)?.code;
-        const isConflict = typeof state === 'string' && CONFLICT_STATES.has(state);
-        if (isConflict && attempt < MOST_ATTEMPTS) continue;
-        if (!isConflict && !(typeof state === 'string' && LOCK_STATES.has(state))) throw error;
+        if (isConflict(error) && attempt < MOST_ATTEMPTS) continue;
+        if (!isConflict(error) && !isLockTimeout(error)) throw error;
         const store = this.sql.dialect;
         throw new StoreUnavailableError({ store, operation, outcome: 'not-applied', cause: error });
       }

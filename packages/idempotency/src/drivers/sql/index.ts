@@ -3,7 +3,9 @@ import { Sql } from '@lockstep/sql';
 import type { IdempotencyStore } from '../../idempotency-store.js';
 import { ExpiredRecords } from './expired-records.js';
 import { IdempotencyDatabase, idempotencyTables } from './idempotency-database.js';
+import type { IdempotencyTable } from './idempotency-table.js';
 import { ListeningIdempotencyStore } from './listening-idempotency-store.js';
+import { MariaDbIdempotencyTable } from './mariadb/mariadb-idempotency-table.js';
 import { PostgresIdempotencyTable } from './postgres/postgres-idempotency-table.js';
 import { SettledPushes } from './settled-pushes.js';
 import { resolveSqlIdempotencyOptions, type SqlIdempotencyOptions } from './sql-idempotency.options.js';
@@ -26,7 +28,7 @@ export function sqlIdempotencyStore(options: SqlIdempotencyOptions = {}): Driver
     useFactory: async (sql: Sql | undefined, incidents: Incidents, drains: DrainService) => {
       if (!sql) throw new ConfigurationError('sqlIdempotencyStore() needs SqlModule.forRoot(…) among the imports.');
       await sql.migrateAtBoot(idempotencyTables(sql));
-      const database = new IdempotencyDatabase(sql, new PostgresIdempotencyTable(sql));
+      const database = new IdempotencyDatabase(sql, tableOf(sql));
       const expired = new ExpiredRecords(database, {
         everyMs: purgeEveryMs,
         onError: (cause) => report(incidents, cause),
@@ -36,6 +38,10 @@ export function sqlIdempotencyStore(options: SqlIdempotencyOptions = {}): Driver
       return new ListeningIdempotencyStore(database, expired, new SettledPushes(sql));
     },
   };
+}
+
+function tableOf(sql: Sql): IdempotencyTable {
+  return sql.dialect === 'mariadb' ? new MariaDbIdempotencyTable(sql) : new PostgresIdempotencyTable(sql);
 }
 
 function report(incidents: Incidents, cause: unknown): void {
