@@ -82,6 +82,7 @@ export class Execution implements IdempotencyContext, Claim {
   private hasLost = false;
   private isEntered = false;
   private isEnding = false;
+  private running: Promise<unknown> | undefined;
 
   constructor(init: ExecutionInit) {
     this.id = init.id;
@@ -134,8 +135,25 @@ export class Execution implements IdempotencyContext, Claim {
     this.isEnding = true;
   }
 
+  /** The method that does the work, while it runs: whoever called it may have given up on it. */
+  get work(): Promise<unknown> | undefined {
+    return this.running;
+  }
+
   enter(): void {
     this.isEntered = true;
+  }
+
+  /** Enters, and follows the method to its end. */
+  follow<T>(work: () => Promise<T>): Promise<T> {
+    this.enter();
+    const followed = work();
+    this.running = followed;
+    const ended = (): void => {
+      if (this.running === followed) this.running = undefined;
+    };
+    void followed.then(ended, ended);
+    return followed;
   }
 
   lose(): void {

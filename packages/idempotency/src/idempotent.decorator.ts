@@ -84,8 +84,8 @@ export function Idempotent(options: IdempotentOptions = {}): IdempotentDecorator
   return (target, property, descriptor) => {
     attachGuarantee(target, property, descriptor, GUARANTEE, (_service, call) => {
       // The interceptor holds the claim; here it only learns that guards, pipes and interceptors have let it through.
-      Execution.current()?.enter();
-      return call.proceed();
+      const execution = Execution.current();
+      return execution ? execution.follow(() => call.proceed()) : call.proceed();
     });
     Reflect.defineMetadata(ROUTE, route, descriptor.value as object);
   };

@@ -122,6 +122,11 @@ describe.each(['express', 'fastify'] as const)('a handler that answers through @
       expect(problem(await send(url, { key }))).toMatchObject({ code: 'OPERATION_RESULT_UNAVAILABLE' }),
     );
   });
+
+  it('reports nothing but what could not be stored', () => {
+    const own = http.incidents.filter(({ source }) => source.startsWith('idempotency'));
+    expect(new Set(own.map(({ code }) => code))).toEqual(new Set(['ANSWER_NOT_STORED']));
+  });
 });
 
 describe.each(['express', 'fastify'] as const)('the last byte of an answer on %s', (platform) => {

@@ -40,7 +40,7 @@ describe.each(['express', 'fastify'] as const)('a streamed answer on %s', (platf
       expect(runs.get(result)).toBe(1);
     });
 
-    it.each(['typed', 'observed'])('with the headers of the route: %s', async (path) => {
+    it.each(['typed', 'observed', 'passthrough'])('with the headers of the route: %s', async (path) => {
       expectReplay(await twice(`${http.url}/streams/${path}`));
       expect(runs.get(path)).toBe(1);
     });
@@ -75,12 +75,15 @@ describe.each(['express', 'fastify'] as const)('a streamed answer on %s', (platf
     expect(runs.get('large-stream')).toBe(1);
   });
 
-  it('that fails before its first byte took effect: it is not run again, and the failure is no answer', async () => {
-    const [first, second] = await twice(`${http.url}/streams/fails-at-once`);
-    expect(first.status).toBeGreaterThanOrEqual(400);
-    expect(problem(second)).toMatchObject(isUnavailable);
-    expect(runs.get('fails-at-once')).toBe(1);
-  });
+  it.each(['file', 'generator'])(
+    'that fails before its first byte took effect: it is not run again, and the failure is no answer: %s',
+    async (kind) => {
+      const [first, second] = await twice(`${http.url}/streams/fails-at-once/${kind}`);
+      expect(first.status).toBeGreaterThanOrEqual(400);
+      expect(problem(second)).toMatchObject(isUnavailable);
+      expect(runs.get(`fails-at-once ${kind}`)).toBe(1);
+    },
+  );
 
   it.each(['file', 'generator'])('that fails in the middle took effect: it is not run again: %s', async (kind) => {
     const key = randomUUID();

@@ -84,6 +84,26 @@ export class AnswerKeeper {
   async fail(exchange: Exchange, error: unknown, capture: AnswerCapture | undefined): Promise<void> {
     const sent = capture?.leave() ?? 'untouched';
     if (sent === 'whole') return;
+    const { work } = exchange.execution;
+    if (work) void this.outlive(exchange, work);
+    else await this.judge(exchange, error, sent);
+  }
+
+  /**
+   * An interceptor inside gave up on a handler that goes on: the client has its answer, but the key is held until there
+   * is an end to judge. Its result passed no serializer, so it is shown to nobody.
+   */
+  private async outlive(exchange: Exchange, work: Promise<unknown>): Promise<void> {
+    try {
+      await work;
+    } catch (error) {
+      return this.judge(exchange, error, 'untouched');
+    }
+    const response = this.unavailable(exchange, 'that of a handler nobody waited for');
+    return this.service.end(exchange.execution, { to: 'completed', response });
+  }
+
+  private async judge(exchange: Exchange, error: unknown, sent: 'untouched' | 'begun'): Promise<void> {
     const stored = (exception: HttpException): string =>
       sent === 'begun'
         ? this.unavailable(exchange, 'broken off by an error')

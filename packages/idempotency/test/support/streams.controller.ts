@@ -2,7 +2,7 @@ import { Readable } from 'node:stream';
 import { ReadableStream } from 'node:stream/web';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Idempotent } from '@lockstep/idempotency';
-import { Controller, Get, Header, Param, Post, StreamableFile } from '@nestjs/common';
+import { Controller, Get, Header, Param, Post, Res, StreamableFile } from '@nestjs/common';
 import { from, type Observable } from 'rxjs';
 import { gate, ran } from './orders.controller.js';
 
@@ -44,12 +44,27 @@ const results: Record<string, (times: number) => unknown> = {
 
 export const streamingResults = Object.keys(results);
 
+interface Response {
+  /** Express, as Node has it. */
+  setHeader?(name: string, value: string): unknown;
+  header(name: string, value: string): unknown;
+}
+
 @Controller('streams')
 export class StreamsController {
   @Post('results/:result')
   @Idempotent()
   async result(@Param('result') result: string): Promise<unknown> {
     return results[result]?.(ran(result));
+  }
+
+  /** Past the setter of Express, which would add a charset. */
+  @Post('passthrough')
+  @Idempotent()
+  async passthrough(@Res({ passthrough: true }) response: Response): Promise<StreamableFile> {
+    if (response.setHeader) response.setHeader('Content-Type', 'text/csv');
+    else response.header('Content-Type', 'text/csv');
+    return new StreamableFile(Readable.from([`sku;${ran('passthrough')}`]));
   }
 
   @Post('typed')
@@ -80,11 +95,11 @@ export class StreamsController {
     return new StreamableFile(Readable.from(Array.from({ length: 30 }, () => Buffer.alloc(10_000, 'x'))), PDF);
   }
 
-  @Post('fails-at-once')
+  @Post('fails-at-once/:kind')
   @Idempotent()
-  async failsAtOnce(): Promise<StreamableFile> {
-    ran('fails-at-once');
-    return new StreamableFile(Readable.from(failing([])), PDF);
+  async failsAtOnce(@Param('kind') kind: string): Promise<unknown> {
+    ran(`fails-at-once ${kind}`);
+    return kind === 'file' ? new StreamableFile(Readable.from(failing([])), PDF) : failing([]);
   }
 
   @Post('fails-within/:kind')
