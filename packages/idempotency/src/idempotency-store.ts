@@ -107,6 +107,8 @@ export type Resolution =
  * - Fences of one id rise strictly, also over expiry, release and the deletion of the record.
  * - `renew` and `settle` change nothing unless the caller owns the claim; a lease that ended does not take the claim
  *   from its owner before somebody else has begun. `settle` repeated with the same target answers as the first time.
+ * - An operation that was settled as uncertain has the policy `'uncertain'` from then on, whatever sets it running again:
+ *   a renewal that was on its way, an adoption.
  * - A completed record is never overwritten within its retention. The record of a running operation outlives its
  *   lease; with policy `'uncertain'` running and uncertain records have no end of their own.
  * - Items of one batch fail alone.

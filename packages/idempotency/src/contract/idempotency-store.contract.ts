@@ -161,6 +161,16 @@ function describeExpiry(subject: ContractSubject): void {
     expect(answers).toEqual(['renewed', 'lost', 'lost']);
   });
 
+  it('lets nobody begin what its owner called uncertain, though a late renewal made it run again, under retry too', async () => {
+    const { id, claim } = await subject.acquired({ onLeaseExpiry: 'retry' });
+    await subject.store.settle(claim, { to: 'uncertain' });
+    await subject.store.renew([{ ...claim, leaseMs: 60, retentionMs: LONG_MS }]);
+    await vi.waitFor(async () => {
+      expect(await subject.begin({ id, onLeaseExpiry: 'retry' })).toEqual({ outcome: 'uncertain' });
+    }, POLL);
+    expect(await subject.uncertainIds()).toContain(id);
+  });
+
   it('makes an uncertain operation run again when its owner renews', async () => {
     const { id, claim } = await subject.acquired();
     await subject.store.settle(claim, { to: 'uncertain' });

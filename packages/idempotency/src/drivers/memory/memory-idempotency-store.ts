@@ -65,8 +65,11 @@ export class MemoryIdempotencyStore implements IdempotencyStore, PushingStore, S
     const record = this.owned(claim);
     if (!record) return false;
     if (!isOpen(record)) return record.state === settlement.to;
-    if (settlement.to === 'uncertain') this.records.markUncertain(record);
-    else {
+    if (settlement.to === 'uncertain') {
+      // A renewal on its way or an adoption sets it running again; when that one vanishes nobody may simply begin.
+      record.policy = 'uncertain';
+      this.records.markUncertain(record);
+    } else {
       const forget = settlement.to === 'released' && settlement.notApplied && record.past === 'none';
       this.records.close(record, settlement, forget);
     }

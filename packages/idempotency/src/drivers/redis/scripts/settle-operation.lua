@@ -16,7 +16,8 @@ local function one(record, running, uncertain, owner, target, response, retentio
   end
   if state == 'U' then
     read_clock()
-    redis.call('HSET', record, 'st', 'U')
+    -- A renewal on its way or an adoption sets it running again; when that one vanishes nobody may simply begin.
+    redis.call('HSET', record, 'st', 'U', 'po', 'U')
     redis.call('PERSIST', record)
     redis.call('ZADD', uncertain, now_ms, v[3])
     return 1
