@@ -1,5 +1,6 @@
 import { ConfigurationError } from '@lockstep/core';
 import { ServerNotAvailableError } from '@lockstep/testing';
+import { BankStandIn } from './bank/bank-stand-in.js';
 import { portFrom } from './platform/mall.config.js';
 import { assertPortIsFree, assertServersAnswer, PreflightError } from './platform/preflight.js';
 import { findServers } from './platform/servers.js';
@@ -23,7 +24,8 @@ async function main(): Promise<void> {
   const servers = await findServers(process.env);
   for (const note of servers.notes) console.log(note);
 
-  const stage = new Stage(servers);
+  const bank = await BankStandIn.open();
+  const stage = new Stage(servers, bank);
   try {
     await stage.open();
     const broken = await playTour(stage);
@@ -36,6 +38,7 @@ async function main(): Promise<void> {
     throw error;
   } finally {
     await stage.close();
+    await bank.close();
     await servers.stop();
   }
 }
@@ -46,6 +49,7 @@ async function serve(stage: Stage, port: number): Promise<void> {
   console.log(`\nThe mall is open at ${stage.baseUrl}; Ctrl+C closes it.`);
   console.log(`  curl ${stage.baseUrl}/products`);
   console.log(`  the warehouse restocks with: Authorization: Bearer ${stage.tokens.warehouse}`);
+  console.log(`  the next charge of the bank is answered too late after: curl -X PUT ${stage.bank.url}/faults/late`);
   console.log(`  the operators settle with: Authorization: Bearer ${stage.tokens.operator}`);
   // Not once(): a terminal's Ctrl+C arrives twice, from it and from npm, and the second must not cut the closing short.
   await new Promise<void>((resolve) => {

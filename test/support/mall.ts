@@ -12,6 +12,8 @@ export interface MallOptions extends Pick<SpawnNodeOptions, 'killAt' | 'pauseAt'
   readonly databaseUrl: string;
   /** Without it idempotency lives in the process, and locks and BullMQ are on Postgres. */
   readonly redisUrl?: string;
+  /** Without it nothing can be paid. */
+  readonly bankUrl?: string;
   readonly roles?: string;
   /** @default that of the mall */
   readonly lockTtl?: string;
@@ -33,11 +35,12 @@ export class Mall implements AsyncDisposable {
   ) {}
 
   static async open(options: MallOptions): Promise<Mall> {
-    const { databaseUrl, redisUrl, roles, lockTtl, settlementCron, killAt, pauseAt } = options;
+    const { databaseUrl, redisUrl, bankUrl, roles, lockTtl, settlementCron, killAt, pauseAt } = options;
     const child = spawnNode(SERVE, {
       env: {
         DATABASE_URL: databaseUrl,
         REDIS_URL: redisUrl ?? '',
+        MALL_BANK_URL: bankUrl ?? '',
         PORT: '0',
         MALL_ROLES: roles ?? 'web,relay,consumer',
         MALL_SECRET: 'a secret of the tests alone',
@@ -66,6 +69,12 @@ export class Mall implements AsyncDisposable {
   /** Puts so many pieces of a new product on the shelf, at 900 cents; the mall's own, or a merchant's. */
   async shelve(qty: number, merchant?: string): Promise<string> {
     const sku = `cup-${randomUUID().slice(0, 8)}`;
+    await this.restock(sku, qty, merchant);
+    return sku;
+  }
+
+  /** Sets how many pieces of a product there are. */
+  async restock(sku: string, qty: number, merchant?: string): Promise<void> {
     const headers = { authorization: `Bearer ${WAREHOUSE_TOKEN}` };
     const answer = await this.call('PUT', `/products/${sku}`, headers, {
       name: 'Cup',
@@ -74,7 +83,6 @@ export class Mall implements AsyncDisposable {
       merchant,
     });
     if (answer.status !== 200) throw new Error(`cannot shelve: ${answer.status} ${JSON.stringify(answer.body)}`);
-    return sku;
   }
 
   order(buyer: string, key: string | undefined, body: unknown): Promise<MallAnswer> {
@@ -106,6 +114,24 @@ export class Mall implements AsyncDisposable {
       { timeoutMs },
     );
     return look();
+  }
+
+  /** The page before an order. */
+  confirm(buyer: string, sku: string, qty: number): Promise<MallAnswer> {
+    return this.call('GET', `/orders/confirm?sku=${sku}&qty=${qty}`, { 'x-buyer': buyer });
+  }
+
+  submit(buyer: string, body: unknown): Promise<MallAnswer> {
+    return this.call('POST', '/orders/submit', { 'x-buyer': buyer }, body);
+  }
+
+  pay(buyer: string, orderId: unknown, key: string): Promise<MallAnswer> {
+    return this.call('POST', `/orders/${String(orderId)}/payment`, { 'x-buyer': buyer, 'idempotency-key': key });
+  }
+
+  /** Asks as an operator does. */
+  operate(method: string, path: string): Promise<MallAnswer> {
+    return this.call(method, path, { authorization: `Bearer ${OPERATOR_TOKEN}` });
   }
 
   /** Asks for the settlement, as an operator does. */

@@ -16,8 +16,10 @@ import {
 import { checkOptions, IDEMPOTENCY_OPTIONS, resolveIdempotencyOptions } from './idempotency.options.js';
 import { IdempotencyService } from './idempotency.service.js';
 import { IDEMPOTENCY_STORE } from './idempotency-store.js';
+import { IdempotencyTokens } from './tokens/idempotency-tokens.service.js';
+import { TokenIssueInterceptor } from './tokens/token-issue.interceptor.js';
 
-/** `@Idempotent` and {@link IdempotencyService}. Import it once, in the root module. */
+/** `@Idempotent`, tokens, and {@link IdempotencyService}. Import it once, in the root module. */
 @Module({
   imports: [CoreModule, DiscoveryModule],
   providers: [
@@ -25,17 +27,20 @@ import { IDEMPOTENCY_STORE } from './idempotency-store.js';
     IdempotencyService,
     Completers,
     CompletionService,
+    IdempotencyTokens,
     IdempotentRoutes,
     AnswerKeeper,
     IdempotencyInterceptor,
+    TokenIssueInterceptor,
     { provide: APP_INTERCEPTOR, useExisting: IdempotencyInterceptor },
   ],
-  exports: [IdempotencyService, IDEMPOTENCY_STORE],
+  exports: [IdempotencyService, IdempotencyTokens, IDEMPOTENCY_STORE],
 })
 export class IdempotencyModule extends ConfigurableModuleClass implements NestModule, OnApplicationBootstrap {
   constructor(
     @Inject(ApplicationConfig) private readonly config: ApplicationConfig,
     @Inject(IdempotencyInterceptor) private readonly interceptor: IdempotencyInterceptor,
+    @Inject(TokenIssueInterceptor) private readonly issuing: TokenIssueInterceptor,
     @Inject(IdempotentRoutes) private readonly routes: IdempotentRoutes,
     @Inject(HttpAdapterHost) private readonly adapterHost: HttpAdapterHost,
   ) {
@@ -59,6 +64,8 @@ export class IdempotencyModule extends ConfigurableModuleClass implements NestMo
   /** The last moment before Nest makes the routes. There is no middleware to configure. */
   configure(): void {
     this.routes.check();
+    // Only where it has work: every request of the application would pass it.
+    if (this.routes.isIssuing) makeOutermost(this.config, this.issuing);
     makeOutermost(this.config, this.interceptor);
   }
 

@@ -2,6 +2,11 @@ import { ConfigurationError, type Duration, durationMs } from '@lockstep/core';
 import type { ExecutionContext } from '@nestjs/common';
 import type { LeaseExpiryPolicy } from './idempotency-store.js';
 import type { EncryptionOptions } from './response-vault.js';
+import {
+  type IdempotencyTokenOptions,
+  type ResolvedTokenOptions,
+  resolveTokenOptions,
+} from './tokens/token-options.js';
 
 /**
  * Whose key it is: tenant and principal of the request, from what authentication has proven. `'global'` shares keys
@@ -89,6 +94,8 @@ export interface IdempotencyModuleOptions {
   readonly completeAfter?: Duration;
   /** Pause between two sweeps for owners that vanished. At least 100 ms. @default '10s' */
   readonly sweepEvery?: Duration;
+  /** Anti-resubmit tokens. @default `stored`, for 30 minutes */
+  readonly tokens?: IdempotencyTokenOptions;
 }
 
 export interface ResolvedIdempotencyOptions {
@@ -108,6 +115,7 @@ export interface ResolvedIdempotencyOptions {
   readonly encryption: EncryptionOptions | undefined;
   readonly completeAfterMs: number;
   readonly sweepEveryMs: number;
+  readonly tokens: ResolvedTokenOptions;
 }
 
 export const IDEMPOTENCY_OPTIONS = Symbol('@lockstep/idempotency:OPTIONS');
@@ -137,13 +145,15 @@ const HEADER_NAME = /^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$/;
 export function resolveIdempotencyOptions(options: IdempotencyModuleOptions): ResolvedIdempotencyOptions {
   checkOptions(options);
   const leaseMs = durationMs(options.lease ?? '30s', 'lease', { minMs: 100, maxMs: HOUR_MS });
+  const secret = checkedSecret(options.secret);
+  const retentionMs = durationMs(options.retention ?? '24h', 'retention', { minMs: leaseMs, maxMs: YEAR_MS });
   return Object.freeze({
     scope: checkedScope(options.scope),
-    secret: checkedSecret(options.secret),
+    secret,
     header: checkedHeader('header', options.header ?? 'Idempotency-Key'),
     key: keyRules(options.key ?? {}),
     leaseMs,
-    retentionMs: durationMs(options.retention ?? '24h', 'retention', { minMs: leaseMs, maxMs: YEAR_MS }),
+    retentionMs,
     maxExecutionMs: durationMs(options.maxExecution ?? '15m', 'maxExecution', { minMs: leaseMs }),
     onLeaseExpiry: checkedPolicy(options.onLeaseExpiry ?? 'uncertain'),
     onError: checkedVerdict(options.onError ?? (() => undefined)),
@@ -153,6 +163,7 @@ export function resolveIdempotencyOptions(options: IdempotencyModuleOptions): Re
     encryption: options.encryption,
     completeAfterMs: durationMs(options.completeAfter ?? '1m', 'completeAfter', { minMs: 100 }),
     sweepEveryMs: durationMs(options.sweepEvery ?? '10s', 'sweepEvery', { minMs: 100, maxMs: HOUR_MS }),
+    tokens: resolveTokenOptions(options.tokens === undefined ? {} : options.tokens, { secret, retentionMs }),
   });
 }
 

@@ -12,6 +12,7 @@ import {
 import { IdempotencyService } from './idempotency.service.js';
 import type { LeaseExpiryPolicy } from './idempotency-store.js';
 import type { ExecutionPolicy } from './operation.js';
+import type { TokenSource } from './tokens/token-place.js';
 
 export interface IdempotentOptions {
   /**
@@ -45,12 +46,17 @@ export interface IdempotentOptions {
 
 export type IdempotencyMode = 'lease' | 'transactional';
 
+/** What a route may say of its executions, wherever their key comes from. */
+export type PolicyOptions = Pick<IdempotentOptions, 'onLeaseExpiry' | 'retention' | 'onConcurrent' | 'onError'>;
+
 /** What {@link Idempotent} says about a route. */
 export interface IdempotentRoute {
   readonly required: boolean;
   readonly mode: IdempotencyMode;
   readonly onStoreDown: OnStoreDown;
   readonly policy: ExecutionPolicy;
+  /** Where the key comes from when it is not the header: a token that was issued. */
+  readonly token?: TokenSource;
 }
 
 /** A handler whose answer Nest waits for. */
@@ -80,9 +86,13 @@ const GUARANTEE: Guarantee<IdempotencyService> = {
  * promise of it once decorated, which is the same to Nest.
  */
 export function Idempotent(options: IdempotentOptions = {}): IdempotentDecorator {
-  const route = resolveRoute(options);
+  return routeDecorator(GUARANTEE, resolveRoute(options));
+}
+
+/** Marks a route for the interceptor, under the name of whichever decorator asks. */
+export function routeDecorator(guarantee: Guarantee<IdempotencyService>, route: IdempotentRoute): IdempotentDecorator {
   return (target, property, descriptor) => {
-    attachGuarantee(target, property, descriptor, GUARANTEE, (_service, call) => {
+    attachGuarantee(target, property, descriptor, guarantee, (_service, call) => {
       // The interceptor holds the claim; here it only learns that guards, pipes and interceptors have let it through.
       const execution = Execution.current();
       return execution ? execution.follow(() => call.proceed()) : call.proceed();
@@ -111,7 +121,7 @@ function resolveRoute(options: IdempotentOptions): IdempotentRoute {
   return Object.freeze({ required, mode, onStoreDown, policy: resolvePolicy(options) });
 }
 
-function resolvePolicy({ onLeaseExpiry, retention, onConcurrent, onError }: IdempotentOptions): ExecutionPolicy {
+export function resolvePolicy({ onLeaseExpiry, retention, onConcurrent, onError }: PolicyOptions): ExecutionPolicy {
   return Object.freeze({
     ...(onLeaseExpiry === undefined ? {} : { onLeaseExpiry: checkedPolicy(onLeaseExpiry) }),
     ...(retention === undefined ? {} : { retentionMs: durationMs(retention, 'retention', { minMs: 1_000 }) }),

@@ -55,6 +55,7 @@ export {
   type IdempotentDecorator,
   type IdempotentHandler,
   type IdempotentOptions,
+  type PolicyOptions,
 } from './idempotent.decorator.js';
 export type { AnswerOf, Begun, ExecutionEnd, ExecutionPolicy, Operation } from './operation.js';
 export { type OperationKey, operationId } from './operation-id.js';
@@ -74,3 +75,24 @@ export type {
   TransactionalStore,
   TransactionalWork,
 } from './store-abilities.js';
+export { IdempotencyToken, type IdempotencyTokenRouteOptions } from './tokens/idempotency-token.decorator.js';
+export {
+  type Consumed,
+  IdempotencyTokens,
+  type IssueTokenOptions,
+  type TokenUse,
+} from './tokens/idempotency-tokens.service.js';
+export {
+  type CanDeliver,
+  IssueIdempotencyToken,
+  type IssueIdempotencyTokenOptions,
+  type IssuingDecorator,
+} from './tokens/issue-idempotency-token.decorator.js';
+export {
+  IdempotencyTokenInvalidError,
+  IdempotencyTokenMissingError,
+  IdempotencyTokenUndeliverableError,
+} from './tokens/token.errors.js';
+export type { TokenFor } from './tokens/token-for.js';
+export type { IdempotencyTokenOptions, TokenMode, TokenPlan } from './tokens/token-options.js';
+export type { TokenPlace } from './tokens/token-place.js';

@@ -1,6 +1,6 @@
 import { Sql, type SqlTransaction } from '@lockstep/sql';
 import { Inject, Injectable } from '@nestjs/common';
-import type { Order, PlaceOrder } from './order.js';
+import type { Order, PlaceOrder, Quote } from './order.js';
 
 const COLUMNS = 'id, sku, qty, total_cents AS "totalCents"';
 
@@ -21,6 +21,15 @@ export class OrderRepository {
       `SELECT ${COLUMNS} FROM mall_order WHERE buyer_id = $1 ORDER BY placed_at DESC LIMIT 100`,
       [buyerId],
     );
+  }
+
+  /** What so many pieces would cost now; undefined for a product that does not exist. */
+  async quote(sku: string, qty: number): Promise<Quote | undefined> {
+    const [quote] = await this.sql.query<Quote>(
+      'SELECT sku, $2::int AS qty, price_cents * $2::int AS "totalCents" FROM mall_product WHERE sku = $1',
+      [sku, qty],
+    );
+    return quote;
   }
 
   async hasProduct(sku: string): Promise<boolean> {

@@ -7,6 +7,16 @@ export interface PlaceOrder {
   readonly qty: number;
 }
 
+/** What the client may say of an order. */
+export type OrderLine = Pick<PlaceOrder, 'sku' | 'qty'>;
+
+/** What the page before an order shows. */
+export interface Quote {
+  readonly sku: string;
+  readonly qty: number;
+  readonly totalCents: number;
+}
+
 export interface Order {
   readonly id: string;
   readonly sku: string;

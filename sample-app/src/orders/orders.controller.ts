@@ -1,9 +1,9 @@
-import { Idempotent } from '@lockstep/idempotency';
-import { Body, Controller, Get, Inject, Post, UseGuards } from '@nestjs/common';
+import { IdempotencyToken, Idempotent, IssueIdempotencyToken } from '@lockstep/idempotency';
+import { Body, Controller, Get, Inject, Post, Query, UseGuards } from '@nestjs/common';
 import { Buyer } from '../accounts/buyer.decorator.js';
 import { BuyerGuard } from '../accounts/buyer.guard.js';
-import type { Order, PlaceOrder } from './order.js';
-import { OrderBodyPipe } from './order.pipe.js';
+import type { Order, OrderLine, Quote } from './order.js';
+import { OrderBodyPipe, QuotePipe } from './order.pipe.js';
 import { OrdersService } from './orders.service.js';
 import { RequestId } from './request-id.decorator.js';
 
@@ -18,7 +18,25 @@ export class OrdersController {
   place(
     @Buyer() buyerId: string,
     @RequestId() requestId: string,
-    @Body(OrderBodyPipe) body: Pick<PlaceOrder, 'sku' | 'qty'>,
+    @Body(OrderBodyPipe) body: OrderLine,
+  ): Promise<Order> {
+    return this.orders.placeOnce({ ...body, buyerId, requestId });
+  }
+
+  /** The page before the order. Its token is good for one submit of this buyer. */
+  @Get('confirm')
+  @IssueIdempotencyToken('order-submit', { deliver: 'body.orderToken' })
+  confirm(@Query(QuotePipe) { sku, qty }: OrderLine): Promise<Quote> {
+    return this.orders.quote(sku, qty);
+  }
+
+  /** As {@link place}, for a form that knows no header. A submit that fails gives the token back. */
+  @Post('submit')
+  @IdempotencyToken('order-submit', { from: 'body.orderToken', onLeaseExpiry: 'retry' })
+  submit(
+    @Buyer() buyerId: string,
+    @RequestId() requestId: string,
+    @Body(OrderBodyPipe) body: OrderLine,
   ): Promise<Order> {
     return this.orders.placeOnce({ ...body, buyerId, requestId });
   }

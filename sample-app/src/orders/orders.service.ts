@@ -5,7 +5,7 @@ import { Outbox } from '@lockstep/outbox';
 import { Sql, Transactional } from '@lockstep/sql';
 import { ConflictException, Inject, Injectable, NotFoundException } from '@nestjs/common';
 import { StockService } from '../stock/stock.service.js';
-import { ORDER_PLACED, type Order, type OrderPlaced, type PlaceOrder } from './order.js';
+import { ORDER_PLACED, type Order, type OrderPlaced, type PlaceOrder, type Quote } from './order.js';
 import { OrderRepository } from './order.repository.js';
 
 /** No order was written: this request has one already, or there is no such product. */
@@ -63,12 +63,18 @@ export class OrdersService {
     return { ...order, buyerId: request.buyerId };
   }
 
+  async quote(sku: string, qty: number): Promise<Quote> {
+    const quote = await this.orders.quote(sku, qty);
+    if (!quote) throw noSuchProduct({ sku });
+    return quote;
+  }
+
   listOf(buyerId: string): Promise<Order[]> {
     return this.orders.listOf(buyerId);
   }
 }
 
-function noSuchProduct({ sku }: PlaceOrder): NotFoundException {
+function noSuchProduct({ sku }: Pick<PlaceOrder, 'sku'>): NotFoundException {
   return new NotFoundException({ code: 'NO_SUCH_PRODUCT', message: `No such product: ${sku}` });
 }
 

@@ -7,6 +7,8 @@ export interface MallConfig {
   readonly databaseUrl: string;
   /** Without Redis, idempotency lives in this one process; locks and BullMQ are on Postgres. */
   readonly redisUrl: string | undefined;
+  /** The bank that charges the buyers. Without it nothing can be paid. */
+  readonly bankUrl: string | undefined;
   readonly port: number;
   readonly roles: ReadonlySet<MallRole>;
   /** Signs what travels with messages, and keys the fingerprints of requests. */
@@ -27,6 +29,7 @@ export function mallConfigFrom(env: NodeJS.ProcessEnv): MallConfig {
   return {
     databaseUrl: required(env, 'DATABASE_URL'),
     redisUrl: env.REDIS_URL || undefined,
+    bankUrl: env.MALL_BANK_URL || undefined,
     port: portFrom(env),
     roles: roles(env.MALL_ROLES ?? ROLES.join(',')),
     secret: required(env, 'MALL_SECRET'),

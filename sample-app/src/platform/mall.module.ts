@@ -14,6 +14,7 @@ import { ScheduleModule } from '@nestjs/schedule';
 import { AccountsModule } from '../accounts/accounts.module.js';
 import { CatalogModule } from '../catalog/catalog.module.js';
 import { OrdersModule } from '../orders/orders.module.js';
+import { PaymentsModule } from '../payments/payments.module.js';
 import { PointsModule } from '../points/points.module.js';
 import { SettlementModule } from '../settlement/settlement.module.js';
 import { HealthController } from './health.controller.js';
@@ -76,6 +77,7 @@ function shops(config: MallConfig): (DynamicModule | typeof OrdersModule)[] {
     CatalogModule.forWarehouse(config.warehouseToken),
     OrdersModule,
     PointsModule,
+    ...(config.bankUrl ? [PaymentsModule.forBank(config.bankUrl, config.operatorToken)] : []),
     SettlementModule.forOperators(config.operatorToken),
   ];
 }

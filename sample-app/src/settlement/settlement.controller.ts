@@ -1,7 +1,7 @@
 import { Controller, Get, HttpCode, Inject, NotFoundException, Param, Post, UseGuards } from '@nestjs/common';
+import { OperatorGuard } from '../accounts/operator.guard.js';
 import { MerchantPipe } from '../catalog/product.pipe.js';
 import { MerchantAccountRepository } from './merchant-account.repository.js';
-import { OperatorGuard } from './operator.guard.js';
 import type { MerchantAccount, Settlement } from './settlement.js';
 import { SettlementService } from './settlement.service.js';
 

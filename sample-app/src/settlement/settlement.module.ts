@@ -1,7 +1,7 @@
 import { type DynamicModule, Module } from '@nestjs/common';
+import { OPERATOR_TOKEN } from '../accounts/operator.guard.js';
 import { SchemaModule } from '../platform/schema.module.js';
 import { MerchantAccountRepository } from './merchant-account.repository.js';
-import { OPERATOR_TOKEN } from './operator.guard.js';
 import { SettlementController } from './settlement.controller.js';
 import { SettlementService } from './settlement.service.js';
 

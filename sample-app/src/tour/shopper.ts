@@ -12,6 +12,19 @@ export class Shopper {
     return this.call('POST', '/orders', { 'idempotency-key': key }, { sku, qty });
   }
 
+  /** The page before an order; its answer brings the token of the form. */
+  confirm(sku: string, qty: number): Promise<Answer | undefined> {
+    return this.call('GET', `/orders/confirm?sku=${sku}&qty=${qty}`);
+  }
+
+  submit(sku: string, qty: number, orderToken: unknown): Promise<Answer | undefined> {
+    return this.call('POST', '/orders/submit', {}, { sku, qty, orderToken });
+  }
+
+  pay(orderId: unknown, key: string): Promise<Answer | undefined> {
+    return this.call('POST', `/orders/${String(orderId)}/payment`, { 'idempotency-key': key });
+  }
+
   async orders(): Promise<Record<string, unknown>[]> {
     const answer = await this.call('GET', '/orders');
     return (answer?.body ?? []) as unknown as Record<string, unknown>[];

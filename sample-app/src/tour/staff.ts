@@ -6,7 +6,7 @@ export interface StaffTokens {
   readonly operator: string;
 }
 
-/** Those who work in the mall: the warehouse restocks, the operators settle. */
+/** Those who work in the mall: the warehouse restocks, the operators settle and clear up. */
 export class Staff {
   constructor(
     private readonly baseUrl: () => string,
@@ -25,6 +25,19 @@ export class Staff {
 
   async account(merchant: string): Promise<Record<string, unknown>> {
     return (await this.call('GET', `/settlement/accounts/${merchant}`, this.tokens.operator))?.body ?? {};
+  }
+
+  uncertainPayments(): Promise<Answer | undefined> {
+    return this.call('GET', '/payments/uncertain', this.tokens.operator);
+  }
+
+  /** Has the bank asked what became of a payment. */
+  clearUp(id: unknown): Promise<Answer | undefined> {
+    return this.call('POST', `/payments/uncertain/${String(id)}/clear-up`, this.tokens.operator);
+  }
+
+  async ledger(): Promise<Record<string, unknown>> {
+    return (await this.call('GET', '/payments/ledger', this.tokens.operator))?.body ?? {};
   }
 
   private call(method: string, path: string, token: string, body?: unknown): Promise<Answer | undefined> {

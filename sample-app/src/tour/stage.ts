@@ -1,4 +1,5 @@
 import { randomBytes, randomUUID } from 'node:crypto';
+import type { BankStandIn } from '../bank/bank-stand-in.js';
 import { mallLocks } from '../platform/lock-store.js';
 import type { MallServers } from '../platform/servers.js';
 import { MallProcess } from './mall-process.js';
@@ -12,7 +13,10 @@ export class Stage {
   private mall: MallProcess | undefined;
   private others: MallProcess[] = [];
 
-  constructor(private readonly servers: MallServers) {}
+  constructor(
+    private readonly servers: MallServers,
+    readonly bank: BankStandIn,
+  ) {}
 
   get baseUrl(): string {
     return this.mall?.url ?? '';
@@ -81,6 +85,7 @@ export class Stage {
     return {
       DATABASE_URL: this.servers.databaseUrl,
       REDIS_URL: this.servers.redisUrl ?? '',
+      MALL_BANK_URL: this.bank.url,
       MALL_SECRET: this.secret,
       MALL_WAREHOUSE_TOKEN: this.tokens.warehouse,
       MALL_OPERATOR_TOKEN: this.tokens.operator,

@@ -7,6 +7,7 @@ import {
   POLL,
   released,
 } from './contract-subject.js';
+import { describeSingleTokens } from './single-token.facts.js';
 import { describeStoreAbilities } from './store-abilities.contract.js';
 
 const LEASE_MS = 300;
@@ -23,6 +24,7 @@ export function describeIdempotencyStoreContract(harness: IdempotencyStoreHarnes
     describeSettlements(subject);
     describeOperators(subject);
     describeStoreAbilities(subject);
+    describeSingleTokens(subject);
   });
 }
 

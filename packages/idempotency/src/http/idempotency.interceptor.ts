@@ -1,20 +1,22 @@
-import { ConfigurationError, Incidents, isLockstepError } from '@lockstep/core';
+import { Incidents, isLockstepError } from '@lockstep/core';
 import { type CallHandler, type ExecutionContext, Inject, Injectable, type NestInterceptor } from '@nestjs/common';
 import { ApplicationConfig, HttpAdapterHost } from '@nestjs/core';
-import { lastValueFrom, type Observable, of } from 'rxjs';
+import { catchError, lastValueFrom, type Observable, of, throwError } from 'rxjs';
 import { unwrapVerdict } from '../failure-verdict.js';
 import { IdempotencyKeyMissingError } from '../idempotency.errors.js';
 import { IDEMPOTENCY_OPTIONS, type ResolvedIdempotencyOptions } from '../idempotency.options.js';
 import { IdempotencyService } from '../idempotency.service.js';
-import type { Begun, Operation } from '../operation.js';
+import type { Operation } from '../operation.js';
+import { type Consumed, IdempotencyTokens } from '../tokens/idempotency-tokens.service.js';
+import { tokenOf } from '../tokens/token-place.js';
 import { AnswerKeeper, type AnyResponse, type Exchange } from './answer-keeper.js';
 import { type HttpRequest, operationOf, payloadOf, rawResponse, whileThere } from './http-exchange.js';
 import { parseIdempotencyKey } from './idempotency-key.js';
 import { IdempotentRoutes, type KeptRoute } from './idempotent-routes.js';
 import { replayAnswer } from './replay.js';
+import { requestScope } from './request-scope.js';
 import { routeVersion } from './route-version.js';
 
-const LONGEST_SCOPE = 1_024;
 const STATUS = 'Idempotency-Status';
 /** Places among the arguments of a route; `switchToHttp()` would make three functions for each request. */
 const REQUEST = 0;
@@ -30,6 +32,7 @@ export class IdempotencyInterceptor implements NestInterceptor {
 
   constructor(
     @Inject(IdempotencyService) private readonly service: IdempotencyService,
+    @Inject(IdempotencyTokens) private readonly tokens: IdempotencyTokens,
     @Inject(IDEMPOTENCY_OPTIONS) private readonly options: ResolvedIdempotencyOptions,
     @Inject(IdempotentRoutes) private readonly routes: IdempotentRoutes,
     @Inject(AnswerKeeper) private readonly keeper: AnswerKeeper,
@@ -45,7 +48,7 @@ export class IdempotencyInterceptor implements NestInterceptor {
     const route = this.routes.of(context);
     if (!route) return next.handle();
     const request = context.getArgByIndex<HttpRequest>(REQUEST);
-    const key = parseIdempotencyKey(request.headers[this.header], this.options.header, this.options.key);
+    const key = this.keyOf(route, request);
     if (key !== undefined) return this.keep(route, key, context, next);
     if (route.required) throw new IdempotencyKeyMissingError(this.options.header);
     return next.handle();
@@ -63,6 +66,9 @@ export class IdempotencyInterceptor implements NestInterceptor {
       this.adapterHost.httpAdapter.setHeader(response, STATUS, begun);
       return next.handle();
     }
+    if (begun.kind === 'taken') {
+      return next.handle().pipe(catchError((error: unknown) => throwError(() => unwrapVerdict(error))));
+    }
     if (begun.kind === 'replay') {
       return of(replayAnswer(this.adapterHost.httpAdapter, response, begun.response, route.answersItself));
     }
@@ -74,17 +80,16 @@ export class IdempotencyInterceptor implements NestInterceptor {
     key: string,
     context: ExecutionContext,
     response: AnyResponse,
-  ): Promise<Begun | 'bypassed'> {
+  ): Promise<Consumed | 'bypassed'> {
     const request = context.getArgByIndex<HttpRequest>(REQUEST);
-    const given = this.scopeOf(context);
+    const given = requestScope(this.options.scope, context);
     const scope = typeof given === 'string' ? given : await given;
     const operation = operationOf(request, routeVersion(context, this.config));
     const asked: Operation = { scope, operation, key, payload: payloadOf(request, operation) };
-    const { policy } = route;
-    const mayWait = (policy.waitMs ?? this.options.waitMs) > 0;
+    const mayWait = (route.policy.waitMs ?? this.options.waitMs) > 0;
     try {
-      if (!mayWait) return await this.service.begin(asked, policy);
-      return await whileThere(rawResponse(response), (signal) => this.service.begin(asked, policy, signal));
+      if (!mayWait) return await this.ask(route, asked);
+      return await whileThere(rawResponse(response), (signal) => this.ask(route, asked, signal));
     } catch (error) {
       if (route.onStoreDown !== 'bypass' || !isUnavailable(error)) throw error;
       this.incidents.report({
@@ -95,6 +100,12 @@ export class IdempotencyInterceptor implements NestInterceptor {
       });
       return 'bypassed';
     }
+  }
+
+  private ask({ token, policy }: KeptRoute, asked: Operation, signal?: AbortSignal): Promise<Consumed> {
+    if (!token) return this.service.begin(asked, policy, signal);
+    const { scope, key, payload } = asked;
+    return this.tokens.consume({ token: key, purpose: token.purpose, scope, payload }, policy, signal);
   }
 
   /**
@@ -115,20 +126,10 @@ export class IdempotencyInterceptor implements NestInterceptor {
     return value;
   }
 
-  private scopeOf(context: ExecutionContext): string | Promise<string> {
-    const { scope } = this.options;
-    // A resolver's word never means the same as no scope at all.
-    if (scope === 'global') return 'global';
-    const resolved: unknown = scope(context);
-    return resolved instanceof Promise ? resolved.then(checkedScope) : checkedScope(resolved);
+  private keyOf({ token }: KeptRoute, request: HttpRequest): string | undefined {
+    if (token) return tokenOf(request, token.place);
+    return parseIdempotencyKey(request.headers[this.header], this.options.header, this.options.key);
   }
-}
-
-function checkedScope(resolved: unknown): string {
-  if (typeof resolved !== 'string' || resolved === '' || resolved.length > LONGEST_SCOPE) {
-    throw ConfigurationError.option('scope', resolved, `a function that returns 1 to ${LONGEST_SCOPE} characters`);
-  }
-  return `scope:${resolved}`;
 }
 
 function isUnavailable(error: unknown): boolean {

@@ -9,8 +9,16 @@ import type {
   Settlement,
   UncertainOperation,
 } from '../../idempotency-store.js';
-import type { AdoptingStore, AdoptOutcome, AdoptRequest, PushingStore, StepStore } from '../../store-abilities.js';
+import type {
+  AdoptingStore,
+  AdoptOutcome,
+  AdoptRequest,
+  PushingStore,
+  StepStore,
+  TokenStore,
+} from '../../store-abilities.js';
 import { blankRecord, isOpen, type OperationRecord, OperationRecords, pastOf } from './operation-records.js';
+import { SingleTokens } from './single-tokens.js';
 
 export interface MemoryIdempotencyStoreOptions {
   /** Clock in epoch milliseconds. @default a clock of this process that never steps */
@@ -23,8 +31,9 @@ const PURGE_EVERY_BEGINS = 256;
  * The records in the memory of this process: right for one process and for tests, gone with a restart. Records past
  * their end are dropped on every 256th begin and on each sweep, so that memory follows the traffic within retention.
  */
-export class MemoryIdempotencyStore implements IdempotencyStore, PushingStore, StepStore, AdoptingStore {
+export class MemoryIdempotencyStore implements IdempotencyStore, PushingStore, StepStore, AdoptingStore, TokenStore {
   private readonly records: OperationRecords;
+  private readonly singleTokens = new SingleTokens();
   private readonly watchers = new Map<string, Set<() => void>>();
   private begins = 0;
 
@@ -130,6 +139,14 @@ export class MemoryIdempotencyStore implements IdempotencyStore, PushingStore, S
     if (record.state !== 'issued') return;
     record.expiresAt = this.records.nowMs() + ttlMs;
     this.records.put(id, record);
+  }
+
+  async issueSingle(slot: string, token: string, ttlMs: number): Promise<void> {
+    this.singleTokens.issue(slot, token, this.records.nowMs(), ttlMs);
+  }
+
+  async takeSingle(slot: string, token: string): Promise<boolean> {
+    return this.singleTokens.take(slot, token, this.records.nowMs());
   }
 
   async watch(id: string, heard: () => void): Promise<() => Promise<void>> {

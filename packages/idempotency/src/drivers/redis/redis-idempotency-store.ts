@@ -10,7 +10,14 @@ import type {
   Settlement,
   UncertainOperation,
 } from '../../idempotency-store.js';
-import type { AdoptingStore, AdoptOutcome, AdoptRequest, PushingStore, StepStore } from '../../store-abilities.js';
+import type {
+  AdoptingStore,
+  AdoptOutcome,
+  AdoptRequest,
+  PushingStore,
+  StepStore,
+  TokenStore,
+} from '../../store-abilities.js';
 import {
   adoptScript,
   beginScript,
@@ -25,12 +32,18 @@ import {
   settleScript,
 } from './idempotency.scripts.js';
 import { IdempotencyKeys, parseIndexMember } from './idempotency-keys.js';
+import {
+  issueSingleScript,
+  type SingleToken,
+  type SingleTokenIssue,
+  takeSingleScript,
+} from './single-token.scripts.js';
 
 /**
  * One hash per operation, changed by scripts under the server's clock; calls of one tick travel as one command. Holds
  * what Redis holds: a failover that loses the last writes loses claims and answers with them.
  */
-export class RedisIdempotencyStore implements IdempotencyStore, PushingStore, StepStore, AdoptingStore {
+export class RedisIdempotencyStore implements IdempotencyStore, PushingStore, StepStore, AdoptingStore, TokenStore {
   private readonly keys: IdempotencyKeys;
   private readonly settleOne: RedisScript<{ claim: Claim; settlement: Settlement }, boolean>;
   private readonly renewOne: RedisScript<Renewal, boolean>;
@@ -41,6 +54,8 @@ export class RedisIdempotencyStore implements IdempotencyStore, PushingStore, St
   private readonly adoptOne: RedisScript<AdoptRequest, AdoptOutcome>;
   private readonly saveOne: RedisScript<{ claim: Claim; step: string; result: string }, boolean>;
   private readonly issueOne: RedisScript<{ id: string; ttlMs: number }, boolean>;
+  private readonly takeOneSingle: RedisScript<SingleToken, boolean>;
+  private readonly issueOneSingle: RedisScript<SingleTokenIssue, void>;
 
   /** What ends is sent before what begins: scripts of one tick go in the order in which they are made here. */
   constructor(private readonly redis: RedisConnection) {
@@ -55,6 +70,8 @@ export class RedisIdempotencyStore implements IdempotencyStore, PushingStore, St
     this.adoptOne = redis.script(adoptScript(this.keys));
     this.saveOne = redis.script(saveStepScript(this.keys));
     this.issueOne = redis.script(issueScript(this.keys));
+    this.takeOneSingle = redis.script(takeSingleScript(redis));
+    this.issueOneSingle = redis.script(issueSingleScript(redis));
   }
 
   begin(request: BeginRequest): Promise<BeginOutcome> {
@@ -102,6 +119,14 @@ export class RedisIdempotencyStore implements IdempotencyStore, PushingStore, St
 
   async issue(id: string, ttlMs: number): Promise<void> {
     await this.issueOne.run({ id, ttlMs });
+  }
+
+  issueSingle(slot: string, token: string, ttlMs: number): Promise<void> {
+    return this.issueOneSingle.run({ slot, token, ttlMs });
+  }
+
+  takeSingle(slot: string, token: string): Promise<boolean> {
+    return this.takeOneSingle.run({ slot, token });
   }
 
   /** The channel of an operation is the key of its record. */

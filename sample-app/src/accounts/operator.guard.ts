@@ -1,5 +1,5 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { BearerGuard } from '../accounts/bearer.guard.js';
+import { BearerGuard } from './bearer.guard.js';
 
 export const OPERATOR_TOKEN = Symbol('mall:OPERATOR_TOKEN');
 
@@ -7,6 +7,6 @@ export const OPERATOR_TOKEN = Symbol('mall:OPERATOR_TOKEN');
 @Injectable()
 export class OperatorGuard extends BearerGuard {
   constructor(@Inject(OPERATOR_TOKEN) token: string) {
-    super(token, 'Only an operator may settle');
+    super(token, 'Only an operator may do that');
   }
 }

@@ -1,0 +1,50 @@
+import { issuingRouteOf } from '../tokens/issue-idempotency-token.decorator.js';
+import { type Class, type MarkedMethod, refused } from './marked-method.js';
+
+/** Metadata of Nest's router, the same in 11 and 12; the module that names them is not public in 11. */
+const PATH = 'path';
+const ROUTE_ARGS = '__routeArguments__';
+const PASSTHROUGH = '__responsePassthrough__';
+const SSE = '__sse__';
+const RENDER = '__renderTemplate__';
+const REDIRECT = '__redirect__';
+const RESPONSE_PARAM = '1';
+const NEXT_PARAM = '2';
+
+/**
+ * Refuses a route whose answer could not be told again, or is not its own.
+ *
+ * @throws ConfigurationError naming the method and what is wrong with it
+ */
+export function checkRoute(method: MarkedMethod): void {
+  const { type, property, handler, decorators } = method;
+  if (decorators.length > 1) throw refused(method, 'takes one of them: a request has one key');
+  if (!Reflect.hasMetadata(PATH, handler)) throw refused(method, 'is no HTTP route');
+  if (Reflect.getMetadata(SSE, handler) === true) {
+    throw refused(method, 'sends events, which can neither be told again nor bring a token');
+  }
+  if (Reflect.hasMetadata(RENDER, handler)) {
+    throw refused(
+      method,
+      'gives Nest a template to render; render it through @Res(), so that what is sent can be kept',
+    );
+  }
+  if (takes(NEXT_PARAM, type, property)) {
+    throw refused(method, 'may hand the request on by @Next(), and then the answer is not its own');
+  }
+  if (issuingRouteOf(handler) && answersItself(type, property, handler)) {
+    throw refused(method, 'answers through @Res(); use @Res({ passthrough: true }) and return the answer');
+  }
+}
+
+/** Whether Nest sends nothing; as Nest decides it: where it redirects, it answers whatever the handler takes. */
+export function answersItself(type: Class, property: string | symbol, handler: object): boolean {
+  const redirect = Reflect.getMetadata(REDIRECT, handler) as { readonly url?: unknown } | undefined;
+  const isPassthrough = Reflect.getMetadata(PASSTHROUGH, type, property) === true;
+  return takes(RESPONSE_PARAM, type, property) && !isPassthrough && typeof redirect?.url !== 'string';
+}
+
+function takes(param: string, type: Class, property: string | symbol): boolean {
+  const args = (Reflect.getMetadata(ROUTE_ARGS, type, property) ?? {}) as Readonly<Record<string, unknown>>;
+  return Object.keys(args).some((arg) => arg.split(':')[0] === param);
+}

@@ -1,0 +1,72 @@
+import { Sql } from '@lockstep/sql';
+import { Inject, Injectable } from '@nestjs/common';
+import type { Payment, PayOrder } from './payment.js';
+
+const COLUMNS = 'reference::text, order_id::text AS "orderId", buyer_id AS "buyerId", cents, status';
+
+@Injectable()
+export class PaymentRepository {
+  constructor(@Inject(Sql) private readonly sql: Sql) {}
+
+  /** Notes what the bank will be asked for; undefined when the buyer has no such order, or it is paid or may be. */
+  async open(reference: string, { requestId, orderId, buyerId }: PayOrder): Promise<Payment | undefined> {
+    const [payment] = await this.sql.query<Payment>(
+      `INSERT INTO mall_payment (reference, request_id, order_id, buyer_id, cents)
+       SELECT $1::uuid, $2, id, buyer_id, total_cents FROM mall_order WHERE id = $3::uuid AND buyer_id = $4
+       ON CONFLICT DO NOTHING
+       RETURNING ${COLUMNS}`,
+      [reference, requestId, orderId, buyerId],
+    );
+    return payment;
+  }
+
+  /** The payment of an order that is paid or may be. */
+  async findOf(orderId: string, buyerId: string): Promise<Payment | undefined> {
+    const [payment] = await this.sql.query<Payment>(
+      `SELECT ${COLUMNS} FROM mall_payment WHERE order_id = $1::uuid AND buyer_id = $2 AND status <> 'void'`,
+      [orderId, buyerId],
+    );
+    return payment;
+  }
+
+  /** What the last attempt of each request asked for, by request. */
+  async findByRequests(requestIds: readonly string[]): Promise<ReadonlyMap<string, Payment>> {
+    const rows = await this.sql.query<Payment & { readonly requestId: string }>(
+      `SELECT DISTINCT ON (request_id) request_id AS "requestId", ${COLUMNS} FROM mall_payment
+       WHERE request_id = ANY($1::text[]) ORDER BY request_id, asked_at DESC`,
+      [requestIds],
+    );
+    return new Map(rows.map(({ requestId, ...payment }) => [requestId, payment]));
+  }
+
+  /** Books a charge of the bank, once however often it is asked to. */
+  async book({ reference, buyerId, cents }: Payment): Promise<void> {
+    await this.sql.transaction(async (tx) => {
+      const paid = await tx.execute(
+        `UPDATE mall_payment SET status = 'paid' WHERE reference = $1::uuid AND status <> 'void'`,
+        [reference],
+      );
+      if (paid !== 1) throw new Error(`The bank has charged ${reference}, which it had said to be void`);
+      await tx.execute(
+        `INSERT INTO mall_ledger_entry (reference, account, cents)
+         VALUES ($1::uuid, 'bank', $2::bigint), ($1::uuid, $3, -$2::bigint) ON CONFLICT DO NOTHING`,
+        [reference, cents, `buyer:${buyerId}`],
+      );
+    });
+  }
+
+  /** Notes that the bank has not charged it and never will. */
+  async void({ reference }: Payment): Promise<void> {
+    const text = `UPDATE mall_payment SET status = 'void' WHERE reference = $1::uuid AND status = 'asked'`;
+    await this.sql.transaction((tx) => tx.execute(text, [reference]));
+  }
+
+  /** What lies with the bank, and what all accounts are together, which is nothing. */
+  async ledger(): Promise<{ readonly bankCents: number; readonly sumCents: number }> {
+    const [row] = await this.sql.query<{ bank: string; sum: string }>(
+      `SELECT coalesce(sum(cents) FILTER (WHERE account = 'bank'), 0)::text AS bank,
+         coalesce(sum(cents), 0)::text AS sum FROM mall_ledger_entry`,
+    );
+    return { bankCents: Number(row?.bank), sumCents: Number(row?.sum) };
+  }
+}

@@ -1,0 +1,37 @@
+/** A buyer who wants to pay an order. */
+export interface PayOrder {
+  readonly orderId: string;
+  readonly buyerId: string;
+  /** The same in every repetition of the request. */
+  readonly requestId: string;
+}
+
+/** What the bank was, or is to be, asked for. */
+export interface Payment {
+  readonly reference: string;
+  readonly orderId: string;
+  readonly buyerId: string;
+  readonly cents: number;
+  /** `asked`: the bank may have charged it. `void`: it has not, and never will. */
+  readonly status: 'asked' | 'paid' | 'void';
+}
+
+/** What a buyer who has paid gets. */
+export interface Receipt {
+  readonly reference: string;
+  readonly orderId: string;
+  readonly cents: number;
+}
+
+/** A payment of which the mall does not know whether it was charged. */
+export interface UncertainPayment {
+  /** What the operation is known by. */
+  readonly id: string;
+  readonly operation: string;
+  readonly since: string;
+  readonly payment: Payment | undefined;
+}
+
+export function receiptOf({ reference, orderId, cents }: Payment): Receipt {
+  return { reference, orderId, cents };
+}
