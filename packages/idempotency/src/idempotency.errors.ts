@@ -46,7 +46,11 @@ export class IdempotencyPayloadUnreadableError extends LockstepError {
 
 /** The program names an operation by what cannot name it, or gives a payload that cannot be compared. */
 export class OperationInvalidError extends LockstepError {
-  constructor(part: 'scope' | 'operation' | 'key' | 'payload', reason: string, cause?: unknown) {
+  constructor(
+    readonly part: 'scope' | 'operation' | 'key' | 'payload',
+    reason: string,
+    cause?: unknown,
+  ) {
     super({
       code: 'IDEMPOTENCY_OPERATION_INVALID',
       kind: 'misuse',

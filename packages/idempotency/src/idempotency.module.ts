@@ -1,8 +1,17 @@
 import { CoreModule } from '@lockstep/core';
-import { type DynamicModule, Inject, Module, type NestModule, type OnApplicationBootstrap } from '@nestjs/common';
+import {
+  type DynamicModule,
+  Inject,
+  Module,
+  type NestModule,
+  type OnApplicationBootstrap,
+  type OnModuleInit,
+} from '@nestjs/common';
 import { APP_INTERCEPTOR, ApplicationConfig, DiscoveryModule, HttpAdapterHost } from '@nestjs/core';
 import { Completers } from './completion/completers.js';
 import { CompletionService } from './completion/completion.service.js';
+import { MessageConsumers } from './consumer/message-consumers.service.js';
+import { IdempotentMutations } from './graphql/idempotent-mutations.js';
 import { AnswerKeeper } from './http/answer-keeper.js';
 import { IdempotencyInterceptor } from './http/idempotency.interceptor.js';
 import { IdempotentRoutes } from './http/idempotent-routes.js';
@@ -16,6 +25,8 @@ import {
 import { checkOptions, IDEMPOTENCY_OPTIONS, resolveIdempotencyOptions } from './idempotency.options.js';
 import { IdempotencyService } from './idempotency.service.js';
 import { IDEMPOTENCY_STORE } from './idempotency-store.js';
+import { KeyedMethods } from './method/keyed-methods.js';
+import { OperationRunner } from './operation-runner.js';
 import { IdempotencyTokens } from './tokens/idempotency-tokens.service.js';
 import { TokenIssueInterceptor } from './tokens/token-issue.interceptor.js';
 
@@ -25,18 +36,25 @@ import { TokenIssueInterceptor } from './tokens/token-issue.interceptor.js';
   providers: [
     { provide: IDEMPOTENCY_OPTIONS, inject: [MODULE_OPTIONS_TOKEN], useFactory: resolveIdempotencyOptions },
     IdempotencyService,
+    OperationRunner,
+    MessageConsumers,
     Completers,
     CompletionService,
     IdempotencyTokens,
     IdempotentRoutes,
+    IdempotentMutations,
+    KeyedMethods,
     AnswerKeeper,
     IdempotencyInterceptor,
     TokenIssueInterceptor,
     { provide: APP_INTERCEPTOR, useExisting: IdempotencyInterceptor },
   ],
-  exports: [IdempotencyService, IdempotencyTokens, IDEMPOTENCY_STORE],
+  exports: [IdempotencyService, IdempotencyTokens, OperationRunner, MessageConsumers, IDEMPOTENCY_STORE],
 })
-export class IdempotencyModule extends ConfigurableModuleClass implements NestModule, OnApplicationBootstrap {
+export class IdempotencyModule
+  extends ConfigurableModuleClass
+  implements NestModule, OnModuleInit, OnApplicationBootstrap
+{
   constructor(
     @Inject(ApplicationConfig) private readonly config: ApplicationConfig,
     @Inject(IdempotencyInterceptor) private readonly interceptor: IdempotencyInterceptor,
@@ -67,6 +85,11 @@ export class IdempotencyModule extends ConfigurableModuleClass implements NestMo
     // Only where it has work: every request of the application would pass it.
     if (this.routes.isIssuing) makeOutermost(this.config, this.issuing);
     makeOutermost(this.config, this.interceptor);
+  }
+
+  /** Also of an application without HTTP, which configures nothing. */
+  onModuleInit(): void {
+    this.routes.check();
   }
 
   onApplicationBootstrap(): void {

@@ -1,25 +1,24 @@
-import { attachGuarantee, ConfigurationError, type Duration, durationMs, type Guarantee } from '@lockstep/core';
+import { attachGuarantee, ConfigurationError, type Duration, type Guarantee } from '@lockstep/core';
 import type { Observable } from 'rxjs';
 import { Execution } from './execution.js';
-import {
-  checkedPolicy,
-  checkedVerdict,
-  concurrentWaitMs,
-  type ErrorVerdict,
-  type OnConcurrent,
-  type OnStoreDown,
-} from './idempotency.options.js';
+import type { ErrorVerdict, OnConcurrent, OnStoreDown } from './idempotency.options.js';
 import { IdempotencyService } from './idempotency.service.js';
 import type { LeaseExpiryPolicy } from './idempotency-store.js';
+import { onMethod } from './method/keyed-method.js';
+import type {
+  DataOfCall,
+  EncodedMethodDecorator,
+  IdempotentMethodDecorator,
+  ResultCodec,
+  ScopeOfCall,
+  TextOfCall,
+} from './method/method-types.js';
 import type { ExecutionPolicy } from './operation.js';
+import { checkedMode, resolveRunning } from './resolve-policy.js';
 import type { TokenSource } from './tokens/token-place.js';
 
-export interface IdempotentOptions {
-  /**
-   * Whether a request without the header is refused (400). If not, it runs every time it is sent.
-   * @default true
-   */
-  readonly required?: boolean;
+/** What routes and methods have in common. */
+export interface IdempotentPolicyOptions {
   /** @default the module's `onLeaseExpiry` */
   readonly onLeaseExpiry?: LeaseExpiryPolicy;
   /** @default the module's `retention` */
@@ -29,7 +28,7 @@ export interface IdempotentOptions {
   /** @default the module's `onError` */
   readonly onError?: ErrorVerdict;
   /**
-   * `'reject'`: 503 while the store is down. `'bypass'`: the handler runs without any guarantee, the answer says
+   * `'reject'`: 503 while the store is down. `'bypass'`: the handler runs without any guarantee, an HTTP answer says
    * `Idempotency-Status: bypassed`, and an incident `IDEMPOTENCY_BYPASSED` is reported. Only where the work cannot do
    * harm twice.
    * @default 'reject'
@@ -44,10 +43,51 @@ export interface IdempotentOptions {
   readonly mode?: IdempotencyMode;
 }
 
-export type IdempotencyMode = 'lease' | 'transactional';
+/** Of a route, or of a GraphQL mutation: the key is a header of the request. */
+export interface IdempotentOptions extends IdempotentPolicyOptions {
+  /**
+   * Whether a request without the header is refused (400). If not, it runs every time it is sent.
+   * @default true
+   */
+  readonly required?: boolean;
+  readonly key?: never;
+}
 
-/** What a route may say of its executions, wherever their key comes from. */
-export type PolicyOptions = Pick<IdempotentOptions, 'onLeaseExpiry' | 'retention' | 'onConcurrent' | 'onError'>;
+/** Of any other method: the key is in the arguments. */
+export interface IdempotentMethodOptions<
+  Key extends TextOfCall = TextOfCall,
+  Scope extends ScopeOfCall = ScopeOfCall,
+  Payload extends DataOfCall = DataOfCall,
+> extends IdempotentPolicyOptions {
+  /**
+   * Typed from the method: what its caller uses again to say that it means the same call. 1 to 1024 characters, none of
+   * them a control character.
+   */
+  readonly key: Key;
+  /**
+   * Whose key it is, 1 to 1024 characters, typed from the method. `'global'` shares keys between all callers. Without it,
+   * the principal of the `RequestContext`; where there is none, the call is refused.
+   * @default the principal
+   */
+  readonly scope?: Scope;
+  /**
+   * What must be the same when the key is used again, typed from the method; plain data.
+   * @default all arguments, but for what belongs to the delivery: a job of BullMQ counts by its name and data
+   */
+  readonly payload?: Payload;
+  /**
+   * Name of the operation, at most 200 characters, so that its keys survive a renaming. No other class may have it.
+   * @default `Class.method`
+   */
+  readonly operation?: string;
+}
+
+/** For results that JSON would change. */
+export interface EncodedResult<Result> {
+  readonly codec: ResultCodec<Result>;
+}
+
+export type IdempotencyMode = 'lease' | 'transactional';
 
 /** What {@link Idempotent} says about a route. */
 export interface IdempotentRoute {
@@ -70,23 +110,60 @@ export type IdempotentDecorator = <Method extends IdempotentHandler>(
 
 const ROUTE = 'lockstep:idempotent-route';
 
-const GUARANTEE: Guarantee<IdempotencyService> = {
+const ON_ROUTE: Guarantee<IdempotencyService> = {
   name: 'Idempotent',
   layer: 'idempotency',
   runtime: IdempotencyService,
   module: 'IdempotencyModule.forRoot(…)',
 };
 
+type AnyOptions = IdempotentOptions | (IdempotentMethodOptions & Partial<EncodedResult<unknown>>);
+
 /**
- * A request takes effect once per `Idempotency-Key`, and every repetition gets the first answer, also from another
- * process and after a restart of this one. For routes of controllers. It belongs above other guarantees.
+ * A call takes effect once per key, and every repetition gets the first answer, also from another process and after a
+ * restart of this one. It belongs above other guarantees.
+ *
+ * Without `key`, for routes of controllers and mutations of GraphQL: the key is the header `Idempotency-Key`, and calling
+ * the method from code is no request. A handler that returns an Observable returns a promise of it once decorated, which
+ * is the same to Nest.
+ *
+ * With `key`, for any method that returns a promise: repetitions get its result as JSON keeps it, or its `codec`. On a
+ * route that is the result, not the answer: status, headers and interceptors are those of the repetition.
  *
  * What breaks it: a store that loses acknowledged writes; `onLeaseExpiry: 'retry'` with a handler whose first run is
- * still alive; calling the method from code, where there is no header. A handler that returns an Observable returns a
- * promise of it once decorated, which is the same to Nest.
+ * still alive.
+ *
+ * @throws OperationInvalidError from a method with `key`, before anything happens: no key, or arguments that cannot be
+ * compared; and what {@link IdempotencyService.begin} throws
+ * @throws ConfigurationError at once when an option is not valid; from a method with `key` when nobody knows whose key it
+ * is; at boot when two classes have the same operation
  */
-export function Idempotent(options: IdempotentOptions = {}): IdempotentDecorator {
-  return routeDecorator(GUARANTEE, resolveRoute(options));
+export function Idempotent(options?: IdempotentOptions): IdempotentDecorator;
+export function Idempotent<
+  Key extends TextOfCall,
+  Scope extends ScopeOfCall = 'global',
+  Payload extends DataOfCall = () => unknown,
+>(
+  options: IdempotentMethodOptions<Key, Scope, Payload> & { readonly codec?: never },
+): IdempotentMethodDecorator<Key, Scope, Payload>;
+export function Idempotent<
+  Key extends TextOfCall,
+  Result,
+  Scope extends ScopeOfCall = 'global',
+  Payload extends DataOfCall = () => unknown,
+>(
+  options: IdempotentMethodOptions<Key, Scope, Payload> & EncodedResult<Result>,
+): EncodedMethodDecorator<Key, Scope, Payload, Result>;
+export function Idempotent(options: AnyOptions = {}): IdempotentDecorator {
+  if (typeof options !== 'object' || options === null) {
+    throw ConfigurationError.option('options', options, 'the options of @Idempotent as an object');
+  }
+  return hasKey(options) ? onMethod(options) : routeDecorator(ON_ROUTE, resolveRoute(options));
+}
+
+/** A key that is undefined is a mistake and no wish for the header. */
+function hasKey(options: AnyOptions): options is Exclude<AnyOptions, IdempotentOptions> {
+  return 'key' in options;
 }
 
 /** Marks a route for the interceptor, under the name of whichever decorator asks. */
@@ -107,25 +184,7 @@ export function idempotentRouteOf(handler: object): IdempotentRoute | undefined 
 
 /** @throws ConfigurationError naming the option and its value */
 function resolveRoute(options: IdempotentOptions): IdempotentRoute {
-  if (typeof options !== 'object' || options === null) {
-    throw ConfigurationError.option('options', options, 'the options of @Idempotent as an object');
-  }
-  const { required = true, mode = 'lease', onStoreDown = 'reject' } = options;
+  const { required = true, mode = 'lease' } = options;
   if (typeof required !== 'boolean') throw ConfigurationError.option('required', required, 'true or false');
-  if (!['lease', 'transactional'].includes(mode)) {
-    throw ConfigurationError.option('mode', mode, "'lease' or 'transactional'");
-  }
-  if (!['reject', 'bypass'].includes(onStoreDown)) {
-    throw ConfigurationError.option('onStoreDown', onStoreDown, "'reject' or 'bypass'");
-  }
-  return Object.freeze({ required, mode, onStoreDown, policy: resolvePolicy(options) });
-}
-
-export function resolvePolicy({ onLeaseExpiry, retention, onConcurrent, onError }: PolicyOptions): ExecutionPolicy {
-  return Object.freeze({
-    ...(onLeaseExpiry === undefined ? {} : { onLeaseExpiry: checkedPolicy(onLeaseExpiry) }),
-    ...(retention === undefined ? {} : { retentionMs: durationMs(retention, 'retention', { minMs: 1_000 }) }),
-    ...(onConcurrent === undefined ? {} : { waitMs: concurrentWaitMs(onConcurrent) }),
-    ...(onError === undefined ? {} : { onError: checkedVerdict(onError) }),
-  });
+  return Object.freeze({ required, mode: checkedMode(mode), ...resolveRunning(options) });
 }

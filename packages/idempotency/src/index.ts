@@ -3,6 +3,15 @@ export {
   type Completer,
   IdempotencyCompleter,
 } from './completion/idempotency-completer.decorator.js';
+export {
+  type ConsumerDecorator,
+  IdempotentConsumer,
+  type IdempotentConsumerOptions,
+  type LeaseConsumerOptions,
+  type OnDuplicate,
+  type TransactionalConsumerOptions,
+} from './consumer/idempotent-consumer.decorator.js';
+export { type HandledMessage, MESSAGE_INBOX, type MessageInbox } from './consumer/message-inbox.js';
 export { memoryIdempotencyStore } from './drivers/memory/index.js';
 export {
   MemoryIdempotencyStore,
@@ -50,17 +59,29 @@ export {
   type UncertainOperation,
 } from './idempotency-store.js';
 export {
+  type EncodedResult,
   type IdempotencyMode,
   Idempotent,
   type IdempotentDecorator,
   type IdempotentHandler,
+  type IdempotentMethodOptions,
   type IdempotentOptions,
-  type PolicyOptions,
+  type IdempotentPolicyOptions,
 } from './idempotent.decorator.js';
+export type {
+  DataOfCall,
+  EncodedMethodDecorator,
+  IdempotentMethodDecorator,
+  ResultCodec,
+  ScopeOfCall,
+  TextOfCall,
+} from './method/method-types.js';
+export { JobPutOffError } from './method/queued-job.js';
 export type { AnswerOf, Begun, ExecutionEnd, ExecutionPolicy, Operation } from './operation.js';
 export { type OperationKey, operationId } from './operation-id.js';
 export type { GivenHttpAnswer, KnownOutcome, OperatorVerdict } from './operator-verdict.js';
 export { principalScope } from './principal-scope.js';
+export type { PolicyOptions } from './resolve-policy.js';
 export type { EncryptionOptions } from './response-vault.js';
 export type {
   AdoptingStore,

@@ -1,12 +1,14 @@
 import { Incidents, isLockstepError } from '@lockstep/core';
 import { type CallHandler, type ExecutionContext, Inject, Injectable, type NestInterceptor } from '@nestjs/common';
 import { ApplicationConfig, HttpAdapterHost } from '@nestjs/core';
-import { catchError, lastValueFrom, type Observable, of, throwError } from 'rxjs';
+import { catchError, from, lastValueFrom, type Observable, of, throwError } from 'rxjs';
 import { unwrapVerdict } from '../failure-verdict.js';
+import { IdempotentMutations } from '../graphql/idempotent-mutations.js';
 import { IdempotencyKeyMissingError } from '../idempotency.errors.js';
 import { IDEMPOTENCY_OPTIONS, type ResolvedIdempotencyOptions } from '../idempotency.options.js';
 import { IdempotencyService } from '../idempotency.service.js';
 import type { Operation } from '../operation.js';
+import { requestScope } from '../scope.js';
 import { type Consumed, IdempotencyTokens } from '../tokens/idempotency-tokens.service.js';
 import { tokenOf } from '../tokens/token-place.js';
 import { AnswerKeeper, type AnyResponse, type Exchange } from './answer-keeper.js';
@@ -14,7 +16,6 @@ import { type HttpRequest, operationOf, payloadOf, rawResponse, whileThere } fro
 import { parseIdempotencyKey } from './idempotency-key.js';
 import { IdempotentRoutes, type KeptRoute } from './idempotent-routes.js';
 import { replayAnswer } from './replay.js';
-import { requestScope } from './request-scope.js';
 import { routeVersion } from './route-version.js';
 
 const STATUS = 'Idempotency-Status';
@@ -35,6 +36,7 @@ export class IdempotencyInterceptor implements NestInterceptor {
     @Inject(IdempotencyTokens) private readonly tokens: IdempotencyTokens,
     @Inject(IDEMPOTENCY_OPTIONS) private readonly options: ResolvedIdempotencyOptions,
     @Inject(IdempotentRoutes) private readonly routes: IdempotentRoutes,
+    @Inject(IdempotentMutations) private readonly mutations: IdempotentMutations,
     @Inject(AnswerKeeper) private readonly keeper: AnswerKeeper,
     @Inject(HttpAdapterHost) private readonly adapterHost: HttpAdapterHost,
     @Inject(Incidents) private readonly incidents: Incidents,
@@ -44,9 +46,11 @@ export class IdempotencyInterceptor implements NestInterceptor {
   }
 
   intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> | Promise<Observable<unknown>> {
-    if (context.getType() !== 'http') return next.handle();
+    const type = context.getType<string>();
+    if (type !== 'http' && type !== 'graphql') return next.handle();
     const route = this.routes.of(context);
     if (!route) return next.handle();
+    if (type === 'graphql') return from(this.mutations.keep(route, context, next));
     const request = context.getArgByIndex<HttpRequest>(REQUEST);
     const key = this.keyOf(route, request);
     if (key !== undefined) return this.keep(route, key, context, next);

@@ -3,8 +3,8 @@ import { DiscoveryService } from '@nestjs/core';
 import { type IdempotentRoute, idempotentRouteOf } from '../idempotent.decorator.js';
 import { IdempotencyTokens } from '../tokens/idempotency-tokens.service.js';
 import { issuingRouteOf } from '../tokens/issue-idempotency-token.decorator.js';
-import { type Class, markedMethods, refused } from './marked-method.js';
-import { answersItself, checkRoute } from './route-rules.js';
+import { type Class, markedMethods } from './marked-method.js';
+import { answersItself, checkMutation, checkRoute } from './route-rules.js';
 
 /** What is known of a route beside what its decorator says. */
 export interface KeptRoute extends IdempotentRoute {
@@ -21,6 +21,7 @@ export interface KeptRoute extends IdempotentRoute {
 export class IdempotentRoutes {
   private readonly known = new WeakMap<object, KeptRoute | 'none'>();
   private issues = false;
+  private isChecked = false;
 
   constructor(
     @Inject(DiscoveryService) private readonly discovery: DiscoveryService,
@@ -44,8 +45,10 @@ export class IdempotentRoutes {
 
   /** @throws ConfigurationError naming the method and what is wrong with it */
   check(): void {
+    if (this.isChecked) return;
+    this.isChecked = true;
     for (const { metatype } of this.discovery.getProviders()) {
-      for (const method of markedMethods(metatype)) throw refused(method, 'is no route of a controller');
+      for (const method of markedMethods(metatype)) checkMutation(method);
     }
     for (const { metatype } of this.discovery.getControllers()) {
       for (const method of markedMethods(metatype)) {

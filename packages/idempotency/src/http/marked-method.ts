@@ -1,4 +1,5 @@
 import { ConfigurationError, guaranteesOf } from '@lockstep/core';
+import { idempotentRouteOf } from '../idempotent.decorator.js';
 import { issuingRouteOf } from '../tokens/issue-idempotency-token.decorator.js';
 
 export type Class = abstract new (...args: never[]) => unknown;
@@ -38,7 +39,9 @@ export function refused({ name, decorators }: Omit<MarkedMethod, 'type'>, reason
   return new ConfigurationError(`${name} is decorated with ${decorators.join(' and ')}, but it ${reason}.`);
 }
 
+/** None on a method whose key is in its arguments: it has no request to look at. */
 function decoratorsOn(handler: object): string[] {
+  if (!idempotentRouteOf(handler) && !issuingRouteOf(handler)) return [];
   const names = guaranteesOf(handler).filter(({ layer }) => layer === 'idempotency');
   const keyed = names.map(({ name }) => `@${name}`);
   return issuingRouteOf(handler) ? [...keyed, '@IssueIdempotencyToken'] : keyed;

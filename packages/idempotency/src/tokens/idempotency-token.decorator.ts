@@ -1,11 +1,7 @@
 import { ConfigurationError, type Guarantee } from '@lockstep/core';
 import { IdempotencyService } from '../idempotency.service.js';
-import {
-  type IdempotentDecorator,
-  type PolicyOptions,
-  resolvePolicy,
-  routeDecorator,
-} from '../idempotent.decorator.js';
+import { type IdempotentDecorator, routeDecorator } from '../idempotent.decorator.js';
+import { type PolicyOptions, resolvePolicy } from '../resolve-policy.js';
 import { checkedPurpose } from './token-options.js';
 import { resolveTokenPlace, type TokenPlace } from './token-place.js';
 

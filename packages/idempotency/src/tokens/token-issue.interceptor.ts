@@ -8,8 +8,8 @@ import {
 } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
 import { lastValueFrom, type Observable, of } from 'rxjs';
-import { requestScope } from '../http/request-scope.js';
 import { IDEMPOTENCY_OPTIONS, type ResolvedIdempotencyOptions } from '../idempotency.options.js';
+import { requestScope } from '../scope.js';
 import { IdempotencyTokens } from './idempotency-tokens.service.js';
 import { type IssuingRoute, issuingRouteOf } from './issue-idempotency-token.decorator.js';
 import { IdempotencyTokenUndeliverableError } from './token.errors.js';

@@ -13,6 +13,7 @@ import { SqlIdempotencyStore } from './sql-idempotency-store.js';
 
 export type { SqlIdempotencyOptions } from './sql-idempotency.options.js';
 export { SqlIdempotencyStore } from './sql-idempotency-store.js';
+export { SqlInbox, sqlInbox } from './sql-inbox.js';
 
 /**
  * Records in the database of `SqlModule`, in tables that are made when the application starts, or at first use where the

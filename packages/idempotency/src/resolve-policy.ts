@@ -1,0 +1,36 @@
+import { ConfigurationError, durationMs } from '@lockstep/core';
+import { checkedPolicy, checkedVerdict, concurrentWaitMs, type OnStoreDown } from './idempotency.options.js';
+import type { IdempotencyMode, IdempotentPolicyOptions } from './idempotent.decorator.js';
+import type { ExecutionPolicy } from './operation.js';
+
+/** What a route or a method may say of its executions, wherever their key comes from. */
+export type PolicyOptions = Pick<IdempotentPolicyOptions, 'onLeaseExpiry' | 'retention' | 'onConcurrent' | 'onError'>;
+
+/** @throws ConfigurationError naming the option and its value */
+export function resolveRunning(options: IdempotentPolicyOptions): {
+  readonly onStoreDown: OnStoreDown;
+  readonly policy: ExecutionPolicy;
+} {
+  const { onStoreDown = 'reject' } = options;
+  if (!['reject', 'bypass'].includes(onStoreDown)) {
+    throw ConfigurationError.option('onStoreDown', onStoreDown, "'reject' or 'bypass'");
+  }
+  return { onStoreDown, policy: resolvePolicy(options) };
+}
+
+/** @throws ConfigurationError */
+export function checkedMode(mode: IdempotencyMode): IdempotencyMode {
+  if (['lease', 'transactional'].includes(mode)) return mode;
+  throw ConfigurationError.option('mode', mode, "'lease' or 'transactional'");
+}
+
+/** @throws ConfigurationError naming the option and its value */
+export function resolvePolicy(options: PolicyOptions): ExecutionPolicy {
+  const { onLeaseExpiry, retention, onConcurrent, onError } = options;
+  return Object.freeze({
+    ...(onLeaseExpiry === undefined ? {} : { onLeaseExpiry: checkedPolicy(onLeaseExpiry) }),
+    ...(retention === undefined ? {} : { retentionMs: durationMs(retention, 'retention', { minMs: 1_000 }) }),
+    ...(onConcurrent === undefined ? {} : { waitMs: concurrentWaitMs(onConcurrent) }),
+    ...(onError === undefined ? {} : { onError: checkedVerdict(onError) }),
+  });
+}
