@@ -83,7 +83,7 @@ describe('an application does not start', () => {
         response.send('done');
       }
     }
-    await expect(boot({ controllers: [Orders] })).rejects.toThrow('@IssueIdempotencyToken, but it answers by @Res()');
+    await expect(boot({ controllers: [Orders] })).rejects.toThrow('@IssueIdempotencyToken, but it answers by @Res() itself');
     @Controller()
     class Events {
       @Sse()

@@ -22,18 +22,17 @@ type AnsweringMethod = Omit<MarkedMethod, 'type'> & { readonly type: object };
  * @throws ConfigurationError naming the method and what is wrong with it
  */
 export function checkRoute(method: MarkedMethod): void {
-  const { type, property, handler, decorators } = method;
+  const { handler, decorators } = method;
   if (decorators.length > 1) throw refused(method, 'takes one of them: a request has one key');
   if (!Reflect.hasMetadata(PATH, handler)) throw refused(method, `is no HTTP route; ${KEY_ADVICE}`);
-  if (Reflect.hasMetadata(RENDER, handler)) {
+  assertOwnAnswer(method);
+  // Its answer is changed, not kept: what a template is rendered with may well bring a token.
+  if (issuingRouteOf(handler)) assertAnswersByResult(method);
+  else if (Reflect.hasMetadata(RENDER, handler)) {
     throw refused(
       method,
       'gives Nest a template to render; render it through @Res(), so that what is sent can be kept',
     );
-  }
-  assertOwnAnswer(method);
-  if (issuingRouteOf(handler) && answersItself(type, property, handler)) {
-    throw refused(method, 'answers through @Res(); use @Res({ passthrough: true }) and return the answer');
   }
 }
 
