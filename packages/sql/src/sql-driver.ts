@@ -18,10 +18,12 @@ export interface MigrationStatements {
   /** Gives at least one row when the table `lockstep_migrations` exists. */
   readonly findTable: string;
   readonly createTable: string;
-  /** Waits until no other process migrates this database. Held to the end of the transaction, or until `unlock`. */
+  /** Waits until no other process migrates this database. Held until `unlock`, or the end of the session's use. */
   readonly lock: string;
-  /** Where the end of a transaction does not release the lock. */
+  /** Where a commit does not release the lock; a rollback always does. */
   readonly unlock?: string;
+  /** The statements of a file, where the server takes one at a time. */
+  split?(script: string): readonly string[];
 }
 
 /** Hears of what was announced; `undefined` after a reconnection, because something may have been missed. */
@@ -43,6 +45,11 @@ export interface SqlDriver {
   readonly dialect: SqlDialect;
   readonly migrations: MigrationStatements;
   begin(options: BeginOptions): Promise<SqlSession>;
+  /**
+   * There where the server commits before each change of a table, so that a migration cannot be one transaction: a
+   * connection on which every statement is committed at once. It ends like a transaction, which undoes nothing.
+   */
+  beginUntransacted?(options: BeginOptions): Promise<SqlSession>;
   query<Row>(text: string, params: readonly unknown[], timeoutMs: number): Promise<Row[]>;
   execute(text: string, params: readonly unknown[], timeoutMs: number): Promise<number>;
   /**

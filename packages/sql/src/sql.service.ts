@@ -2,7 +2,7 @@ import { ConfigurationError, Incidents, StoreUnavailableError, withSpan } from '
 import { Inject, Injectable, Optional } from '@nestjs/common';
 import { ActiveTransaction } from './active-transaction.js';
 import type { MigrationSet } from './migrations/migration-set.js';
-import { Migrator } from './migrations/migrator.js';
+import { type MigrationSession, Migrator } from './migrations/migrator.js';
 import { TransactionMisuseError, TransactionRequiredError } from './sql.errors.js';
 import {
   type ResolvedSqlOptions,
@@ -41,7 +41,7 @@ export class Sql {
   ) {
     this.migrator = new Migrator(options.migrations, driver.migrations, {
       query: (text, params) => this.query(text, params),
-      transaction: (fn) => this.context.runOutside(() => this.begin(fn, 'read committed')),
+      session: (fn) => this.context.runOutside(() => this.migrate(fn)),
       onNewer: (set, file) =>
         incidents.report({
           code: 'SQL_DATABASE_NEWER',
@@ -184,6 +184,23 @@ export class Sql {
     this.context.runOutside(() => {
       for (const hook of afterCommit) this.callAfterCommit(hook);
     });
+    return value;
+  }
+
+  private async migrate<T>(fn: (session: MigrationSession) => Promise<T>): Promise<T> {
+    if (!this.driver.beginUntransacted) return this.begin(fn, 'read committed');
+    const session = await this.driver.beginUntransacted({ ...this.options, isolation: undefined });
+    let value: T;
+    try {
+      value = await fn({
+        query: (text, params = []) => session.query(text, params),
+        execute: (text, params = []) => session.execute(text, params),
+      });
+    } catch (error) {
+      await session.rollback();
+      throw error;
+    }
+    await session.commit();
     return value;
   }
 

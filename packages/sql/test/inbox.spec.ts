@@ -2,29 +2,29 @@ import 'reflect-metadata';
 import { ConfigurationError } from '@lockstep/core';
 import { Inbox, type Sql, type SqlTransaction } from '@lockstep/sql';
 import { eventually, seed, seededRandom } from '@lockstep/testing';
-import { usePostgres } from '@lockstep/testing/vitest';
 import { v7 } from 'uuid';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { type SqlApplication, startSql } from './support/sql-application.js';
+import { LOCK_POLL, TEST_SERVERS } from './support/test-servers.js';
 
 const MIDNIGHT = Date.UTC(2026, 5, 2);
 
-describe('Inbox', () => {
-  const postgres = usePostgres();
+describe.each(TEST_SERVERS)('Inbox on $name', (server) => {
+  const database = server.use();
   let application: SqlApplication;
   let sql: Sql;
   let inbox: Inbox;
 
   beforeAll(async () => {
-    application = await startSql({ url: postgres.url, maxConnections: 8 });
+    application = await startSql({ url: database.url, maxConnections: 8 });
     ({ sql } = application);
     inbox = application.app.get(Inbox);
     await inbox.prepare();
-    await sql.execute('CREATE TABLE effect (message_id uuid)');
+    await sql.execute('CREATE TABLE effect (message_id char(36))');
   });
   afterAll(() => application.app.close());
   beforeEach(async () => {
-    await sql.execute('TRUNCATE effect, lockstep_inbox');
+    for (const table of ['effect', 'lockstep_inbox']) await sql.execute(`DELETE FROM ${table}`);
   });
 
   const take = async (tx: SqlTransaction, messageId: string, consumer = 'points') => {
@@ -83,13 +83,35 @@ describe('Inbox', () => {
     });
     await eventually(() => expect(entered.first).toBe(true));
     const second = receive(id);
-    await eventually(async () => {
-      const waiting = await sql.query(`SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'
-        AND datname = current_database()`);
-      expect(waiting).toHaveLength(1);
-    });
+    await eventually(async () => expect(await sql.query(server.findWaiting)).toHaveLength(1), LOCK_POLL);
     commitFirst();
     expect([await first, await second]).toEqual([true, false]);
+    expect(await effects()).toBe(1);
+  });
+
+  it('lets one copy go on when the first of many rolls back; what the others are told is never that they are first', async () => {
+    const id = v7();
+    let giveUp: () => void = () => undefined;
+    const held = new Promise<void>((resolve) => {
+      giveUp = resolve;
+    });
+    const entered = { first: false };
+    const first = sql.transaction(async (tx) => {
+      await take(tx, id);
+      entered.first = true;
+      await held;
+      throw new Error('rolled back');
+    });
+    await eventually(() => expect(entered.first).toBe(true));
+    const others = Promise.allSettled([1, 2, 3].map(() => receive(id)));
+    await eventually(async () => expect(await sql.query(server.findWaiting)).toHaveLength(3), LOCK_POLL);
+    giveUp();
+    await expect(first).rejects.toThrow('rolled back');
+    const answers = await others;
+    expect(answers.filter((each) => each.status === 'fulfilled' && each.value)).toHaveLength(1);
+    for (const each of answers) {
+      if (each.status === 'rejected') expect(each.reason).toMatchObject(server.deadlock);
+    }
     expect(await effects()).toBe(1);
   });
 
@@ -101,7 +123,7 @@ describe('Inbox', () => {
       await sql.transaction(async (tx) => {
         await take(tx, id);
         if (fate < 0.2) throw new Error('rolled back');
-        if (fate < 0.3) await tx.query('SELECT pg_terminate_backend(pg_backend_pid())');
+        if (fate < 0.3) await tx.query(server.endOwnSession);
       });
       acknowledged.add(id);
     };
@@ -111,23 +133,19 @@ describe('Inbox', () => {
       }
     };
     await Promise.all(Array.from({ length: 6 }, consume));
-    const ledger = await sql.query(
-      'SELECT count(*)::int AS effects, count(DISTINCT message_id)::int AS messages FROM effect',
-    );
-    expect(ledger).toEqual([{ effects: 40, messages: 40 }]);
-  });
+    const ledger = await sql.query('SELECT count(*) AS effects, count(DISTINCT message_id) AS messages FROM effect');
+    expect(ledger).toEqual([{ effects: '40', messages: '40' }]);
+  }, 60_000);
 
   it('files a message under its own day, whenever it arrives', async () => {
     await receive(v7({ msecs: MIDNIGHT - 1 }));
     await receive(v7({ msecs: MIDNIGHT }));
-    const days = await sql.query('SELECT day::text FROM lockstep_inbox ORDER BY day');
+    const days = await sql.query('SELECT CAST(day AS char(10)) AS day FROM lockstep_inbox ORDER BY 1');
     expect(days).toEqual([{ day: '2026-06-01' }, { day: '2026-06-02' }]);
   });
 
   it('purges what was received longer ago, in batches, and nothing else', async () => {
-    await sql.execute(`INSERT INTO lockstep_inbox (day, consumer, message_id, received_at)
-      SELECT current_date - 20, 'points', gen_random_uuid(), clock_timestamp() - interval '20 days'
-      FROM generate_series(1, 2500)`);
+    await sql.execute(server.fillInbox(2_500, 20));
     const recent = v7();
     const late = v7({ msecs: Date.now() - 20 * 86_400_000 });
     await receive(recent);
@@ -136,11 +154,18 @@ describe('Inbox', () => {
     expect([await receive(recent), await receive(late)]).toEqual([false, false]);
   });
 
+  it('passes over what a handler has in hand when it purges, and does not wait for it', async () => {
+    await sql.execute(server.fillInbox(3, 20));
+    await sql.transaction(async (tx) => {
+      await tx.query('SELECT day FROM lockstep_inbox ORDER BY day, consumer, message_id LIMIT 1 FOR UPDATE');
+      expect(await inbox.purge(14 * 86_400_000)).toBe(2);
+    });
+    expect(await inbox.purge(14 * 86_400_000)).toBe(1);
+  });
+
   it('is purged by the application itself, side by side with others', async () => {
-    await sql.execute(`INSERT INTO lockstep_inbox (day, consumer, message_id, received_at)
-      SELECT current_date - 3, 'points', gen_random_uuid(), clock_timestamp() - interval '3 days'
-      FROM generate_series(1, 1500)`);
-    const reapers = await Promise.all([1, 2].map(() => startSql({ url: postgres.url, inboxRetention: '2d' })));
+    await sql.execute(server.fillInbox(1_500, 3));
+    const reapers = await Promise.all([1, 2].map(() => startSql({ url: database.url, inboxRetention: '2d' })));
     await Promise.all(reapers.map(({ app }) => app.get(Inbox).prepare()));
     await eventually(async () => expect(await sql.query('SELECT 1 FROM lockstep_inbox')).toEqual([]));
     await Promise.all(reapers.map(({ app }) => app.close()));

@@ -1,21 +1,21 @@
 import 'reflect-metadata';
 import { type RowLease, RowLeases } from '@lockstep/sql';
 import { eventually, seed, seededRandom, spawnNode, startFaultProxy } from '@lockstep/testing';
-import { usePostgres } from '@lockstep/testing/vitest';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { type SqlApplication, startSql } from './support/sql-application.js';
+import { TEST_SERVERS } from './support/test-servers.js';
 
 const TTL_MS = 5_000;
 
-describe('RowLeases', () => {
-  const postgres = usePostgres();
+describe.each(TEST_SERVERS)('RowLeases on $name', (server) => {
+  const database = server.use();
   let application: SqlApplication;
   let leases: RowLeases;
   let name = '';
   let number = 0;
 
   beforeAll(async () => {
-    application = await startSql({ url: postgres.url });
+    application = await startSql({ url: database.url });
     leases = application.app.get(RowLeases);
   });
   afterAll(() => application.app.close());
@@ -84,7 +84,7 @@ describe('RowLeases', () => {
   it('refuse the renewal of a lease that has expired, even if nobody has taken it', async () => {
     const lease = await acquire(60);
     // By the server's clock, which is the later one.
-    const live = 'SELECT 1 FROM lockstep_lease WHERE name = $1 AND lease_until > clock_timestamp()';
+    const live = `SELECT 1 FROM lockstep_lease WHERE name = $1 AND lease_until > ${server.now}`;
     await eventually(async () => expect(await application.sql.query(live, [name])).toEqual([]));
     expect(await lease.renew()).toBe(false);
     expect(lease.isHeld()).toBe(false);
@@ -99,8 +99,8 @@ describe('RowLeases', () => {
   });
 
   it('count the local time from before the statement was sent, so that a slow answer shortens it', async () => {
-    const proxy = await startFaultProxy({ target: postgres.url });
-    const slow = await startSql({ url: proxy.urlFor(postgres.url) });
+    const proxy = await startFaultProxy({ target: database.url });
+    const slow = await startSql({ url: proxy.urlFor(database.url) });
     const slowLeases = slow.app.get(RowLeases);
     await slowLeases.prepare();
     proxy.delay(400, 'toClient');
@@ -113,8 +113,8 @@ describe('RowLeases', () => {
 
   it('take over from a process that stands still, which learns of it when it goes on', async () => {
     const entry = new URL('./support/lease-process.mjs', import.meta.url);
-    await using holder = spawnNode(entry, { args: [postgres.url, name, '500'] });
-    const taken = await holder.waitForMessage((message) => typeof message === 'object');
+    await using holder = spawnNode(entry, { args: [database.url, name, '500'] });
+    const taken = await holder.waitForMessage((message) => typeof message === 'object', 30_000);
     expect(taken).toEqual({ epoch: '1' });
     holder.sigstop();
     const successor = await eventually(() => acquire(20_000));
@@ -126,7 +126,7 @@ describe('RowLeases', () => {
     );
     expect(answer).toEqual({ held: false, renewed: false, heldAfterwards: false });
     expect(await successor.renew()).toBe(true);
-  });
+  }, 60_000);
 
   it('never have two live owners, nor an epoch twice, under random acquisitions, renewals, releases and stalls', async () => {
     const random = seededRandom(seed());
@@ -146,6 +146,12 @@ describe('RowLeases', () => {
     };
     await Promise.all(Array.from({ length: 4 }, work));
     expect(new Set(epochs).size).toBe(epochs.length);
+  });
+
+  it('tell names apart that differ in a space or in case', async () => {
+    const names = ['shard a', 'shard A', 'shard a ', 'shard á'];
+    const taken = await Promise.all(names.map((each) => leases.tryAcquire(each, TTL_MS)));
+    expect(taken.map((lease) => lease?.epoch)).toEqual([1n, 1n, 1n, 1n]);
   });
 
   it('refuse names and times that are out of bounds', async () => {

@@ -3,19 +3,8 @@ import { Inject, Injectable, type OnApplicationBootstrap } from '@nestjs/common'
 import { type ResolvedSqlOptions, SQL_OPTIONS } from '../sql.options.js';
 import { Sql } from '../sql.service.js';
 import type { SqlTransaction } from '../sql-transaction.js';
+import { INBOX_STATEMENTS, type InboxStatements } from './inbox-statements.js';
 import { messageDay } from './message-day.js';
-
-const RECEIVE = `INSERT INTO lockstep_inbox (day, consumer, message_id) VALUES ($1::date, $2, $3::uuid)
-  ON CONFLICT DO NOTHING`;
-
-// Instances purge side by side: each passes over the rows that another has in hand. statement_timestamp(), because the
-// planner cannot use the index for a comparison with the volatile clock_timestamp().
-const PURGE = `DELETE FROM lockstep_inbox WHERE ctid = ANY (ARRAY(
-    SELECT ctid FROM lockstep_inbox
-    WHERE day <= ((statement_timestamp() - $1 * interval '1 millisecond') AT TIME ZONE 'UTC')::date
-      AND received_at < statement_timestamp() - $1 * interval '1 millisecond'
-    ORDER BY day LIMIT $2 FOR UPDATE SKIP LOCKED
-  ))`;
 
 const CONSUMER = /^[A-Za-z0-9_.:/-]{1,200}$/;
 const PURGE_BATCH = 1_000;
@@ -27,6 +16,7 @@ const PURGE_BATCH = 1_000;
 @Injectable()
 export class Inbox implements OnApplicationBootstrap {
   private readonly reaper: PeriodicTask;
+  private readonly statements: InboxStatements;
   private prepared = false;
 
   constructor(
@@ -35,6 +25,7 @@ export class Inbox implements OnApplicationBootstrap {
     @Inject(Incidents) incidents: Incidents,
     @Inject(DrainService) drains: DrainService,
   ) {
+    this.statements = INBOX_STATEMENTS[sql.dialect];
     this.reaper = new PeriodicTask({
       name: 'inbox purge',
       everyMs: options.inboxPurgeEveryMs,
@@ -52,7 +43,8 @@ export class Inbox implements OnApplicationBootstrap {
 
   /**
    * True for the first copy of a message that reaches a consumer in a transaction that commits; false for every other.
-   * While another transaction handles a copy, waits for its end: true if that one rolls back.
+   * While another transaction handles a copy, waits for its end: true if that one rolls back. Where several wait for one
+   * that rolls back, MariaDB lets one go on and ends the others by a deadlock, to be repeated.
    *
    * A message is remembered for `inboxRetention` from when it was received; a copy that comes later takes effect again.
    *
@@ -66,7 +58,7 @@ export class Inbox implements OnApplicationBootstrap {
     assertConsumer(consumer);
     const day = messageDay(messageId);
     await this.prepare();
-    return (await tx.execute(RECEIVE, [day, consumer, messageId])) === 1;
+    return (await tx.execute(this.statements.receive, [day, consumer, messageId])) === 1;
   }
 
   /** Forgets what was received longer ago, in small transactions. Returns how many messages were forgotten. */
@@ -103,7 +95,7 @@ export class Inbox implements OnApplicationBootstrap {
   }
 
   private purgeBatch(olderThanMs: number): Promise<number> {
-    return this.sql.execute(PURGE, [olderThanMs, PURGE_BATCH]);
+    return this.sql.execute(this.statements.purge, [olderThanMs, PURGE_BATCH]);
   }
 }
 

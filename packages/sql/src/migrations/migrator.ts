@@ -7,13 +7,15 @@ import { type Migration, type MigrationSet, readMigrations } from './migration-s
 /** How the migrator reaches the database. */
 export interface MigrationConnection {
   query<Row>(text: string, params?: readonly unknown[]): Promise<Row[]>;
-  /** A transaction of its own, whatever is open around. */
-  transaction<T>(fn: (tx: SqlTransaction) => Promise<T>): Promise<T>;
+  /** A connection of its own, whatever is open around, and one transaction where the server can undo DDL. */
+  session<T>(fn: (session: MigrationSession) => Promise<T>): Promise<T>;
   /** Hears of a migration that was applied and that the installed package does not have. */
   onNewer(set: string, file: string): void;
 }
 
-type Query = SqlTransaction['query'];
+export type MigrationSession = Pick<SqlTransaction, 'query' | 'execute'>;
+
+type Query = MigrationSession['query'];
 
 interface AppliedRow {
   readonly version: string;
@@ -26,8 +28,11 @@ const SELECT_APPLIED = `SELECT CAST(version AS CHAR(10)) AS version, file, check
 
 /**
  * Brings the tables of a package up to its files, exactly once however many processes start together: whoever finds
- * something missing takes the database-wide lock, looks again, and applies what is still missing in the same
- * transaction. A process that finds nothing missing takes no lock and writes nothing.
+ * something missing takes the database-wide lock, looks again, and applies what is still missing in the same session.
+ * A process that finds nothing missing takes no lock and writes nothing.
+ *
+ * On Postgres all of it is one transaction. MariaDB commits each statement by itself: whoever dies between two of them
+ * leaves the first ones behind, and the file is run again from its start, which its statements must bear.
  */
 export class Migrator {
   private readonly done = new Map<string, Promise<void>>();
@@ -62,18 +67,20 @@ export class Migrator {
         first.file,
       );
     }
-    await this.connection.transaction((tx) => this.applyLocked(tx, set, migrations));
+    await this.connection.session((session) => this.applyLocked(session, set, migrations));
   }
 
-  private async applyLocked(tx: SqlTransaction, set: MigrationSet, migrations: readonly Migration[]): Promise<void> {
+  private async applyLocked(
+    session: MigrationSession,
+    set: MigrationSet,
+    migrations: readonly Migration[],
+  ): Promise<void> {
     const { lock, unlock, createTable } = this.statements;
-    await tx.query(lock);
-    try {
-      await tx.execute(createTable);
-      for (const migration of await this.pending(set, migrations, tx.query.bind(tx))) await apply(tx, set, migration);
-    } finally {
-      if (unlock) await tx.query(unlock);
-    }
+    await session.query(lock);
+    await session.execute(createTable);
+    const pending = await this.pending(set, migrations, session.query.bind(session));
+    for (const migration of pending) await this.apply(session, set, migration);
+    if (unlock) await session.query(unlock);
   }
 
   /** What is still to be applied. @throws MigrationError when what was applied is not what the files say */
@@ -97,14 +104,13 @@ export class Migrator {
       throw new MigrationError(set.name, `${row.file} was changed after it had been applied.`, row.file);
     }
   }
-}
 
-async function apply(tx: SqlTransaction, set: MigrationSet, migration: Migration): Promise<void> {
-  await tx.execute(migration.statements);
-  await tx.execute('INSERT INTO lockstep_migrations (set_name, version, file, checksum) VALUES ($1, $2, $3, $4)', [
-    set.name,
-    migration.version,
-    migration.file,
-    migration.checksum,
-  ]);
+  private async apply(session: MigrationSession, set: MigrationSet, migration: Migration): Promise<void> {
+    const statements = this.statements.split?.(migration.statements) ?? [migration.statements];
+    for (const statement of statements) await session.execute(statement);
+    await session.execute(
+      'INSERT INTO lockstep_migrations (set_name, version, file, checksum) VALUES ($1, $2, $3, $4)',
+      [set.name, migration.version, migration.file, migration.checksum],
+    );
+  }
 }

@@ -1,11 +1,6 @@
 import { monotonicMs } from '@lockstep/core';
 import type { Sql } from '../sql.service.js';
-
-const RENEW = `UPDATE lockstep_lease SET lease_until = clock_timestamp() + $4 * interval '1 millisecond'
-  WHERE name = $1 AND owner = $2::uuid AND epoch = $3::bigint AND lease_until > clock_timestamp()`;
-
-const RELEASE = `UPDATE lockstep_lease SET lease_until = '-infinity'
-  WHERE name = $1 AND owner = $2::uuid AND epoch = $3::bigint`;
+import { LEASE_STATEMENTS } from './lease-statements.js';
 
 export interface RowLeaseInit {
   readonly name: string;
@@ -62,7 +57,8 @@ export class RowLease {
   async renew(): Promise<boolean> {
     if (this.over) return false;
     const deadline = monotonicMs() + this.ttlMs;
-    const renewed = await this.sql.execute(RENEW, [this.name, this.owner, this.epoch.toString(), this.ttlMs]);
+    const { renew } = LEASE_STATEMENTS[this.sql.dialect];
+    const renewed = await this.sql.execute(renew, [this.name, this.owner, this.epoch.toString(), this.ttlMs]);
     if (renewed === 0) this.over = true;
     else this.deadline = Math.max(this.deadline, deadline);
     return renewed > 0 && !this.over;
@@ -75,6 +71,7 @@ export class RowLease {
    */
   async release(): Promise<void> {
     this.over = true;
-    await this.sql.execute(RELEASE, [this.name, this.owner, this.epoch.toString()]);
+    const { release } = LEASE_STATEMENTS[this.sql.dialect];
+    await this.sql.execute(release, [this.name, this.owner, this.epoch.toString()]);
   }
 }

@@ -2,15 +2,8 @@ import { randomUUID } from 'node:crypto';
 import { ConfigurationError, durationMs, monotonicMs } from '@lockstep/core';
 import { Inject, Injectable } from '@nestjs/common';
 import { Sql } from '../sql.service.js';
+import { LEASE_STATEMENTS } from './lease-statements.js';
 import { RowLease } from './row-lease.js';
-
-// One statement, so that of two who find the lease expired one is refused: the second waits for the row and looks again.
-const TAKE = `INSERT INTO lockstep_lease AS held (name, owner, epoch, lease_until)
-  VALUES ($1, $2::uuid, 1, clock_timestamp() + $3 * interval '1 millisecond')
-  ON CONFLICT (name) DO UPDATE
-    SET owner = excluded.owner, epoch = held.epoch + 1, lease_until = excluded.lease_until
-    WHERE held.lease_until <= clock_timestamp()
-  RETURNING epoch::text AS epoch`;
 
 const MAX_NAME_LENGTH = 200;
 const TTL = { minMs: 50, maxMs: 86_400_000 };
@@ -38,8 +31,10 @@ export class RowLeases {
     await this.prepare();
     const owner = randomUUID();
     const deadline = monotonicMs() + ttlMs;
-    const [row] = await this.sql.query<{ epoch: string }>(TAKE, [name, owner, ttlMs]);
-    return row && new RowLease(this.sql, { name, owner, epoch: BigInt(row.epoch), ttlMs, deadline });
+    const { take } = LEASE_STATEMENTS[this.sql.dialect];
+    const [row] = await this.sql.query<{ owner: string; epoch: string }>(take, [name, owner, ttlMs]);
+    if (row?.owner !== owner) return undefined;
+    return new RowLease(this.sql, { name, owner, epoch: BigInt(row.epoch), ttlMs, deadline });
   }
 
   /** Sees to it that the table is there; see {@link Sql.ensureMigrated}. */

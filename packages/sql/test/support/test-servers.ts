@@ -10,6 +10,9 @@ export interface DirectClient {
   end(): Promise<void>;
 }
 
+/** MariaDB's view of locks stays as it is while it is asked more often than every 100 ms. */
+export const LOCK_POLL = { intervalMs: 150, timeoutMs: 10_000 };
+
 /** What the specs must know of a server that is none of the driver's business. */
 export interface TestServer {
   readonly name: SqlDialect;
@@ -27,13 +30,22 @@ export interface TestServer {
   sleep(seconds: number): string;
   /** An insertion that waits at most a second for the locks of others. */
   insertSoon(name: string): string;
-  /** Gives a row while a session of the database waits for a lock. */
+  /** Gives a row for each session of the database that waits for a lock. Asked at {@link LOCK_POLL}. */
   readonly findWaiting: string;
+  /** Gives a row while a session of the database is at {@link sleep}. */
+  readonly findSleeping: string;
+  /** Ends the session that asks. */
+  readonly endOwnSession: string;
+  /** The server's clock, as its tables keep times. */
+  readonly now: string;
+  /** Messages that were received so many days ago. */
+  fillInbox(messages: number, daysAgo: number): string;
   isolationOf(tx: SqlTransaction): Promise<unknown>;
   /** What comes with the error of a duplicate key, and of a column that is not there. */
   readonly duplicate: object;
   readonly unknownColumn: object;
   readonly unknownTable: object;
+  readonly deadlock: object;
 }
 
 const postgres: TestServer = {
@@ -52,10 +64,17 @@ const postgres: TestServer = {
   sleep: (seconds) => `SELECT pg_sleep(${seconds})`,
   insertSoon: (name) => `SET lock_timeout = '1s'; INSERT INTO entry VALUES ('${name}')`,
   findWaiting: `SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()`,
+  findSleeping: `SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()`,
+  endOwnSession: 'SELECT pg_terminate_backend(pg_backend_pid())',
+  now: 'clock_timestamp()',
+  fillInbox: (messages, daysAgo) => `INSERT INTO lockstep_inbox (day, consumer, message_id, received_at)
+    SELECT current_date - ${daysAgo}, 'points', gen_random_uuid(), clock_timestamp() - interval '${daysAgo} days'
+    FROM generate_series(1, ${messages})`,
   isolationOf: async (tx) => (await tx.query('SHOW transaction_isolation'))[0]?.transaction_isolation,
   duplicate: { code: '23505' },
   unknownColumn: { code: '42703', severity: 'ERROR' },
   unknownTable: { code: '42P01' },
+  deadlock: { code: '40P01' },
 };
 
 const mariadb: TestServer = {
@@ -80,6 +99,12 @@ const mariadb: TestServer = {
   insertSoon: (name) => `SET STATEMENT innodb_lock_wait_timeout = 1 FOR INSERT INTO entry VALUES ('${name}')`,
   findWaiting: `SELECT 1 FROM information_schema.innodb_trx t JOIN information_schema.processlist p
     ON p.id = t.trx_mysql_thread_id WHERE t.trx_state = 'LOCK WAIT' AND p.db = DATABASE()`,
+  findSleeping: `SELECT 1 FROM information_schema.processlist WHERE state = 'User sleep' AND db = DATABASE()`,
+  endOwnSession: 'KILL CONNECTION CONNECTION_ID()',
+  now: 'UTC_TIMESTAMP(6)',
+  fillInbox: (messages, daysAgo) => `INSERT INTO lockstep_inbox (day, consumer, message_id, received_at)
+    SELECT UTC_DATE() - INTERVAL ${daysAgo} DAY, 'points', UNHEX(REPLACE(UUID(), '-', '')),
+      UTC_TIMESTAMP(6) - INTERVAL ${daysAgo} DAY FROM seq_1_to_${messages}`,
   isolationOf: async (tx) => {
     // The level of one transaction is shown once InnoDB takes part in it.
     await tx.query('SELECT * FROM entry FOR UPDATE');
@@ -90,6 +115,7 @@ const mariadb: TestServer = {
   duplicate: { code: 'ER_DUP_ENTRY' },
   unknownColumn: { code: 'ER_BAD_FIELD_ERROR', sqlState: '42S22' },
   unknownTable: { code: 'ER_NO_SUCH_TABLE' },
+  deadlock: { code: 'ER_LOCK_DEADLOCK' },
 };
 
 /** For `describe.each`: the same facts on both. */

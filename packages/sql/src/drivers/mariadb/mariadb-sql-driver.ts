@@ -6,6 +6,8 @@ import { asStoreError, MariaDbConnection, within } from './mariadb-connection.js
 import { MariaDbTimeoutError } from './mariadb-errors.js';
 import { MariaDbSession } from './mariadb-session.js';
 import type { MariaDbResult } from './mariadb-statement.js';
+import { splitStatements } from './placeholders.js';
+import { ScriptSession } from './script-session.js';
 import { assertSuitable, SESSION_SETTINGS } from './server-settings.js';
 
 // A lock of the session: a name of its own per database, and longer than any statement may take.
@@ -24,6 +26,7 @@ const MIGRATIONS: MigrationStatements = {
   ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin`,
   lock: `SELECT GET_LOCK(${LOCK_NAME}, 7200)`,
   unlock: `SELECT RELEASE_LOCK(${LOCK_NAME})`,
+  split: splitStatements,
 };
 
 export interface MariaDbSqlDriverOptions {
@@ -66,6 +69,10 @@ export class MariaDbSqlDriver implements SqlDriver {
     // Sessions of our own have it already.
     const fallback = this.owned ? undefined : 'read committed';
     return MariaDbSession.begin(connection, options.isolation ?? fallback, options, this.incidents);
+  }
+
+  async beginUntransacted(options: BeginOptions): Promise<SqlSession> {
+    return new ScriptSession(await this.acquire('sql.begin', options.commandTimeoutMs), options);
   }
 
   async query<Row>(text: string, params: readonly unknown[], timeoutMs: number): Promise<Row[]> {
