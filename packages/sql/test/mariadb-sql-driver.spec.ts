@@ -1,10 +1,11 @@
 import 'reflect-metadata';
 import { ConfigurationError, Incidents } from '@lockstep/core';
-import type { BeginOptions } from '@lockstep/sql';
+import { type BeginOptions, Sql, SqlModule } from '@lockstep/sql';
 import { describeSqlDriverContract } from '@lockstep/sql/contract';
-import { type MariaDbPool, MariaDbSqlDriver } from '@lockstep/sql/mariadb';
+import { type MariaDbPool, MariaDbSqlDriver, mariadbDriver, mariadbTransaction } from '@lockstep/sql/mariadb';
 import { eventually, freePort } from '@lockstep/testing';
 import { useMariaDb } from '@lockstep/testing/vitest';
+import { Test } from '@nestjs/testing';
 import callbackMysql from 'mysql2';
 import mysql from 'mysql2/promise';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -256,6 +257,53 @@ describe('mariadbDriver({ url })', () => {
     expect(row).toMatchObject({ zone: '+00:00', level: 'READ-COMMITTED', collation: 'utf8mb4_bin', folded: 0 });
     expect(row?.mode).toContain('STRICT_ALL_TABLES');
     await app.close();
+  });
+});
+
+describe('mariadbDriver()', () => {
+  const failure = (options: Parameters<typeof mariadbDriver>[0]) =>
+    Test.createTestingModule({ imports: [SqlModule.forRoot({ driver: mariadbDriver(options) })] })
+      .compile()
+      .then(String, (error: unknown) => error);
+
+  it('refuses what is no MariaDB at boot, and never quotes a URL, which may hold a password', async () => {
+    const error = await failure({ url: 'postgres://me:secret@host/db' });
+    expect(error).toBeInstanceOf(ConfigurationError);
+    expect(String(error)).toContain("'mariadb://'");
+    expect(String(error)).not.toContain('secret');
+    expect(String(await failure({ url: 'mariadb://host/db', maxConnections: 0 }))).toContain("'maxConnections' is 0");
+  });
+
+  it('takes its options from what the container holds', async () => {
+    const driver = mariadbDriver({ inject: [Incidents], useFactory: () => ({ url: mariadb.url }) });
+    const app = await Test.createTestingModule({ imports: [SqlModule.forRoot({ driver })] }).compile();
+    expect(await app.get(Sql).query('SELECT 1 AS one')).toEqual([{ one: 1 }]);
+    await app.close();
+  });
+});
+
+describe('mariadbTransaction()', () => {
+  it('is a handle on a transaction of a connection with callbacks, whose owner ends it', async () => {
+    const connection = callbackMysql.createConnection(mariadb.url);
+    const owner = connection.promise();
+    await owner.query('CREATE TABLE foreign_entry (name varchar(50) PRIMARY KEY)');
+    await owner.beginTransaction();
+    const tx = mariadbTransaction(connection);
+    const insert = 'INSERT INTO foreign_entry VALUES ($1)';
+    expect(await tx.execute(insert, ['a'])).toBe(1);
+    await expect(tx.savepoint?.(() => tx.execute(insert, ['a']))).rejects.toMatchObject({ code: 'ER_DUP_ENTRY' });
+    await expect(tx.execute('DROP TABLE foreign_entry')).rejects.toMatchObject({ code: 'TRANSACTION_MISUSE' });
+    expect(await tx.query('SELECT name, COUNT(*) AS n FROM foreign_entry GROUP BY name')).toEqual([
+      { name: 'a', n: '1' },
+    ]);
+    await owner.commit();
+    // Committed by its owner: the first statement that comes too late is committed at once and says so, no other is sent.
+    for (const late of ['first', 'second']) {
+      await expect(tx.execute(insert, [late])).rejects.toMatchObject({ code: 'TRANSACTION_MISUSE' });
+    }
+    const [rows] = await owner.query('SELECT name FROM foreign_entry ORDER BY name');
+    expect(rows).toEqual([{ name: 'a' }, { name: 'first' }]);
+    await owner.end();
   });
 });
 

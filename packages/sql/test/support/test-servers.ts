@@ -1,4 +1,6 @@
 import type { SqlDialect, SqlTransaction } from '@lockstep/sql';
+import { mariadbTransaction } from '@lockstep/sql/mariadb';
+import { pgTransaction } from '@lockstep/sql/postgres';
 import { type MariaDbServer, type PostgresServer, startMariaDb, startPostgres } from '@lockstep/testing';
 import { useMariaDb, usePostgres } from '@lockstep/testing/vitest';
 import mysql from 'mysql2/promise';
@@ -8,6 +10,12 @@ import pg from 'pg';
 export interface DirectClient {
   query(text: string): Promise<Record<string, unknown>[]>;
   end(): Promise<void>;
+}
+
+/** A transaction that somebody else has begun, as the application's own code does, and a handle on it. */
+export interface ForeignTransaction {
+  readonly tx: SqlTransaction;
+  commit(): Promise<void>;
 }
 
 /** MariaDB's view of locks stays as it is while it is asked more often than every 100 ms. */
@@ -22,6 +30,7 @@ export interface TestServer {
   start(port: number): Promise<PostgresServer | MariaDbServer>;
   urlAt(port: number): string;
   connect(url: string): Promise<DirectClient>;
+  beginForeign(url: string): Promise<ForeignTransaction>;
   /** Gives the `id` of the session. */
   readonly sessionId: string;
   endSession(id: unknown): string;
@@ -58,6 +67,16 @@ const postgres: TestServer = {
     await client.connect();
     return { query: async (text) => (await client.query(text)).rows, end: () => client.end() };
   },
+  beginForeign: async (url) => {
+    const client = new pg.Client(url);
+    await client.connect();
+    await client.query('BEGIN');
+    const commit = async () => {
+      await client.query('COMMIT');
+      await client.end();
+    };
+    return { tx: pgTransaction(client), commit };
+  },
   sessionId: 'SELECT pg_backend_pid()::text AS id',
   endSession: (id) => `SELECT pg_terminate_backend(${id})`,
   findSession: (id) => `SELECT 1 FROM pg_stat_activity WHERE pid = ${id}`,
@@ -91,6 +110,15 @@ const mariadb: TestServer = {
       },
       end: () => client.end(),
     };
+  },
+  beginForeign: async (url) => {
+    const client = await mysql.createConnection(url);
+    await client.beginTransaction();
+    const commit = async () => {
+      await client.commit();
+      await client.end();
+    };
+    return { tx: mariadbTransaction(client), commit };
   },
   sessionId: 'SELECT CONNECTION_ID() AS id',
   endSession: (id) => `KILL ${id}`,

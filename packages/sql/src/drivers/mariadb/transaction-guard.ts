@@ -49,7 +49,7 @@ export class TransactionGuard {
     }
     if (result.inTransaction === false) {
       const cause = new TransactionMisuseError(
-        'The statement ended the transaction; what it did until then is committed.',
+        'No transaction is open after this statement: it, or something before it, has ended the transaction. What was done is committed.',
       );
       this.lost = { cause, isCommitted: true };
       throw cause;
