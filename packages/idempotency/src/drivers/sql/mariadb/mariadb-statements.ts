@@ -105,12 +105,14 @@ export const BEGIN = block(`
     v_response AS response, v_steps AS steps;
 `);
 
-// This claim did nothing when it is released as N; what an earlier one may have done is still bound to its payload.
+// This claim did nothing when it is released as N; what an earlier one may have done is still bound to its payload. What
+// is settled as uncertain may be set running again by a renewal on its way or an adoption; when that one vanishes nobody
+// may simply begin.
 export const SETTLE = block(`
   UPDATE lockstep_idempotency r SET
     r.fingerprint = IF($3 = 'N' AND r.past = 0, NULL, r.fingerprint),
     r.steps = IF($3 = 'C' OR ($3 = 'N' AND r.past = 0), NULL, r.steps),
-    r.response = $4, r.lease_until = NULL,
+    r.response = $4, r.lease_until = NULL, r.policy = IF($3 = 'U', 'U', r.policy),
     r.uncertain_since = IF($3 = 'U', COALESCE(r.uncertain_since, UTC_TIMESTAMP(6)), NULL),
     r.expires_at = IF($3 = 'U', NULL, ${after('$5')}),
     r.state = IF($3 = 'N', 'R', $3)
@@ -130,13 +132,13 @@ const ASKED = `JSON_TABLE(p_items, '$[*]' COLUMNS (
 
 export const RENEW = block(`
   DECLARE p_items LONGTEXT ${TEXT} DEFAULT $1;
-  UPDATE ${ASKED} STRAIGHT_JOIN lockstep_idempotency r ON r.id = asked.id AND r.owner = asked.owner
+  UPDATE ${ASKED} STRAIGHT_JOIN lockstep_idempotency r FORCE INDEX (PRIMARY) ON r.id = asked.id AND r.owner = asked.owner
     SET r.state = 'P', r.uncertain_since = NULL,
       r.lease_until = UTC_TIMESTAMP(6) + INTERVAL asked.lease_us MICROSECOND,
       r.expires_at = IF(r.policy = 'R', UTC_TIMESTAMP(6) + INTERVAL (asked.lease_us + asked.retention_us) MICROSECOND, NULL)
     WHERE r.state IN ('P', 'U') AND ${KEPT};
   SELECT IF(r.id IS NULL, 'lost', 'renewed') AS outcome
-    FROM ${ASKED} LEFT JOIN lockstep_idempotency r
+    FROM ${ASKED} LEFT JOIN lockstep_idempotency r FORCE INDEX (PRIMARY)
       ON r.id = asked.id AND r.owner = asked.owner AND r.state = 'P' AND ${KEPT}
     ORDER BY asked.place;
 `);
@@ -154,7 +156,7 @@ export const sweep = (limit: number): string =>
   byKey(
     `SELECT id FROM lockstep_idempotency WHERE state = 'P' AND policy = 'U' AND due_at <= UTC_TIMESTAMP(6)
       ORDER BY due_at LIMIT ${Math.trunc(limit)}`,
-    (due) => `UPDATE ${due} STRAIGHT_JOIN lockstep_idempotency r ON r.id = due.id
+    (due) => `UPDATE ${due} STRAIGHT_JOIN lockstep_idempotency r FORCE INDEX (PRIMARY) ON r.id = due.id
     SET r.state = 'U', r.uncertain_since = UTC_TIMESTAMP(6), r.lease_until = NULL
     WHERE r.state = 'P' AND r.policy = 'U' AND r.lease_until <= UTC_TIMESTAMP(6)`,
   );
@@ -163,14 +165,14 @@ export const purgeRecords = (limit: number): string =>
   byKey(
     `SELECT id FROM lockstep_idempotency WHERE state IN ('I', 'P', 'C', 'R') AND due_at <= UTC_TIMESTAMP(6)
       AND expires_at <= UTC_TIMESTAMP(6) LIMIT ${Math.trunc(limit)}`,
-    (due) => `DELETE r FROM ${due} STRAIGHT_JOIN lockstep_idempotency r ON r.id = due.id
+    (due) => `DELETE r FROM ${due} STRAIGHT_JOIN lockstep_idempotency r FORCE INDEX (PRIMARY) ON r.id = due.id
     WHERE r.state <> 'U' AND r.expires_at <= UTC_TIMESTAMP(6)`,
   );
 
 export const purgeTokens = (limit: number): string =>
   byKey(
     `SELECT slot AS id FROM lockstep_idempotency_token WHERE expires_at <= UTC_TIMESTAMP(6) LIMIT ${Math.trunc(limit)}`,
-    (due) => `DELETE r FROM ${due} STRAIGHT_JOIN lockstep_idempotency_token r ON r.slot = due.id
+    (due) => `DELETE r FROM ${due} STRAIGHT_JOIN lockstep_idempotency_token r FORCE INDEX (PRIMARY) ON r.slot = due.id
     WHERE r.expires_at <= UTC_TIMESTAMP(6)`,
   );
 

@@ -137,6 +137,8 @@ DECLARE
 BEGIN
   UPDATE lockstep_idempotency r SET
     state = target,
+    -- A renewal on its way or an adoption sets it running again; when that one vanishes nobody may simply begin.
+    policy = CASE WHEN p_target = 'U' THEN 'U' ELSE r.policy END,
     -- This claim did nothing; what an earlier one may have done is still bound to its payload.
     fingerprint = CASE WHEN p_target = 'N' AND r.past = 0 THEN NULL ELSE r.fingerprint END,
     steps = CASE WHEN p_target = 'C' OR (p_target = 'N' AND r.past = 0) THEN NULL ELSE r.steps END,
