@@ -1,92 +1,12 @@
 import 'reflect-metadata';
-import { type IdempotencyStore, type LeaseExpiryPolicy, MemoryIdempotencyStore } from '@lockstep/idempotency';
-import { type Actor, type Exploration, explore } from '@lockstep/testing';
+import { type IdempotencyStore, MemoryIdempotencyStore } from '@lockstep/idempotency';
+import { explore } from '@lockstep/testing';
 import { useRedis } from '@lockstep/testing/vitest';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { recordKey, runningKey } from './support/redis-keys.js';
 import { type OpenRedisStore, openRedisStore } from './support/redis-store.js';
-import {
-  adopter,
-  clock,
-  done,
-  freed,
-  issuer,
-  operator,
-  owner,
-  released,
-  sweeper,
-  told,
-  unheard,
-  unknown,
-} from './support/store-actors.js';
 import { LONG_MS, RETENTION_MS, StoreModel } from './support/store-model.js';
-
-interface Scene {
-  readonly title: string;
-  readonly actors: (world: StoreModel) => Readonly<Record<string, Actor>>;
-  readonly isIssueNeeded?: boolean;
-}
-
-const policies: readonly LeaseExpiryPolicy[] = ['uncertain', 'retry'];
-
-const scenes: readonly Scene[] = [
-  {
-    title: 'owners never live side by side, overwrite an answer or write as a zombie',
-    actors: (world) => ({
-      a: owner(world, 'a', done),
-      b: owner(world, 'b', world.policy === 'retry' ? released : unknown),
-      clock: clock(world),
-      sweeper: sweeper(world),
-    }),
-  },
-  {
-    title: 'what its owner calls unknown is adopted with its steps by one at a time, and begun by nobody',
-    actors: (world) => ({
-      a: owner(world, 'a', unknown),
-      x: adopter(world, 'x', done),
-      y: adopter(world, 'y', unknown),
-      b: owner(world, 'b', done),
-      clock: clock(world),
-    }),
-  },
-  {
-    title: 'an operator has the last word, and a begin that nobody heard of leaves nothing uncertain',
-    actors: (world) => ({
-      lost: unheard(world, 'lost'),
-      a: owner(world, 'a', unknown),
-      operator: operator(world, world.policy === 'retry' ? told : freed),
-      clock: clock(world),
-      sweeper: sweeper(world),
-    }),
-  },
-  {
-    title: 'what must be issued begins after that, once, and is never told to be absent',
-    actors: (world) => ({
-      issuer: issuer(world),
-      a: owner(world, 'a', done, true),
-      b: owner(world, 'b', released, true),
-      clock: clock(world),
-    }),
-    isIssueNeeded: true,
-  },
-];
-
-function exploration(
-  scene: Scene,
-  policy: LeaseExpiryPolicy,
-  setup: () => StoreModel,
-  limits: Partial<Exploration<StoreModel>>,
-): Exploration<StoreModel> {
-  return {
-    name: `${scene.title} (policy ${policy})`,
-    setup,
-    actors: scene.actors,
-    invariant: (world) => world.check(),
-    finalInvariant: (world) => world.atTheEnd(scene.isIssueNeeded),
-    crashes: 1,
-    ...limits,
-  };
-}
+import { exploration, policies, scenes } from './support/store-scenes.js';
 
 describe.each(policies)('in all interleavings under policy %s', (policy) => {
   it.each(scenes)('$title: memory', async (scene) => {

@@ -1,21 +1,14 @@
 import 'reflect-metadata';
-import { ConfigurationError, isLockstepError, monotonicMs, StoreUnavailableError } from '@lockstep/core';
+import { ConfigurationError, isLockstepError, StoreUnavailableError } from '@lockstep/core';
 import { IdempotencyModule } from '@lockstep/idempotency';
 import { type SqlIdempotencyOptions, sqlIdempotencyStore } from '@lockstep/idempotency/sql';
-import {
-  eventually,
-  type FaultProxy,
-  freePort,
-  type PostgresServer,
-  startFaultProxy,
-  startPostgres,
-} from '@lockstep/testing';
+import { eventually, type FaultProxy, startFaultProxy } from '@lockstep/testing';
 import { usePostgres } from '@lockstep/testing/vitest';
 import { Test } from '@nestjs/testing';
-import pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { LONG_MS, request } from './support/begin-request.js';
 import { SECRET } from './support/http-app.js';
+import { SQL_SERVERS } from './support/sql-servers.js';
 import { type OpenSqlStore, openSqlStore } from './support/sql-store.js';
 
 const done = { to: 'completed', response: '"done"', retentionMs: LONG_MS } as const;
@@ -25,19 +18,18 @@ const unavailable = (outcome: 'not-applied' | 'unknown') => ({
   outcome,
 });
 
-describe('records behind a bad network', () => {
-  const postgres = usePostgres();
-  let direct: pg.Client;
+describe.each(SQL_SERVERS)('records behind a bad network, on $name', (server) => {
+  const database = server.use();
+  let direct: OpenSqlStore;
   let proxy: FaultProxy;
   let opened: OpenSqlStore;
   beforeAll(async () => {
-    direct = new pg.Client(postgres.url);
-    await direct.connect();
+    direct = await openSqlStore(database.url);
   });
-  afterAll(() => direct.end());
+  afterAll(() => direct.close());
   beforeEach(async () => {
-    proxy = await startFaultProxy({ target: postgres.url });
-    opened = await openSqlStore(proxy.urlFor(postgres.url), { commandTimeout: '1s' });
+    proxy = await startFaultProxy({ target: database.url });
+    opened = await openSqlStore(proxy.urlFor(database.url), { commandTimeout: '1s' });
     await opened.store.begin(request());
   });
   afterEach(async () => {
@@ -45,13 +37,9 @@ describe('records behind a bad network', () => {
     await proxy.stop();
   });
 
-  const stateOf = async (id: string) =>
-    (await direct.query('SELECT state FROM lockstep_idempotency WHERE id = $1', [id])).rows[0]?.state;
-  const waiting = async () => {
-    const { rowCount } = await direct.query(
-      `SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`,
-    );
-    return rowCount;
+  const stateOf = async (id: string) => {
+    const text = 'SELECT state FROM lockstep_idempotency WHERE id = $1';
+    return (await direct.sql.query<{ state: string }>(text, [id]))[0]?.state;
   };
 
   it('whose answer is lost may have been written, and the owner that asks again is told', async () => {
@@ -80,42 +68,60 @@ describe('records behind a bad network', () => {
 
   it('are not claimed by a begin that arrives after its caller has given up', async () => {
     const [late, timely] = [request({ applyWithinMs: 300 }), request({ applyWithinMs: 30_000 })];
+    // Connections that are open, on which the statement is prepared where that is done.
+    await Promise.all([1, 2, 3].map(() => opened.store.begin(request())));
     proxy.delay(1_500, 'toServer');
     const answers = [late, timely].map((each) => opened.store.begin(each));
     for (const answer of answers) await expect(answer).rejects.toMatchObject(unavailable('unknown'));
     // Both were sent at the same time, so that one has arrived when the other has.
     await eventually(async () => expect(await stateOf(timely.id)).toBe('P'));
-    await eventually(async () => expect(await waiting()).toBe(0));
     expect(await stateOf(late.id)).toBeUndefined();
-  });
-
-  it('in a table that somebody has locked are given up while it is known that nothing was written', async () => {
-    const [claim, fresh] = [request(), request()];
-    await opened.store.begin(claim);
-    await direct.query('BEGIN; LOCK TABLE lockstep_idempotency IN ACCESS EXCLUSIVE MODE');
-    const startedAt = monotonicMs();
-    const answers = await Promise.allSettled([opened.store.begin(fresh), opened.store.settle(claim, done)]);
-    expect(monotonicMs() - startedAt).toBeLessThan(1_000);
-    for (const answer of answers) expect(answer).toMatchObject({ reason: unavailable('not-applied') });
-    // Nobody stands in line who would take effect later, or keep a place of the server for the time of the lock.
-    const { rows } = await direct.query(`SELECT count(*)::int AS waits FROM pg_locks WHERE NOT granted
-      AND relation = 'lockstep_idempotency'::regclass`);
-    expect(rows).toEqual([{ waits: 0 }]);
-    await direct.query('COMMIT');
-    expect(await opened.store.begin(fresh)).toMatchObject({ outcome: 'acquired', recovered: false });
-    expect(await opened.store.settle(claim, done)).toBe(true);
   });
 
   it('of others are handed out while one row is held by a transaction of somebody else', async () => {
     const [held, free] = [request(), request()];
     await opened.store.begin(held);
-    await direct.query('BEGIN');
-    await direct.query('SELECT FROM lockstep_idempotency WHERE id = $1 FOR UPDATE', [held.id]);
-    await expect(opened.store.settle(held, done)).rejects.toMatchObject(unavailable('not-applied'));
-    expect(await opened.store.begin({ ...held, owner: 'other' })).toMatchObject({ outcome: 'busy' });
-    expect(await opened.store.begin(free)).toMatchObject({ outcome: 'acquired' });
-    await direct.query('COMMIT');
+    await direct.sql.transaction(async (tx) => {
+      await tx.query('SELECT 1 FROM lockstep_idempotency WHERE id = $1 FOR UPDATE', [held.id]);
+      await expect(opened.store.settle(held, done)).rejects.toBeInstanceOf(StoreUnavailableError);
+      expect(await opened.store.begin({ ...held, owner: 'other' })).toMatchObject({ outcome: 'busy' });
+      expect(await opened.store.begin(free)).toMatchObject({ outcome: 'acquired' });
+    });
     expect(await opened.store.settle(held, done)).toBe(true);
+  });
+});
+
+describe('records in Postgres', () => {
+  const postgres = usePostgres();
+  let direct: OpenSqlStore;
+  let proxy: FaultProxy;
+  let opened: OpenSqlStore;
+  beforeAll(async () => {
+    direct = await openSqlStore(postgres.url);
+    proxy = await startFaultProxy({ target: postgres.url });
+    opened = await openSqlStore(proxy.urlFor(postgres.url), { commandTimeout: '1s' });
+    await opened.store.begin(request());
+  });
+  afterAll(async () => {
+    await opened.close();
+    await proxy.stop();
+    await direct.close();
+  });
+
+  it('in a table that somebody has locked are given up while it is known that nothing was written', async () => {
+    const [claim, fresh] = [request(), request()];
+    await opened.store.begin(claim);
+    await direct.sql.transaction(async (tx) => {
+      await tx.execute('LOCK TABLE lockstep_idempotency IN ACCESS EXCLUSIVE MODE');
+      const answers = await Promise.allSettled([opened.store.begin(fresh), opened.store.settle(claim, done)]);
+      for (const answer of answers) expect(answer).toMatchObject({ reason: unavailable('not-applied') });
+      // Nobody stands in line who would take effect later, or keep a place of the server for the time of the lock.
+      const waits = await tx.query(`SELECT 1 FROM pg_locks WHERE NOT granted
+        AND relation = 'lockstep_idempotency'::regclass`);
+      expect(waits).toEqual([]);
+    });
+    expect(await opened.store.begin(fresh)).toMatchObject({ outcome: 'acquired', recovered: false });
+    expect(await opened.store.settle(claim, done)).toBe(true);
   });
 
   it('are watched again after the connection was lost, and who waited is told', async () => {
@@ -134,12 +140,12 @@ describe('records behind a bad network', () => {
   });
 });
 
-describe('a database that is killed and restarted', () => {
-  let server: PostgresServer;
+describe.each(SQL_SERVERS)('a database that is killed and restarted, on $name', ({ start }) => {
+  let server: Awaited<ReturnType<typeof start>>;
   let opened: OpenSqlStore;
   beforeAll(async () => {
-    server = await startPostgres();
-    opened = await openSqlStore(server.url, { commandTimeout: '1s' });
+    server = await start();
+    opened = await openSqlStore(await server.createDatabase('records'), { commandTimeout: '1s' });
   }, 60_000);
   afterAll(async () => {
     await opened.close();
@@ -180,12 +186,14 @@ describe('a database that is killed and restarted', () => {
   }, 60_000);
 });
 
-describe('a database that is down when the application starts', () => {
+describe.each(SQL_SERVERS)('a database that is down when the application starts, on $name', ({ start }) => {
   it('lets it start, answers that it is unavailable, and gets its tables at first use', async () => {
-    const port = await freePort();
-    const opened = await openSqlStore(`postgres://postgres@127.0.0.1:${port}/postgres`);
+    const server = await start();
+    const url = await server.createDatabase('records');
+    await server.kill();
+    const opened = await openSqlStore(url);
     await expect(opened.store.begin(request())).rejects.toMatchObject(unavailable('not-applied'));
-    const server = await startPostgres({ port });
+    await server.restart();
     try {
       await eventually(async () =>
         expect(await opened.store.begin(request())).toMatchObject({ outcome: 'acquired', recovered: false }),

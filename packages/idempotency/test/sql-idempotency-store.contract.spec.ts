@@ -1,8 +1,9 @@
 import 'reflect-metadata';
 import { describeIdempotencyStoreContract } from '@lockstep/idempotency/contract';
-import { usePostgres } from '@lockstep/testing/vitest';
+import { SQL_SERVERS } from './support/sql-servers.js';
 import { openSqlStore } from './support/sql-store.js';
 
-const postgres = usePostgres();
-
-describeIdempotencyStoreContract({ name: 'postgres', open: () => openSqlStore(postgres.url) });
+for (const server of SQL_SERVERS) {
+  const database = server.use();
+  describeIdempotencyStoreContract({ name: server.name, open: () => openSqlStore(database.url) });
+}

@@ -1,93 +1,29 @@
 import 'reflect-metadata';
 import { randomUUID } from 'node:crypto';
-import { eventually, type StatementCounter, startStatementCounter } from '@lockstep/testing';
+import { eventually } from '@lockstep/testing';
 import { usePostgres } from '@lockstep/testing/vitest';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { LONG_MS, request } from './support/begin-request.js';
+import { endRetention, SQL_SERVERS } from './support/sql-servers.js';
 import { type OpenSqlStore, openSqlStore } from './support/sql-store.js';
 
-const postgres = usePostgres();
 const done = { to: 'completed', response: '"done"', retentionMs: LONG_MS } as const;
 
-describe('SqlIdempotencyStore on Postgres', () => {
-  let counter: StatementCounter;
+describe.each(SQL_SERVERS)('SqlIdempotencyStore on $name', (server) => {
+  const database = server.use();
   let opened: OpenSqlStore;
   beforeAll(async () => {
-    counter = await startStatementCounter(postgres.url);
-    opened = await openSqlStore(counter.url);
-    await opened.store.begin(request());
-    // The purge of the start has its say before anything is counted.
-    await eventually(() => expect(counter.take()).toBe(0), { intervalMs: 200 });
+    opened = await openSqlStore(database.url);
   });
-  afterAll(async () => {
-    await opened.close();
-    await counter.stop();
-  });
+  afterAll(() => opened.close());
 
-  const rowOf = async (id: string) => {
-    const text = 'SELECT *, ctid::text, xmin::text, xmax::text FROM lockstep_idempotency WHERE id = $1';
-    const [row] = await opened.sql.query(text, [id]);
-    return row;
-  };
-  const endLease = (id: string) =>
-    opened.sql.execute(
-      `UPDATE lockstep_idempotency SET lease_until = clock_timestamp() - interval '1 second' WHERE id = $1`,
-      [id],
-    );
-  const expire = (id: string) =>
-    opened.sql.execute(
-      `UPDATE lockstep_idempotency SET expires_at = clock_timestamp() - interval '1 second' WHERE id = $1`,
-      [id],
-    );
-  const counted = async (work: () => Promise<unknown>): Promise<number> => {
-    counter.take();
-    await work();
-    return counter.take();
-  };
-
-  it('takes one statement for every operation, takeover included', async () => {
-    const { store } = opened;
-    const [first, retried] = [request(), request({ onLeaseExpiry: 'retry' })];
-    expect(await counted(() => store.begin(first))).toBe(1);
-    expect(await counted(() => store.begin({ ...first, owner: 'other' }))).toBe(1);
-    expect(await counted(() => store.begin({ ...first, owner: 'other', isWaiting: true }))).toBe(1);
-    expect(await counted(() => store.begin({ ...first, fingerprint: 'other' }))).toBe(1);
-    expect(await counted(() => store.renew([first, retried]))).toBe(1);
-    expect(await counted(() => store.saveStep(first, 'charge', '1'))).toBe(1);
-    expect(await counted(() => store.settle(first, done))).toBe(1);
-    expect(await counted(() => store.settle(first, done))).toBe(1);
-    expect(await counted(() => store.begin({ ...first, owner: 'other' }))).toBe(1);
-    await store.begin(retried);
-    await endLease(retried.id);
-    expect(await counted(() => store.begin({ ...retried, owner: 'next' }))).toBe(1);
-    expect(await counted(() => store.sweep(10))).toBe(1);
-    expect(await counted(() => store.listUncertain(10))).toBe(1);
-    expect(await counted(() => store.resolve(first.id, { to: 'released', retentionMs: 1 }))).toBe(1);
-    expect(await counted(() => store.adopt(first))).toBe(1);
-    expect(await counted(() => store.issue(randomUUID(), LONG_MS))).toBe(1);
-    expect(await counted(() => store.takeSingle('slot', 'token'))).toBe(1);
-  });
-
-  it('writes nothing, not even a lock, for what a repetition is answered', async () => {
-    const { store } = opened;
-    const [running, ended, unknown] = [request(), request(), request()];
-    for (const each of [running, ended, unknown]) await store.begin(each);
-    await store.settle(ended, done);
-    await store.settle(unknown, { to: 'uncertain' });
-    await store.begin({ ...running, owner: 'waits', isWaiting: true });
-    const before = await Promise.all([running, ended, unknown].map(({ id }) => rowOf(id)));
-    for (const each of [running, ended, unknown]) {
-      await store.begin({ ...each, owner: 'other' });
-      await store.begin({ ...each, owner: 'other', isWaiting: true });
-      await store.begin({ ...each, owner: 'other', fingerprint: 'other' });
-    }
-    expect(await Promise.all([running, ended, unknown].map(({ id }) => rowOf(id)))).toEqual(before);
-  });
+  const isKept = async (id: string) =>
+    (await opened.sql.query('SELECT 1 AS one FROM lockstep_idempotency WHERE id = $1', [id])).length === 1;
 
   it('refuses a begin that arrives after nobody waits for it any more, by the clock of the database', async () => {
     const [late, released] = [request({ applyWithinMs: -5_000 }), request()];
     expect(await opened.store.begin(late)).toEqual({ outcome: 'late' });
-    expect(await rowOf(late.id)).toBeUndefined();
+    expect(await isKept(late.id)).toBe(false);
     await opened.store.begin(released);
     await opened.store.settle(released, { to: 'released', notApplied: true, retentionMs: LONG_MS });
     expect(await opened.store.begin({ ...released, owner: 'other', applyWithinMs: -5_000 })).toEqual({
@@ -101,7 +37,7 @@ describe('SqlIdempotencyStore on Postgres', () => {
     const begun = await store.begin(first);
     await store.settle(first, done);
     await opened.sql.execute('UPDATE lockstep_idempotency SET fence = 9007199254740993 WHERE id = $1', [first.id]);
-    await expire(first.id);
+    await endRetention(opened.sql, first.id);
     expect(await store.begin({ ...first, requiresIssue: true })).toEqual({ outcome: 'absent' });
     expect(await store.settle(first, done)).toBe(false);
     const second = { ...first, owner: 'other', fingerprint: 'other' };
@@ -113,7 +49,7 @@ describe('SqlIdempotencyStore on Postgres', () => {
     });
     expect(await store.renew([{ ...first, retentionMs: 1 }])).toEqual(['lost']);
     await store.settle(second, { to: 'released', notApplied: false, retentionMs: LONG_MS });
-    await expire(first.id);
+    await endRetention(opened.sql, first.id);
     await store.issue(first.id, LONG_MS);
     const third = await store.begin({ ...first, owner: 'third', requiresIssue: true });
     expect(third).toMatchObject({ outcome: 'acquired', fence: 9_007_199_254_740_995n, recovered: false });
@@ -141,19 +77,6 @@ describe('SqlIdempotencyStore on Postgres', () => {
     expect(await opened.store.renew([held, free])).toEqual(['renewed', 'renewed']);
   });
 
-  it('announces no claim that nobody waits for', async () => {
-    const { store } = opened;
-    const heard: string[] = [];
-    await opened.sql.listen('lockstep_idempotency', (id) => heard.push(String(id)));
-    const [alone, awaited] = [request(), request()];
-    for (const each of [alone, awaited]) await store.begin(each);
-    await store.begin({ ...alone, owner: 'other' });
-    await store.begin({ ...awaited, owner: 'other', isWaiting: true });
-    for (const each of [alone, awaited]) await store.settle(each, done);
-    await eventually(() => expect(heard).toContain(awaited.id));
-    expect(heard).not.toContain(alone.id);
-  });
-
   it('gives a slot to the last token issued for it, and that token to one caller', async () => {
     const { store } = opened;
     const slot = randomUUID();
@@ -164,5 +87,27 @@ describe('SqlIdempotencyStore on Postgres', () => {
     expect(taken.filter(Boolean)).toHaveLength(1);
     await store.issueSingle(slot, 'third', 0);
     expect(await store.takeSingle(slot, 'third')).toBe(false);
+  });
+});
+
+describe('claims that somebody waits for', () => {
+  const postgres = usePostgres();
+  let opened: OpenSqlStore;
+  beforeAll(async () => {
+    opened = await openSqlStore(postgres.url);
+  });
+  afterAll(() => opened.close());
+
+  it('are announced by Postgres, and no others', async () => {
+    const { store } = opened;
+    const heard: string[] = [];
+    await opened.sql.listen('lockstep_idempotency', (id) => heard.push(String(id)));
+    const [alone, awaited] = [request(), request()];
+    for (const each of [alone, awaited]) await store.begin(each);
+    await store.begin({ ...alone, owner: 'other' });
+    await store.begin({ ...awaited, owner: 'other', isWaiting: true });
+    for (const each of [alone, awaited]) await store.settle(each, done);
+    await eventually(() => expect(heard).toContain(awaited.id));
+    expect(heard).not.toContain(alone.id);
   });
 });

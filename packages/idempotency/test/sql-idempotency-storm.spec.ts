@@ -1,24 +1,58 @@
 import 'reflect-metadata';
 import { randomUUID } from 'node:crypto';
 import type { BeginOutcome } from '@lockstep/idempotency';
-import { usePostgres } from '@lockstep/testing/vitest';
-import pg from 'pg';
+import type { Sql } from '@lockstep/sql';
+import { useMariaDb, usePostgres } from '@lockstep/testing/vitest';
+import { createPool } from 'mysql2/promise';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { LONG_MS, request } from './support/begin-request.js';
+import { endLease } from './support/sql-servers.js';
 import { type OpenSqlStore, openSqlStore } from './support/sql-store.js';
 
 const CALLERS = 50;
 
-describe.each(['read committed', 'repeatable read', 'serializable'])('callers of two processes, at %s', (isolation) => {
-  const postgres = usePostgres();
+interface Case {
+  readonly name: string;
+  use(): { readonly url: string };
+  open(url: string): Promise<OpenSqlStore>;
+}
+
+/** A default of the database, which statements outside of transactions have too. */
+const postgresAt = (isolation: string): Case => ({
+  name: `Postgres at ${isolation}`,
+  use: usePostgres,
+  open: async (url) => {
+    const options = encodeURIComponent(`-c default_transaction_isolation=${isolation.replaceAll(' ', '\\ ')}`);
+    return atIsolation(await openSqlStore(`${url}?options=${options}`), 'SHOW transaction_isolation', isolation);
+  },
+});
+
+const cases: readonly Case[] = [
+  postgresAt('read committed'),
+  postgresAt('repeatable read'),
+  postgresAt('serializable'),
+  { name: 'MariaDB', use: useMariaDb, open: (url) => openSqlStore(url) },
+  {
+    name: "MariaDB over the application's pool, at repeatable read",
+    use: useMariaDb,
+    open: async (url) => {
+      const opened = await openSqlStore(url, { pool: createPool({ uri: url, connectionLimit: 6 }) });
+      return atIsolation(opened, 'SELECT @@tx_isolation', 'REPEATABLE-READ');
+    },
+  },
+];
+
+async function atIsolation(opened: OpenSqlStore, question: string, isolation: string): Promise<OpenSqlStore> {
+  const [row] = await opened.sql.query(question);
+  expect(Object.values(row ?? {})).toEqual([isolation]);
+  return opened;
+}
+
+describe.each(cases)('callers of two processes, on $name', ({ use, open }) => {
+  const database = use();
   let processes: OpenSqlStore[];
   beforeAll(async () => {
-    const client = new pg.Client(postgres.url);
-    await client.connect();
-    const database = new URL(postgres.url).pathname.slice(1);
-    await client.query(`ALTER DATABASE ${database} SET default_transaction_isolation = '${isolation}'`);
-    await client.end();
-    processes = await Promise.all([1, 2].map(() => openSqlStore(postgres.url)));
+    processes = await Promise.all([1, 2].map(() => open(database.url)));
   });
   afterAll(() => Promise.all(processes.map((each) => each.close())));
 
@@ -30,11 +64,11 @@ describe.each(['read committed', 'repeatable read', 'serializable'])('callers of
   const storm = (id: string, change: object = {}): Promise<BeginOutcome[]> =>
     Promise.all(Array.from({ length: CALLERS }, (_, n) => storeOf(n).begin(request({ id, ...change }))));
   const owners = (outcomes: readonly BeginOutcome[]) => outcomes.filter(({ outcome }) => outcome === 'acquired');
-  const endLease = (id: string) =>
-    processes[0]?.sql.execute(
-      `UPDATE lockstep_idempotency SET lease_until = clock_timestamp() - interval '1 second' WHERE id = $1`,
-      [id],
-    );
+  const sql = (): Sql => {
+    const [first] = processes;
+    if (!first) throw new Error('there are two');
+    return first.sql;
+  };
 
   it('are one owner and forty-nine who are told so, for a new operation, many times over', async () => {
     for (let round = 0; round < 10; round += 1) {
@@ -48,7 +82,7 @@ describe.each(['read committed', 'repeatable read', 'serializable'])('callers of
     for (let round = 0; round < 5; round += 1) {
       const vanished = request({ onLeaseExpiry: 'retry' });
       await storeOf(round).begin(vanished);
-      await endLease(vanished.id);
+      await endLease(sql(), vanished.id);
       expect(owners(await storm(vanished.id, { isWaiting: true }))).toHaveLength(1);
       const released = request();
       await storeOf(round).begin(released);

@@ -1,54 +1,33 @@
 import 'reflect-metadata';
 import { explore } from '@lockstep/testing';
-import { usePostgres } from '@lockstep/testing/vitest';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { endLease, SQL_SERVERS } from './support/sql-servers.js';
 import { type OpenSqlStore, openSqlStore } from './support/sql-store.js';
 import { StoreModel } from './support/store-model.js';
+import { exploration, policies, scenes } from './support/store-scenes.js';
 
-const RETENTION_MS = 3_600_000;
-const done = { to: 'completed', response: '"done"', retentionMs: RETENTION_MS } as const;
-const released = { to: 'released', notApplied: false, retentionMs: RETENTION_MS } as const;
-const unknown = { to: 'uncertain' } as const;
-
-describe('interleavings of the real statements', () => {
-  const postgres = usePostgres();
+describe.each(SQL_SERVERS)('in interleavings of the real statements on $name', (server) => {
+  const database = server.use();
   let opened: OpenSqlStore;
   beforeAll(async () => {
-    opened = await openSqlStore(postgres.url);
+    opened = await openSqlStore(database.url);
   });
   afterAll(() => opened.close());
 
-  /** Time cannot be set at a server, but the end of a lease can. */
-  async function endLease(id: string): Promise<void> {
-    await opened.sql.execute(
-      `UPDATE lockstep_idempotency SET lease_until = clock_timestamp() - interval '1 second' WHERE id = $1 AND state = 'P'`,
-      [id],
+  describe.each(policies)('under policy %s', (policy) => {
+    it.each(scenes)(
+      '$title',
+      async (scene) => {
+        const end = (id: string) => endLease(opened.sql, id);
+        const world = (): StoreModel => new StoreModel({ store: opened.store, policy, endLease: end });
+        const limits = { blockedAfterTicks: 100_000, deadlockAfterMs: 5_000 };
+        // Depth first, the first schedules differ only at their ends; it is the random ones that take over.
+        const report = await explore(
+          exploration(scene, policy, world, { maxSchedules: 5, randomSchedules: 60, ...limits }),
+        );
+        expect(report.schedules).toBeGreaterThanOrEqual(65);
+      },
+      60_000,
     );
-  }
-
-  it.each(['uncertain', 'retry'] as const)(
-    'never give two live owners, policy %s',
-    async (policy) => {
-      const report = await explore({
-        name: `idempotency store in SQL, policy ${policy}`,
-        setup: () => new StoreModel(opened.store, policy, endLease),
-        actors: (subject) => ({
-          a: subject.owner('a', done),
-          b: subject.owner('b', policy === 'retry' ? released : unknown),
-          clock: subject.clock(),
-          sweeper: subject.sweeper(),
-        }),
-        invariant: (subject) => subject.check(),
-        finalInvariant: (subject) => subject.atTheEnd(),
-        crashes: 1,
-        // Depth first, the first schedules differ only at their ends; the random ones are those that take over.
-        maxSchedules: 20,
-        randomSchedules: 200,
-        blockedAfterTicks: 100_000,
-        deadlockAfterMs: 5_000,
-      });
-      expect(report.schedules).toBeGreaterThanOrEqual(220);
-    },
-    60_000,
-  );
+  });
 });

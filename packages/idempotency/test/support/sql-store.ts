@@ -5,6 +5,7 @@ import { Sql, type SqlDriver, SqlModule, type SqlModuleOptions } from '@lockstep
 import { mariadbDriver } from '@lockstep/sql/mariadb';
 import { pgDriver } from '@lockstep/sql/postgres';
 import { Test } from '@nestjs/testing';
+import type { Pool } from 'mysql2/promise';
 import { SECRET } from './http-app.js';
 
 export interface OpenSqlStore {
@@ -17,16 +18,22 @@ export interface OpenSqlStore {
 
 export interface OpenSqlStoreOptions extends SqlModuleOptions {
   readonly maxConnections?: number;
+  /** Of `mysql2`, instead of one that the driver makes; closed with the store. */
+  readonly pool?: Pool;
   readonly store?: SqlIdempotencyOptions;
 }
 
 /** The store of an application of its own, whose sweeps and purges come too seldom to meddle. */
 export async function openSqlStore(url: string, options: OpenSqlStoreOptions = {}): Promise<OpenSqlStore> {
   // On a busy machine a second is soon over.
-  const { maxConnections = 6, store = { purgeEvery: '1h' }, commandTimeout = '5s', ...rest } = options;
+  const { maxConnections = 6, pool, store = { purgeEvery: '1h' }, commandTimeout = '5s', ...rest } = options;
   const module = await Test.createTestingModule({
     imports: [
-      SqlModule.forRoot({ driver: driverOf(url, maxConnections), commandTimeout, ...rest }),
+      SqlModule.forRoot({
+        driver: pool ? mariadbDriver({ pool }) : driverOf(url, maxConnections),
+        commandTimeout,
+        ...rest,
+      }),
       IdempotencyModule.forRoot({
         scope: 'global',
         secret: SECRET,
@@ -41,7 +48,11 @@ export async function openSqlStore(url: string, options: OpenSqlStoreOptions = {
   await module.init();
   const opened: unknown = module.get(IDEMPOTENCY_STORE, { strict: false });
   if (!(opened instanceof SqlIdempotencyStore)) throw new TypeError('the store is another one');
-  return { store: opened, sql: module.get(Sql), incidents, close: () => module.close() };
+  const close = async (): Promise<void> => {
+    await module.close();
+    await pool?.end();
+  };
+  return { store: opened, sql: module.get(Sql), incidents, close };
 }
 
 function driverOf(url: string, maxConnections: number): DriverProvider<SqlDriver> {
