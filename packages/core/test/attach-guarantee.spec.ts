@@ -385,6 +385,36 @@ describe('boot', () => {
     await app.close();
   });
 
+  it('wants lock and ordering outside of idempotency in one transaction, and transaction and outbox inside', async () => {
+    const transactional = recorded('transactional-idempotency', 'Once');
+    @Injectable()
+    class Right {
+      @Recorded({ guarantee: recorded('lock', '1') })
+      @Recorded({ guarantee: recorded('ordering', '2') })
+      @Recorded({ guarantee: transactional })
+      @Recorded({ guarantee: recorded('transaction', '4') })
+      @Recorded({ guarantee: recorded('outbox', '5') })
+      async run(): Promise<void> {}
+    }
+    const { app } = await boot(Right);
+    await app.close();
+    const pairs = [
+      [transactional, recorded('lock', 'Lock')],
+      [transactional, recorded('ordering', 'Ordered')],
+      [recorded('transaction', 'Transactional'), transactional],
+      [recorded('outbox', 'Outbox'), transactional],
+    ] as const;
+    for (const [outer, inner] of pairs) {
+      @Injectable()
+      class Wrong {
+        @Recorded({ guarantee: outer })
+        @Recorded({ guarantee: inner })
+        async run(): Promise<void> {}
+      }
+      await expect(boot(Wrong)).rejects.toThrow(`Wrong.run: @${inner.name} stands inside @${outer.name}`);
+    }
+  });
+
   it('checks the order of inherited methods, of controllers and of factories too', async () => {
     class Base {
       @Recorded({ guarantee: recorded('outbox', 'Inner') })

@@ -155,6 +155,36 @@ export class StepResultInvalidError extends LockstepError {
   }
 }
 
+/** The database could not serialize the operation with others, however often it ran. Nothing of it was applied. */
+export class OperationContendedError extends LockstepError {
+  constructor(operation: string, runs: number, cause: unknown) {
+    super({
+      code: 'OPERATION_CONTENDED',
+      kind: 'busy',
+      httpStatus: 503,
+      message: `${operation} was rolled back ${runs} times in favour of others. Repeat it with the same key.`,
+      retryAfterMs: 1_000,
+      cause,
+      fields: { operationState: 'not-started', safeNewKey: true },
+    });
+  }
+}
+
+/**
+ * A handler in one transaction would have given its answer outside of it: by a stream, which is read after the commit
+ * and may fail then, or by sending it itself, before the commit, which may fail. Everything was rolled back. Return
+ * data, or use the mode `'lease'`.
+ */
+export class AnswerOutsideTransactionError extends LockstepError {
+  constructor(operation: string, reason: string) {
+    super({
+      code: 'IDEMPOTENCY_ANSWER_OUTSIDE_TRANSACTION',
+      kind: 'misuse',
+      message: `${operation} is one transaction with its answer, but ${reason}. Return data, or use the mode 'lease'.`,
+    });
+  }
+}
+
 /**
  * For handlers: nothing happened, so that the same key may be used again, even for another payload. The caller gets
  * `cause`.

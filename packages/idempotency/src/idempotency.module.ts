@@ -16,6 +16,7 @@ import { AnswerKeeper } from './http/answer-keeper.js';
 import { IdempotencyInterceptor } from './http/idempotency.interceptor.js';
 import { IdempotentRoutes } from './http/idempotent-routes.js';
 import { assertOutermost, makeOutermost } from './http/outermost.js';
+import { TransactionalExchange } from './http/transactional-exchange.js';
 import {
   type ASYNC_OPTIONS_TYPE,
   ConfigurableModuleClass,
@@ -45,6 +46,7 @@ import { TokenIssueInterceptor } from './tokens/token-issue.interceptor.js';
     IdempotentMutations,
     KeyedMethods,
     AnswerKeeper,
+    TransactionalExchange,
     IdempotencyInterceptor,
     TokenIssueInterceptor,
     { provide: APP_INTERCEPTOR, useExisting: IdempotencyInterceptor },

@@ -10,7 +10,6 @@ import {
   IdempotencyKeyReusedError,
   OperationAbsentError,
   OperationInProgressError,
-  OperationResultUnavailableError,
   OperationUncertainError,
 } from './idempotency.errors.js';
 import { IDEMPOTENCY_OPTIONS, type ResolvedIdempotencyOptions } from './idempotency.options.js';
@@ -23,14 +22,15 @@ import {
 } from './idempotency-store.js';
 import type { AnswerOf, Begun, ExecutionEnd, ExecutionPolicy, Operation } from './operation.js';
 import { encodeOutcome, type OperatorVerdict } from './operator-verdict.js';
+import { ANSWER, replayedAnswer } from './replayed-answer.js';
 import { ResponseVault } from './response-vault.js';
 import { Settler } from './settler.js';
 import { decodeResult, encodeResult } from './stored-result.js';
+import { TransactionalOperations } from './transactional/transactional-operations.js';
 
 /** The lease of an owner that crashed may be long, the work of one that lives is usually short. */
 const LONGEST_RETRY_AFTER_MS = 1_000;
 const SWEEP_LIMIT = 1_000;
-const ANSWER = 'answer';
 
 /**
  * Lets an operation take effect once per key, and gives every repetition the first answer.
@@ -49,6 +49,8 @@ const ANSWER = 'answer';
  */
 @Injectable()
 export class IdempotencyService implements OnApplicationBootstrap {
+  /** @internal What {@link transact} is made of, for whoever stores errors too. */
+  readonly transactions: TransactionalOperations;
   private readonly secret: KeyObject;
   private readonly vault: ResponseVault;
   private readonly heartbeat: Heartbeat;
@@ -73,6 +75,7 @@ export class IdempotencyService implements OnApplicationBootstrap {
     this.settler = new Settler(store, this.heartbeat, incidents);
     const { heartbeat, settler } = this;
     this.claims = new Claims({ store, options, heartbeat, settler, vault, incidents });
+    this.transactions = new TransactionalOperations({ store, options, vault, events, incidents });
     this.sweeper = new PeriodicTask({
       name: 'idempotency.sweep',
       everyMs: options.sweepEveryMs,
@@ -163,6 +166,35 @@ export class IdempotencyService implements OnApplicationBootstrap {
   }
 
   /**
+   * Runs `fn` once per key in one transaction with claim and result, outside of HTTP: everything that `fn` awaits finds
+   * the transaction, and repetitions get the first result, which must be JSON. Only for a store that keeps the mode
+   * `'transactional'`.
+   *
+   * Where `fn` throws, everything is rolled back and the key is free; `OutcomeUnknown` keeps the key, uncertain. The
+   * database may make it run again (see `TransactionalStore.transact`): `recovered` says so, and what it did outside of
+   * the database it does twice. `signal` never aborts, because there is no lease to lose.
+   *
+   * @throws ConfigurationError when the store cannot
+   * @throws what {@link begin} and `TransactionalStore.transact` throw, and what `fn` throws
+   */
+  async transact<T>(
+    operation: Operation,
+    fn: (context: IdempotencyContext) => Promise<T>,
+    policy: ExecutionPolicy = {},
+  ): Promise<T> {
+    try {
+      const done = await this.transactions.run(operation, policy, async (execution) => {
+        execution.enter();
+        const value = await execution.run(() => fn(execution));
+        return { value, response: this.encodeResult(execution, value) };
+      });
+      return done.kind === 'replay' ? decodeResult<T>(done.response) : done.value;
+    } catch (error) {
+      throw unwrapVerdict(error);
+    }
+  }
+
+  /**
    * Ends an execution by what its error says of the effect. Never rejects.
    *
    * @param answerOf the ends that the caller can tell by the error
@@ -219,16 +251,9 @@ export class IdempotencyService implements OnApplicationBootstrap {
     return { kind: 'execution', execution };
   }
 
-  private replayed({ id, operation }: BeginRequest, stored: string): string {
-    try {
-      const response = this.vault.open(id, ANSWER, stored);
-      this.events.emit({ type: 'replayed', id, operation });
-      return response;
-    } catch (cause) {
-      const message = `the answer of ${operation} cannot be decrypted; its repetition is refused`;
-      this.incidents.report({ code: 'ANSWER_NOT_DECRYPTED', source: 'idempotency.run', message, cause });
-      throw new OperationResultUnavailableError();
-    }
+  private replayed(request: BeginRequest, stored: string): string {
+    const { vault, events, incidents } = this;
+    return replayedAnswer({ vault, events, incidents }, request, stored);
   }
 
   private encodeResult({ operation }: Execution, value: unknown): string {

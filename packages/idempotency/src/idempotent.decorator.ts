@@ -14,8 +14,10 @@ import type {
   TextOfCall,
 } from './method/method-types.js';
 import type { ExecutionPolicy } from './operation.js';
-import { checkedMode, resolveRunning } from './resolve-policy.js';
+import { checkedIsolation, checkedMode, resolveRunning } from './resolve-policy.js';
+import type { TransactionIsolation } from './store-abilities.js';
 import type { TokenSource } from './tokens/token-place.js';
+import { callInTransaction } from './transactional/transactional-call.js';
 
 /** What routes and methods have in common. */
 export interface IdempotentPolicyOptions {
@@ -37,10 +39,16 @@ export interface IdempotentPolicyOptions {
   /**
    * `'lease'`: claim and answer are written apart from the work. `'transactional'`: claim, work and answer are one SQL
    * transaction that begins before the handler and has committed before the answer leaves; the module's store must be
-   * one that can. Then there is no lease, and no outcome is unknown but that of the commit itself.
+   * one that can. Then there is no lease, and no outcome is unknown but that of the commit itself. The handler must have
+   * no effects but those of the transaction: the database may make it run again.
    * @default 'lease'
    */
   readonly mode?: IdempotencyMode;
+  /**
+   * Of the transaction; only with the mode `'transactional'`. A `@Transactional()` inside that names another one fails.
+   * @default the server's
+   */
+  readonly isolation?: TransactionIsolation;
 }
 
 /** Of a route, or of a GraphQL mutation: the key is a header of the request. */
@@ -117,6 +125,9 @@ const ON_ROUTE: Guarantee<IdempotencyService> = {
   module: 'IdempotencyModule.forRoot(…)',
 };
 
+/** The transaction itself: what must enclose a transaction encloses it. */
+const IN_TRANSACTION: Guarantee<IdempotencyService> = { ...ON_ROUTE, layer: 'transactional-idempotency' };
+
 type AnyOptions = IdempotentOptions | (IdempotentMethodOptions & Partial<EncodedResult<unknown>>);
 
 /**
@@ -169,10 +180,12 @@ function hasKey(options: AnyOptions): options is Exclude<AnyOptions, IdempotentO
 /** Marks a route for the interceptor, under the name of whichever decorator asks. */
 export function routeDecorator(guarantee: Guarantee<IdempotencyService>, route: IdempotentRoute): IdempotentDecorator {
   return (target, property, descriptor) => {
-    attachGuarantee(target, property, descriptor, guarantee, (_service, call) => {
+    const isTransaction = route.mode === 'transactional';
+    attachGuarantee(target, property, descriptor, isTransaction ? IN_TRANSACTION : guarantee, (_service, call) => {
+      const proceed = (): Promise<unknown> => (isTransaction ? callInTransaction(call) : call.proceed());
       // The interceptor holds the claim; here it only learns that guards, pipes and interceptors have let it through.
       const execution = Execution.current();
-      return execution ? execution.follow(() => call.proceed()) : call.proceed();
+      return execution ? execution.follow(proceed) : proceed();
     });
     Reflect.defineMetadata(ROUTE, route, descriptor.value as object);
   };
@@ -186,5 +199,12 @@ export function idempotentRouteOf(handler: object): IdempotentRoute | undefined 
 function resolveRoute(options: IdempotentOptions): IdempotentRoute {
   const { required = true, mode = 'lease' } = options;
   if (typeof required !== 'boolean') throw ConfigurationError.option('required', required, 'true or false');
-  return Object.freeze({ required, mode: checkedMode(mode), ...resolveRunning(options) });
+  const { onStoreDown, policy } = resolveRunning(options);
+  const isolation = checkedIsolation(options.isolation, checkedMode(mode));
+  return Object.freeze({
+    required,
+    mode,
+    onStoreDown,
+    policy: isolation ? Object.freeze({ ...policy, isolation }) : policy,
+  });
 }

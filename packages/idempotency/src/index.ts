@@ -19,12 +19,14 @@ export {
 } from './drivers/memory/memory-idempotency-store.js';
 export { currentIdempotency, type Execution, type IdempotencyContext } from './execution.js';
 export {
+  AnswerOutsideTransactionError,
   IdempotencyKeyInvalidError,
   IdempotencyKeyMissingError,
   IdempotencyKeyReusedError,
   IdempotencyPayloadUnreadableError,
   NotApplied,
   OperationAbsentError,
+  OperationContendedError,
   OperationInProgressError,
   OperationInvalidError,
   OperationLostError,
@@ -93,8 +95,10 @@ export type {
   TokenStore,
   TransactionalOutcome,
   TransactionalRequest,
+  TransactionalRun,
   TransactionalStore,
   TransactionalWork,
+  TransactionIsolation,
 } from './store-abilities.js';
 export { IdempotencyToken, type IdempotencyTokenRouteOptions } from './tokens/idempotency-token.decorator.js';
 export {

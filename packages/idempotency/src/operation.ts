@@ -2,6 +2,7 @@ import type { Execution } from './execution.js';
 import type { ErrorVerdict } from './idempotency.options.js';
 import type { LeaseExpiryPolicy } from './idempotency-store.js';
 import type { OperationKey } from './operation-id.js';
+import type { TransactionIsolation } from './store-abilities.js';
 
 export interface Operation extends OperationKey {
   /** What must be the same when the key is used again; hashed with the module's secret. */
@@ -16,6 +17,8 @@ export interface ExecutionPolicy {
   /** How long to wait for whoever is at it, in milliseconds; 0: not at all. */
   readonly waitMs?: number;
   readonly onError?: ErrorVerdict;
+  /** Of the transaction, where the operation is one. Undefined: the server's default. */
+  readonly isolation?: TransactionIsolation;
   /** Only what was issued may begin: see `TokenStore`. */
   readonly requiresIssue?: boolean;
 }

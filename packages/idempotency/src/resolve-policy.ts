@@ -2,6 +2,7 @@ import { ConfigurationError, durationMs } from '@lockstep/core';
 import { checkedPolicy, checkedVerdict, concurrentWaitMs, type OnStoreDown } from './idempotency.options.js';
 import type { IdempotencyMode, IdempotentPolicyOptions } from './idempotent.decorator.js';
 import type { ExecutionPolicy } from './operation.js';
+import type { TransactionIsolation } from './store-abilities.js';
 
 /** What a route or a method may say of its executions, wherever their key comes from. */
 export type PolicyOptions = Pick<IdempotentPolicyOptions, 'onLeaseExpiry' | 'retention' | 'onConcurrent' | 'onError'>;
@@ -22,6 +23,21 @@ export function resolveRunning(options: IdempotentPolicyOptions): {
 export function checkedMode(mode: IdempotencyMode): IdempotencyMode {
   if (['lease', 'transactional'].includes(mode)) return mode;
   throw ConfigurationError.option('mode', mode, "'lease' or 'transactional'");
+}
+
+const ISOLATIONS: readonly unknown[] = ['read committed', 'repeatable read', 'serializable'];
+
+/** @throws ConfigurationError */
+export function checkedIsolation(
+  isolation: TransactionIsolation | undefined,
+  mode: IdempotencyMode,
+): TransactionIsolation | undefined {
+  if (isolation === undefined) return undefined;
+  if (!ISOLATIONS.includes(isolation)) {
+    throw ConfigurationError.option('isolation', isolation, "'read committed', 'repeatable read' or 'serializable'");
+  }
+  if (mode === 'transactional') return isolation;
+  throw ConfigurationError.option('isolation', isolation, "none, or the mode 'transactional'");
 }
 
 /** @throws ConfigurationError naming the option and its value */

@@ -58,8 +58,8 @@ export interface AdoptingStore {
 
 /** What the answer and the effect of one call are when both are part of one transaction. */
 export interface TransactionalWork<T> {
-  /** What repetitions get. */
-  readonly response: string;
+  /** What repetitions get. Undefined: none, because something outside of the database may have happened: uncertain. */
+  readonly response: string | undefined;
   readonly value: T;
   /**
    * `keep`: commit what was done, with the answer. `undo`: roll back what was done, but commit claim and answer, so that
@@ -68,19 +68,33 @@ export interface TransactionalWork<T> {
   readonly effects: 'keep' | 'undo';
 }
 
+/** One run of the work; there are several where the database refuses to serialize them. */
+export interface TransactionalRun {
+  /** Rises with every run. */
+  readonly fence: bigint;
+  /** An earlier run was rolled back by the database, or an owner with a lease began the operation and vanished. */
+  readonly recovered: boolean;
+}
+
+export type TransactionIsolation = 'read committed' | 'repeatable read' | 'serializable';
+
 export interface TransactionalRequest
-  extends Pick<BeginRequest, 'id' | 'fingerprint' | 'owner' | 'operation' | 'retentionMs'> {
+  extends Pick<BeginRequest, 'id' | 'fingerprint' | 'owner' | 'operation' | 'retentionMs' | 'requiresIssue'> {
   /** How long to wait for another transaction that has the key. 0: not at all. */
   readonly waitMs: number;
+  /** Undefined: the server's default. */
+  readonly isolation?: TransactionIsolation | undefined;
 }
 
 export type TransactionalOutcome<T> =
   | { readonly outcome: 'executed'; readonly value: T }
   | { readonly outcome: 'completed'; readonly response: string }
   | { readonly outcome: 'mismatch' }
-  /** Another transaction had the key for longer than `waitMs`. */
+  /** It had to be issued before, and was not, or so long ago that it is forgotten. */
+  | { readonly outcome: 'absent' }
+  /** Another transaction had the key for longer than `waitMs`, or an owner has it under a lease that still runs. */
   | { readonly outcome: 'busy' }
-  /** The key is, or was left, in the hands of an owner with a lease: the route was not transactional before. */
+  /** Nobody knows whether it took effect: work said so, or an owner with a lease left it, from before this mode. */
   | { readonly outcome: 'uncertain' };
 
 /**
@@ -93,16 +107,21 @@ export interface TransactionalStore {
    *
    * - Resolves to `executed` only after a commit that is known to have happened.
    * - Rejects with what `work` throws, by identity, after rolling everything back, the claim included.
-   * - A duplicate waits for the first transaction and then compares payloads: while it is open its payload cannot be
-   *   seen, so `busy` may come where `mismatch` would be right.
+   * - Where the database cannot serialize the transaction, or chose it as the victim of a deadlock, everything is rolled
+   *   back and `work` runs again in a new one, a few times. So it must have no effects but those of the transaction.
+   * - A duplicate waits for the first transaction and then compares payloads: while one of another process is open its
+   *   payload cannot be seen, so `busy` may come where `mismatch` would be right.
    * - A duplicate of the same process waits without a connection of its own, so that duplicates cannot starve the owner.
    *
    * @throws CommitOutcomeUnknownError when the answer to COMMIT was lost
    * @throws StoreUnavailableError when the database does not answer: nothing was applied
+   * @throws OperationContendedError when it could not be serialized however often it ran: nothing was applied
+   * @throws TransactionMisuseError inside of an open transaction: the answer would be given before that one commits, and
+   * would be gone if it does not
    */
   transact<T>(
     request: TransactionalRequest,
-    work: (fence: bigint) => Promise<TransactionalWork<T>>,
+    work: (run: TransactionalRun) => Promise<TransactionalWork<T>>,
   ): Promise<TransactionalOutcome<T>>;
 }
 

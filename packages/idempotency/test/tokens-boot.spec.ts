@@ -83,7 +83,9 @@ describe('an application does not start', () => {
         response.send('done');
       }
     }
-    await expect(boot({ controllers: [Orders] })).rejects.toThrow('@IssueIdempotencyToken, but it answers by @Res() itself');
+    await expect(boot({ controllers: [Orders] })).rejects.toThrow(
+      '@IssueIdempotencyToken, but it answers by @Res() itself',
+    );
     @Controller()
     class Events {
       @Sse()

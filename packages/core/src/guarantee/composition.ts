@@ -3,7 +3,7 @@ import { GUARANTEE_LAYERS, type Guarantee } from './guarantee.js';
 
 /**
  * Refuses guarantees that stand in an order that protects nothing: idempotency outside lock outside ordering outside
- * transaction outside outbox.
+ * transaction outside outbox; idempotency in one transaction stands between ordering and transaction.
  *
  * @param guarantees outermost first
  * @throws ConfigurationError naming the pair and the order to write

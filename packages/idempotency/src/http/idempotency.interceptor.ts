@@ -17,6 +17,7 @@ import { parseIdempotencyKey } from './idempotency-key.js';
 import { IdempotentRoutes, type KeptRoute } from './idempotent-routes.js';
 import { replayAnswer } from './replay.js';
 import { routeVersion } from './route-version.js';
+import { TransactionalExchange } from './transactional-exchange.js';
 
 const STATUS = 'Idempotency-Status';
 /** Places among the arguments of a route; `switchToHttp()` would make three functions for each request. */
@@ -41,6 +42,7 @@ export class IdempotencyInterceptor implements NestInterceptor {
     @Inject(HttpAdapterHost) private readonly adapterHost: HttpAdapterHost,
     @Inject(Incidents) private readonly incidents: Incidents,
     @Inject(ApplicationConfig) private readonly config: ApplicationConfig,
+    @Inject(TransactionalExchange) private readonly transactional: TransactionalExchange,
   ) {
     this.header = options.header.toLowerCase();
   }
@@ -65,6 +67,10 @@ export class IdempotencyInterceptor implements NestInterceptor {
     next: CallHandler,
   ): Promise<Observable<unknown>> {
     const response = context.getArgByIndex<AnyResponse>(RESPONSE);
+    if (route.mode === 'transactional') {
+      const operation = await this.asked(key, context);
+      return of(await this.transactional.answer({ operation, policy: route.policy, next, response }));
+    }
     const begun = await this.begin(route, key, context, response);
     if (begun === 'bypassed') {
       this.adapterHost.httpAdapter.setHeader(response, STATUS, begun);
@@ -85,11 +91,8 @@ export class IdempotencyInterceptor implements NestInterceptor {
     context: ExecutionContext,
     response: AnyResponse,
   ): Promise<Consumed | 'bypassed'> {
-    const request = context.getArgByIndex<HttpRequest>(REQUEST);
-    const given = requestScope(this.options.scope, context);
-    const scope = typeof given === 'string' ? given : await given;
-    const operation = operationOf(request, routeVersion(context, this.config));
-    const asked: Operation = { scope, operation, key, payload: payloadOf(request, operation) };
+    const given = this.asked(key, context);
+    const asked = given instanceof Promise ? await given : given;
     const mayWait = (route.policy.waitMs ?? this.options.waitMs) > 0;
     try {
       if (!mayWait) return await this.ask(route, asked);
@@ -99,11 +102,20 @@ export class IdempotencyInterceptor implements NestInterceptor {
       this.incidents.report({
         code: 'IDEMPOTENCY_BYPASSED',
         source: 'idempotency.http',
-        message: `${operation} runs without a claim, because the store is down`,
+        message: `${asked.operation} runs without a claim, because the store is down`,
         cause: error,
       });
       return 'bypassed';
     }
+  }
+
+  private asked(key: string, context: ExecutionContext): Operation | Promise<Operation> {
+    const request = context.getArgByIndex<HttpRequest>(REQUEST);
+    const operation = operationOf(request, routeVersion(context, this.config));
+    const payload = payloadOf(request, operation);
+    const scope = requestScope(this.options.scope, context);
+    if (typeof scope === 'string') return { scope, operation, key, payload };
+    return scope.then((resolved) => ({ scope: resolved, operation, key, payload }));
   }
 
   private ask({ token, policy }: KeptRoute, asked: Operation, signal?: AbortSignal): Promise<Consumed> {

@@ -1,5 +1,6 @@
 import { type ExecutionContext, Inject, Injectable } from '@nestjs/common';
 import { DiscoveryService } from '@nestjs/core';
+import { IDEMPOTENCY_STORE, type IdempotencyStore } from '../idempotency-store.js';
 import { type IdempotentRoute, idempotentRouteOf } from '../idempotent.decorator.js';
 import { IdempotencyTokens } from '../tokens/idempotency-tokens.service.js';
 import { issuingRouteOf } from '../tokens/issue-idempotency-token.decorator.js';
@@ -26,6 +27,7 @@ export class IdempotentRoutes {
   constructor(
     @Inject(DiscoveryService) private readonly discovery: DiscoveryService,
     @Inject(IdempotencyTokens) private readonly tokens: IdempotencyTokens,
+    @Inject(IDEMPOTENCY_STORE) private readonly store: IdempotencyStore,
   ) {}
 
   of(context: ExecutionContext): KeptRoute | undefined {
@@ -52,7 +54,7 @@ export class IdempotentRoutes {
     }
     for (const { metatype } of this.discovery.getControllers()) {
       for (const method of markedMethods(metatype)) {
-        checkRoute(method);
+        checkRoute(method, this.store);
         this.checkTokens(method.handler);
       }
     }

@@ -1,6 +1,8 @@
-import { ConfigurationError, guaranteesOf } from '@lockstep/core';
+import { ConfigurationError, type GuaranteeLayer, guaranteesOf } from '@lockstep/core';
 import { idempotentRouteOf } from '../idempotent.decorator.js';
 import { issuingRouteOf } from '../tokens/issue-idempotency-token.decorator.js';
+
+const LAYERS: ReadonlySet<GuaranteeLayer> = new Set(['idempotency', 'transactional-idempotency']);
 
 export type Class = abstract new (...args: never[]) => unknown;
 
@@ -42,7 +44,7 @@ export function refused({ name, decorators }: Omit<MarkedMethod, 'type'>, reason
 /** None on a method whose key is in its arguments: it has no request to look at. */
 function decoratorsOn(handler: object): string[] {
   if (!idempotentRouteOf(handler) && !issuingRouteOf(handler)) return [];
-  const names = guaranteesOf(handler).filter(({ layer }) => layer === 'idempotency');
+  const names = guaranteesOf(handler).filter(({ layer }) => LAYERS.has(layer));
   const keyed = names.map(({ name }) => `@${name}`);
   return issuingRouteOf(handler) ? [...keyed, '@IssueIdempotencyToken'] : keyed;
 }

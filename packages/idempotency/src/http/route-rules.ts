@@ -1,6 +1,8 @@
 import { resolverTypeOf } from '../graphql/resolver-type.js';
+import type { IdempotencyStore } from '../idempotency-store.js';
 import { idempotentRouteOf } from '../idempotent.decorator.js';
 import { issuingRouteOf } from '../tokens/issue-idempotency-token.decorator.js';
+import { whyNoTransaction } from '../transactional/transactional-route.js';
 import { type MarkedMethod, refused } from './marked-method.js';
 
 /** Metadata of Nest's router, the same in 11 and 12; the module that names them is not public in 11. */
@@ -8,6 +10,8 @@ const PATH = 'path';
 const ROUTE_ARGS = '__routeArguments__';
 const PASSTHROUGH = '__responsePassthrough__';
 const SSE = '__sse__';
+/** Of TypeScript, where it emits metadata. */
+const RETURN_TYPE = 'design:returntype';
 const RENDER = '__renderTemplate__';
 const REDIRECT = '__redirect__';
 const RESPONSE_PARAM = '1';
@@ -21,8 +25,8 @@ type AnsweringMethod = Omit<MarkedMethod, 'type'> & { readonly type: object };
  *
  * @throws ConfigurationError naming the method and what is wrong with it
  */
-export function checkRoute(method: MarkedMethod): void {
-  const { handler, decorators } = method;
+export function checkRoute(method: MarkedMethod, store: IdempotencyStore): void {
+  const { type, property, handler, decorators } = method;
   if (decorators.length > 1) throw refused(method, 'takes one of them: a request has one key');
   if (!Reflect.hasMetadata(PATH, handler)) throw refused(method, `is no HTTP route; ${KEY_ADVICE}`);
   assertOwnAnswer(method);
@@ -34,6 +38,11 @@ export function checkRoute(method: MarkedMethod): void {
       'gives Nest a template to render; render it through @Res(), so that what is sent can be kept',
     );
   }
+  const reason = whyNoTransaction(handler, store, {
+    returnType: Reflect.getMetadata(RETURN_TYPE, type.prototype as object, property),
+    answersItself: answersItself(type, property, handler),
+  });
+  if (reason) throw refused(method, reason);
 }
 
 /**

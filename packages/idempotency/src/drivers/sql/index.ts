@@ -14,6 +14,7 @@ import { SqlIdempotencyStore } from './sql-idempotency-store.js';
 export type { SqlIdempotencyOptions } from './sql-idempotency.options.js';
 export { SqlIdempotencyStore } from './sql-idempotency-store.js';
 export { SqlInbox, sqlInbox } from './sql-inbox.js';
+export { SqlTransactionalStore } from './transactional-store.js';
 
 /**
  * Records in the database of `SqlModule`, in tables that are made when the application starts, or at first use where the

@@ -1,0 +1,15 @@
+import type { MethodCall } from '@lockstep/core';
+import { isObservable } from 'rxjs';
+import { AnswerOutsideTransactionError } from '../idempotency.errors.js';
+
+/**
+ * Calls what stands inside of an open transaction. An Observable would be subscribed to by somebody else, in a context
+ * of its own that need not know the transaction.
+ *
+ * @throws AnswerOutsideTransactionError, which rolls back
+ */
+export async function callInTransaction(call: MethodCall): Promise<unknown> {
+  const result = await call.proceed();
+  if (isObservable(result)) throw new AnswerOutsideTransactionError(call.name, 'it returned an Observable');
+  return result;
+}

@@ -1,0 +1,198 @@
+import { createSecretKey, type KeyObject } from 'node:crypto';
+import {
+  ConfigurationError,
+  checkpoint,
+  count,
+  isLockstepError,
+  StoreUnavailableError,
+  withSpan,
+} from '@lockstep/core';
+import { beginRequest } from '../begin-request.js';
+import type { Execution } from '../execution.js';
+import { endBy, failureVerdict } from '../failure-verdict.js';
+import {
+  IdempotencyKeyReusedError,
+  OperationAbsentError,
+  OperationInProgressError,
+  OperationUncertainError,
+} from '../idempotency.errors.js';
+import type { ResolvedIdempotencyOptions } from '../idempotency.options.js';
+import type { BeginRequest, IdempotencyStore } from '../idempotency-store.js';
+import type { AnswerOf, ExecutionEnd, ExecutionPolicy, Operation } from '../operation.js';
+import { ANSWER, type ReplayTools, replayedAnswer } from '../replayed-answer.js';
+import {
+  isTransactional,
+  type TransactionalOutcome,
+  type TransactionalStore,
+  type TransactionalWork,
+} from '../store-abilities.js';
+import { executionInTransaction } from './execution-in-transaction.js';
+
+export interface TransactionalTools extends ReplayTools {
+  readonly store: IdempotencyStore;
+  readonly options: ResolvedIdempotencyOptions;
+}
+
+/** What came of an operation: it was executed now, and has committed; or it had been, and this is its answer. */
+export type Transacted<T> =
+  | { readonly kind: 'executed'; readonly value: T }
+  | { readonly kind: 'replay'; readonly response: string };
+
+/** What a run gave, to be handed on once it has committed: also an error, where the transaction keeps a trace of it. */
+type Given<T> = { readonly value: T } | { readonly error: unknown };
+
+/** What one run gave, and the answer that repetitions get. */
+export interface Work<T> {
+  readonly value: T;
+  readonly response: string;
+}
+
+const RETRY_AFTER_MS = 1_000;
+
+/**
+ * Operations whose claim, effects and answer are one transaction.
+ *
+ * ```
+ * none --transact--> running (open transaction) --commit--> completed | uncertain (by the handler's own word)
+ *                    running --rollback | crash--> none
+ * ```
+ * No lease: the database knows whether the owner lives. Nothing is pending after the answer has left.
+ */
+export class TransactionalOperations {
+  private readonly secret: KeyObject;
+
+  constructor(private readonly tools: TransactionalTools) {
+    this.secret = createSecretKey(tools.options.secret, 'utf8');
+  }
+
+  /**
+   * Runs `work` in a transaction, or hands out the first answer. What an error does in the database is undone in any
+   * case, so that only the handler itself, `onError` or a guarantee inside can know of an effect elsewhere; where none of
+   * them says so, there was none.
+   *
+   * @param answerOf what whoever answers the caller makes of an error
+   * @throws what `work` throws; see `TransactionalStore.transact` and `IdempotencyService.begin`
+   */
+  async run<T>(
+    operation: Operation,
+    policy: ExecutionPolicy,
+    work: (execution: Execution) => Promise<Work<T>>,
+    answerOf?: AnswerOf,
+  ): Promise<Transacted<T>> {
+    const { options, vault } = this.tools;
+    const request = beginRequest(operation, policy, options, this.secret);
+    const seal = (response: string): string => vault.seal(request.id, ANSWER, response);
+    const outcome = await this.transact<Given<T>>(request, policy, async (execution) => {
+      try {
+        const { value, response } = await work(execution);
+        return { effects: 'keep', response: seal(response), value: { value } };
+      } catch (error) {
+        const end = this.endOf(execution, error, answerOf);
+        if (end.to === 'released') throw error;
+        const response = end.to === 'completed' ? seal(end.response) : undefined;
+        return { effects: 'undo', response, value: { error } };
+      }
+    });
+    if (outcome.outcome !== 'executed') return { kind: 'replay', response: this.answered(outcome, request) };
+    if ('error' in outcome.value) throw outcome.value.error;
+    return { kind: 'executed', value: outcome.value.value };
+  }
+
+  /** Never throws. */
+  private endOf(execution: Execution, error: unknown, answerOf: AnswerOf | undefined): ExecutionEnd {
+    if (!execution.wasEntered) return endBy('not-applied');
+    // An interceptor gave up on it. Whatever it still does finds that its transaction has ended.
+    if (execution.work) return endBy('released');
+    try {
+      // Where nothing speaks against it, what was rolled back may be tried again.
+      return failureVerdict(error, { policy: 'retry', onError: execution.onError, answerOf });
+    } catch (cause) {
+      const message = `an error of ${execution.operation} could not be judged, by onError or at all; it is rolled back`;
+      this.tools.incidents.report({ code: 'ON_ERROR_FAILED', source: 'idempotency.transact', message, cause });
+      return endBy('released');
+    }
+  }
+
+  private async transact<T>(
+    request: BeginRequest,
+    policy: ExecutionPolicy,
+    work: (execution: Execution) => Promise<TransactionalWork<T>>,
+  ): Promise<TransactionalOutcome<T>> {
+    const { options, events } = this.tools;
+    const { waitMs = options.waitMs, onError = options.onError, isolation } = policy;
+    const { id, operation } = request;
+    let execution: Execution | undefined;
+    let end: 'completed' | 'uncertain' = 'completed';
+    const finish = (how: 'completed' | 'uncertain' | 'released', { fence }: Execution): void => {
+      count('lockstep.idempotency.end', { end: how });
+      events.emit({ type: how, id, operation, fence });
+    };
+    try {
+      const outcome = await withSpan(
+        'lockstep.idempotency.transact',
+        { 'lockstep.idempotency.operation': operation },
+        async () =>
+          this.store.transact({ ...request, waitMs, isolation }, async (run) => {
+            // Further runs are the same execution to whoever counts them.
+            const isFirst = execution === undefined;
+            execution = executionInTransaction(request, run, onError);
+            if (isFirst) this.begun(execution);
+            checkpoint('idempotency.claimed');
+            const done = await work(execution);
+            end = done.response === undefined ? 'uncertain' : 'completed';
+            return done;
+          }),
+      );
+      if (outcome.outcome !== 'executed' || !execution) return outcome;
+      checkpoint('idempotency.settled');
+      finish(end, execution);
+      return outcome;
+    } catch (error) {
+      if (execution) finish(isCommitUnknown(error) ? 'uncertain' : 'released', execution);
+      else if (error instanceof StoreUnavailableError) {
+        count('lockstep.idempotency.begin', { outcome: 'unavailable' });
+      }
+      throw error;
+    }
+  }
+
+  private begun({ id, operation, fence, recovered }: Execution): void {
+    count('lockstep.idempotency.begin', { outcome: 'acquired' });
+    this.tools.events.emit({ type: 'begun', id, operation, fence, recovered });
+  }
+
+  /** The first answer; or throws what the caller gets instead. */
+  private answered(
+    outcome: Exclude<TransactionalOutcome<unknown>, { readonly outcome: 'executed' }>,
+    request: BeginRequest,
+  ): string {
+    const { id, operation } = request;
+    count('lockstep.idempotency.begin', { outcome: outcome.outcome });
+    if (outcome.outcome === 'completed') return replayedAnswer(this.tools, request, outcome.response);
+    this.tools.events.emit({ type: 'refused', id, operation, reason: outcome.outcome });
+    switch (outcome.outcome) {
+      case 'mismatch':
+        throw new IdempotencyKeyReusedError();
+      case 'busy':
+        throw new OperationInProgressError(RETRY_AFTER_MS);
+      case 'absent':
+        throw new OperationAbsentError();
+      case 'uncertain':
+        throw new OperationUncertainError(operation, id);
+    }
+  }
+
+  private get store(): TransactionalStore {
+    const { store } = this.tools;
+    if (isTransactional(store)) return store;
+    throw new ConfigurationError(
+      "The mode 'transactional' needs a store that keeps it in the application's own database; the store of " +
+        'IdempotencyModule is none.',
+    );
+  }
+}
+
+/** By its code: the package that throws it is not installed where nobody needs it. */
+function isCommitUnknown(error: unknown): boolean {
+  return isLockstepError(error) && error.code === 'COMMIT_OUTCOME_UNKNOWN';
+}
