@@ -9,6 +9,9 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { countCommandsOf } from './support/count-commands.js';
 import { type HttpApp, problem, send, startHttpApp } from './support/http-app.js';
 import { gate, OrdersController, runs } from './support/orders.controller.js';
+import { OwnAnswersController } from './support/own-answers.controller.js';
+import { StreamsController } from './support/streams.controller.js';
+import { expectReplay } from './support/twice.js';
 
 const server = useRedis();
 
@@ -17,20 +20,24 @@ describe.each(['express', 'fastify'] as const)('@Idempotent on Redis and %s', (p
   let proxy: FaultProxy;
   let counter: RedisCommandCounter;
 
-  beforeAll(async () => {
-    proxy = await startFaultProxy({ target: server.url });
+  const start = (): Promise<HttpApp> => {
     const redis = RedisModule.forRoot({
       url: proxy.urlFor(server.url),
       namespace: `${server.prefix}${platform}`,
       commandTimeout: '500ms',
     });
-    http = await startHttpApp({
+    return startHttpApp({
       platform,
-      controllers: [OrdersController],
+      controllers: [OrdersController, OwnAnswersController, StreamsController],
       imports: [redis],
       store: redisIdempotencyStore(),
       options: { sweepEvery: '1h', lease: '5s' },
     });
+  };
+
+  beforeAll(async () => {
+    proxy = await startFaultProxy({ target: server.url });
+    http = await start();
     counter = await countCommandsOf(http.app.get(RedisConnection, { strict: false }), server.url);
     await post({ key: randomUUID() }); // the scripts are known from here on
   });
@@ -63,6 +70,30 @@ describe.each(['express', 'fastify'] as const)('@Idempotent on Redis and %s', (p
     expect(await counter.commands()).toEqual(['EVALSHA']);
     gate(name).open();
     await first;
+  });
+
+  it.each([
+    'own/ways/json',
+    'own/ways/pieces',
+    'own/ways/a%20pipe%20of%20known%20length',
+    'streams/results/a%20file%20of%20a%20stream',
+    'streams/results/a%20generator',
+  ])('has what was sent for another process, byte by byte: %s', async (path) => {
+    const other = await start();
+    const key = randomUUID();
+    const answers = [await send(`${http.url}/${path}`, { key }), await send(`${other.url}/${path}`, { key })] as const;
+    expectReplay(answers);
+    await other.close();
+  });
+
+  it('tells another process of an answer that was too large, which runs nothing', async () => {
+    const other = await start();
+    const key = randomUUID();
+    expect((await send(`${http.url}/streams/large`, { key })).bytes).toHaveLength(300_000);
+    const again = await send(`${other.url}/streams/large`, { key });
+    expect(problem(again)).toMatchObject({ code: 'OPERATION_RESULT_UNAVAILABLE' });
+    expect(runs.get('large-stream')).toBe(1);
+    await other.close();
   });
 
   it('refuses a malformed, oversized or missing key without asking Redis', async () => {
