@@ -77,6 +77,13 @@ describe.each(['express', 'fastify'] as const)('a handler that answers through @
     expect(runs.get(`status-${status}`)).toBe(times);
   });
 
+  it('that was to leave its answer to Nest is not run again, and nothing is made up', async () => {
+    const [first, second] = await twice(`${http.url}/own/by-hand`);
+    expect(first.text).toBe('{"times":1}');
+    expect(problem(second)).toMatchObject({ status: 409, code: 'OPERATION_RESULT_UNAVAILABLE' });
+    expect(runs.get('by-hand')).toBe(1);
+  });
+
   it('frees the key when it throws NotApplied', async () => {
     const answers = await twice(`${http.url}/own/not-applied`);
     expect(answers.map(({ status }) => status)).toEqual([502, 502]);

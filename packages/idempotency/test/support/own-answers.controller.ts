@@ -188,6 +188,13 @@ export class OwnAnswersController {
     throw new NotFoundException('in the middle');
   }
 
+  /** Says that it leaves the answer to Nest, and does not. */
+  @Post('by-hand')
+  @Idempotent()
+  async byHand(@Res({ passthrough: true }) response: ExpressResponse | Reply): Promise<void> {
+    response.send({ times: ran('by-hand') });
+  }
+
   @Post('never')
   @Idempotent()
   async never(@Res() _response: unknown): Promise<void> {
