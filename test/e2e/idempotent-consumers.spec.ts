@@ -8,10 +8,12 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 const redis = useRedis();
 const postgres = usePostgres();
 const QUEUE = 'points';
+/** Of a process with a whole application, on a machine that is busy with other tests. */
+const START_MS = 30_000;
 
 type Mode = 'transactional' | 'lease';
 
-describe('@IdempotentConsumer behind a BullMQ worker', () => {
+describe('@IdempotentConsumer behind a BullMQ worker', { timeout: 90_000 }, () => {
   let queue: Queue;
   let client: Client;
   let children: ChildHandle[] = [];
@@ -35,7 +37,7 @@ describe('@IdempotentConsumer behind a BullMQ worker', () => {
       ...(killAt === undefined ? {} : { killAt }),
     });
     children.push(child);
-    await child.waitForMessage(() => true);
+    await child.waitForMessage(() => true, START_MS);
     return child;
   }
 
@@ -48,7 +50,7 @@ describe('@IdempotentConsumer behind a BullMQ worker', () => {
         expect(await job.getState()).toBe('completed');
         return (await queue.getJob(String(job.id)))?.returnvalue as unknown;
       },
-      { timeoutMs: 15_000 },
+      { timeoutMs: 30_000 },
     );
   }
 

@@ -16,6 +16,8 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 const redis = useRedis();
 const SECRET = 'a secret that only the tests know';
 const CHARGES = 'charges';
+/** Of a process with a whole application, on a machine that is busy with other tests. */
+const START_MS = 30_000;
 
 interface Charge {
   readonly id: string;
@@ -87,7 +89,7 @@ async function resultOf(queue: Queue, job: Job): Promise<unknown> {
       expect(await job.getState()).toBe('completed');
       return (await queue.getJob(String(job.id)))?.returnvalue as unknown;
     },
-    { timeoutMs: 15_000 },
+    { timeoutMs: 30_000 },
   );
 }
 
@@ -137,7 +139,7 @@ describe('@Idempotent on a processor of @nestjs/bullmq', () => {
   });
 });
 
-describe('a worker that is killed', () => {
+describe('a worker that is killed', { timeout: 90_000 }, () => {
   const name = 'crashing';
 
   function openQueue(): Queue {
@@ -154,7 +156,7 @@ describe('a worker that is killed', () => {
       ...(killAt === undefined ? {} : { killAt }),
     });
     opened.push({ close: () => child.sigkill() });
-    await child.waitForMessage((message) => (message as { ready?: true }).ready === true);
+    await child.waitForMessage((message) => (message as { ready?: true }).ready === true, START_MS);
     return child;
   }
 
@@ -178,7 +180,7 @@ describe('a worker that is killed', () => {
 
   it('inside of the work leaves the job failed and its outcome uncertain where the policy is uncertain', async () => {
     const { queue, job, next } = await killedAt('handler', 'uncertain');
-    await eventually(async () => expect(await job.getState()).toBe('failed'), { timeoutMs: 15_000 });
+    await eventually(async () => expect(await job.getState()).toBe('failed'), { timeoutMs: 30_000 });
     expect((await queue.getJob(String(job.id)))?.failedReason).toContain('whether it took effect is not known');
     expect(chargedBy(next)).toEqual([]);
   });
