@@ -55,6 +55,6 @@ export async function openSqlStore(url: string, options: OpenSqlStoreOptions = {
   return { store: opened, sql: module.get(Sql), incidents, close };
 }
 
-function driverOf(url: string, maxConnections: number): DriverProvider<SqlDriver> {
+export function driverOf(url: string, maxConnections: number): DriverProvider<SqlDriver> {
   return url.startsWith('postgres') ? pgDriver({ url, maxConnections }) : mariadbDriver({ url, maxConnections });
 }
