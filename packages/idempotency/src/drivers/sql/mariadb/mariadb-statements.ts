@@ -143,11 +143,14 @@ export const RENEW = block(`
     ORDER BY asked.place;
 `);
 
-/** Finds rows without a lock and changes them by their key: a change that came along the index would lock the other way round. */
+/**
+ * Finds rows without a lock and changes them by their key, in its order: a change that came along the index, or in another
+ * order than a batch of renewals, would wait for those who wait for it.
+ */
 const byKey = (found: string, change: (source: string) => string): string =>
   block(`
   DECLARE v_ids LONGTEXT ${TEXT};
-  SELECT JSON_ARRAYAGG(found.id) INTO v_ids FROM (${found}) found;
+  SELECT JSON_ARRAYAGG(found.id ORDER BY found.id) INTO v_ids FROM (${found}) found;
   ${change(`JSON_TABLE(v_ids, '$[*]' COLUMNS (id VARCHAR(100) ${TEXT} PATH '$')) due`)};
   SELECT ROW_COUNT() AS changed;
 `);
