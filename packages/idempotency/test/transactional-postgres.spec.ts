@@ -2,6 +2,8 @@ import 'reflect-metadata';
 import { randomBytes } from 'node:crypto';
 import type { TransactionalRequest, TransactionalRun, TransactionalWork } from '@lockstep/idempotency';
 import { describeTransactionalStoreContract } from '@lockstep/idempotency/contract';
+import { SqlTransactionalStore } from '@lockstep/idempotency/sql';
+import type { Sql, SqlTransaction, TransactionOptions } from '@lockstep/sql';
 import { eventually, startFaultProxy } from '@lockstep/testing';
 import { usePostgres } from '@lockstep/testing/vitest';
 import pg from 'pg';
@@ -92,6 +94,17 @@ describe('SqlTransactionalStore on Postgres', () => {
     await eventually(async () => expect(await waiting()).toBe(1));
     await direct.query('COMMIT');
     expect(await outcome).toEqual({ outcome: 'busy' });
+  });
+
+  it('makes no claim on a record whose owner has renewed its lease between look and claim', async () => {
+    const ask = request();
+    await leave(ask.id, { lease_until: ago, policy: "'R'" });
+    const renewing = new SqlTransactionalStore(
+      beforeTaking(opened.sql, () =>
+        direct.query(`UPDATE lockstep_idempotency SET lease_until = ${ahead} WHERE id = $1`, [ask.id]),
+      ),
+    );
+    expect(await renewing.transact(ask, done('mine'))).toEqual({ outcome: 'busy' });
   });
 
   it('claims what the reaper has just deleted, and what it is about to delete', async () => {
@@ -321,4 +334,23 @@ function request(change: Partial<TransactionalRequest> = {}): TransactionalReque
 
 function done(value: string): () => Promise<TransactionalWork<string>> {
   return async () => ({ response: value, value, effects: 'keep' });
+}
+
+/** The same database, where something happens just before a record that is there is claimed. */
+function beforeTaking(sql: Sql, happens: () => Promise<unknown>): Sql {
+  const watched = (tx: SqlTransaction): SqlTransaction => ({
+    dialect: tx.dialect,
+    execute: (text, params) => tx.execute(text, params),
+    query: async (text, params) => {
+      if (text.startsWith('UPDATE')) await happens();
+      return tx.query(text, params);
+    },
+    ...(tx.savepoint ? { savepoint: tx.savepoint.bind(tx) } : {}),
+  });
+  return Object.create(sql, {
+    transaction: {
+      value: <T>(fn: (tx: SqlTransaction) => Promise<T>, options: TransactionOptions) =>
+        sql.transaction((tx) => fn(watched(tx)), options),
+    },
+  }) as Sql;
 }

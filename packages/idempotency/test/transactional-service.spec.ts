@@ -11,13 +11,13 @@ import {
   OutcomeUnknown,
   operationId,
 } from '@lockstep/idempotency';
+import { sqlIdempotencyStore } from '@lockstep/idempotency/sql';
 import { Sql, SqlModule } from '@lockstep/sql';
 import { pgDriver } from '@lockstep/sql/postgres';
 import { usePostgres } from '@lockstep/testing/vitest';
 import { Test, type TestingModule } from '@nestjs/testing';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { SECRET, silentMemoryStore } from './support/http-app.js';
-import { transactionalStore } from './support/transactional-store.js';
 
 describe('transact()', () => {
   const postgres = usePostgres();
@@ -34,7 +34,7 @@ describe('transact()', () => {
   afterAll(() => app.close());
 
   async function boot(isAble: boolean, options: Partial<IdempotencyModuleOptions> = {}): Promise<TestingModule> {
-    const store = isAble ? transactionalStore() : silentMemoryStore();
+    const store = isAble ? sqlIdempotencyStore() : silentMemoryStore();
     const module = await Test.createTestingModule({
       imports: [
         SqlModule.forRoot({ driver: pgDriver({ url: postgres.url }) }),

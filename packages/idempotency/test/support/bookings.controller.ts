@@ -154,6 +154,7 @@ export class BookingsController {
   @Idempotent({ mode: 'transactional' })
   async byHand(@Param('name') name: string, @Res({ passthrough: true }) response: AnyResponse): Promise<object> {
     await this.bookings.book(name);
+    ran(`by-hand ${name}`);
     response.send({ early: true });
     return {};
   }

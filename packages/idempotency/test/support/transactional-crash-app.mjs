@@ -1,8 +1,8 @@
 // One process of a crash test: a route in one transaction on a real database. Plain JavaScript, as a child needs no build.
 import 'reflect-metadata';
 import { checkpoint } from '@lockstep/core';
-import { IdempotencyModule, Idempotent, MemoryIdempotencyStore } from '@lockstep/idempotency';
-import { SqlTransactionalStore } from '@lockstep/idempotency/sql';
+import { IdempotencyModule, Idempotent } from '@lockstep/idempotency';
+import { sqlIdempotencyStore } from '@lockstep/idempotency/sql';
 import { Sql, SqlModule } from '@lockstep/sql';
 import { pgDriver } from '@lockstep/sql/postgres';
 import { Controller, Inject, Module, Param, Post } from '@nestjs/common';
@@ -27,21 +27,13 @@ Param('name')(BookingsController.prototype, 'book', 0);
 Inject(Sql)(BookingsController, undefined, 0);
 Controller('bookings')(BookingsController);
 
-const store = {
-  inject: [Sql],
-  useFactory: (sql) => {
-    const inTransaction = new SqlTransactionalStore(sql);
-    return Object.assign(new MemoryIdempotencyStore(), { transact: (...args) => inTransaction.transact(...args) });
-  },
-};
-
 class AppModule {}
 Module({
   controllers: [BookingsController],
   imports: [
     SqlModule.forRoot({ driver: pgDriver({ url: process.env.DATABASE_URL }) }),
     IdempotencyModule.forRoot({
-      store,
+      store: sqlIdempotencyStore(),
       scope: 'global',
       secret: 'a secret that only the tests know',
       onConcurrent: { wait: '10s' },

@@ -10,6 +10,7 @@ import { PostgresIdempotencyTable } from './postgres/postgres-idempotency-table.
 import { SettledPushes } from './settled-pushes.js';
 import { resolveSqlIdempotencyOptions, type SqlIdempotencyOptions } from './sql-idempotency.options.js';
 import { SqlIdempotencyStore } from './sql-idempotency-store.js';
+import { SqlTransactionalStore } from './transactional-store.js';
 
 export type { SqlIdempotencyOptions } from './sql-idempotency.options.js';
 export { SqlIdempotencyStore } from './sql-idempotency-store.js';
@@ -36,8 +37,9 @@ export function sqlIdempotencyStore(options: SqlIdempotencyOptions = {}): Driver
         onError: (cause) => report(incidents, cause),
       });
       drains.register({ name: 'idempotency purge', phase: 'work', drain: () => expired.stop() });
-      if (!sql.canListen) return new SqlIdempotencyStore(database, expired);
-      return new ListeningIdempotencyStore(database, expired, new SettledPushes(sql));
+      const transactions = new SqlTransactionalStore(sql);
+      if (!sql.canListen) return new SqlIdempotencyStore(database, expired, transactions);
+      return new ListeningIdempotencyStore(database, expired, transactions, new SettledPushes(sql));
     },
   };
 }

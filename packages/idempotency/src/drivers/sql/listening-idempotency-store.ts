@@ -1,4 +1,4 @@
-import type { PushingStore } from '../../store-abilities.js';
+import type { PushingStore, TransactionalStore } from '../../store-abilities.js';
 import type { ExpiredRecords } from './expired-records.js';
 import type { IdempotencyDatabase } from './idempotency-database.js';
 import type { SettledPushes } from './settled-pushes.js';
@@ -9,9 +9,10 @@ export class ListeningIdempotencyStore extends SqlIdempotencyStore implements Pu
   constructor(
     database: IdempotencyDatabase,
     expired: ExpiredRecords,
+    transactions: TransactionalStore,
     private readonly pushes: SettledPushes,
   ) {
-    super(database, expired);
+    super(database, expired, transactions);
   }
 
   watch(id: string, heard: () => void): Promise<() => Promise<void>> {

@@ -10,7 +10,18 @@ import type {
   Settlement,
   UncertainOperation,
 } from '../../idempotency-store.js';
-import type { AdoptingStore, AdoptOutcome, AdoptRequest, StepStore, TokenStore } from '../../store-abilities.js';
+import type {
+  AdoptingStore,
+  AdoptOutcome,
+  AdoptRequest,
+  StepStore,
+  TokenStore,
+  TransactionalOutcome,
+  TransactionalRequest,
+  TransactionalRun,
+  TransactionalStore,
+  TransactionalWork,
+} from '../../store-abilities.js';
 import type { ExpiredRecords } from './expired-records.js';
 import type { IdempotencyDatabase } from './idempotency-database.js';
 
@@ -19,14 +30,16 @@ const RENEW_AT_ONCE = 500;
 
 /**
  * One row per operation, changed in single steps by the database's clock. Every step is committed at once, on a
- * connection of its own, also while the caller has a transaction open.
+ * connection of its own, also while the caller has a transaction open; what is one transaction is left to who keeps that
+ * in the same table.
  */
 export class SqlIdempotencyStore
-  implements IdempotencyStore, StepStore, AdoptingStore, TokenStore, OnApplicationBootstrap
+  implements IdempotencyStore, StepStore, AdoptingStore, TokenStore, TransactionalStore, OnApplicationBootstrap
 {
   constructor(
     private readonly database: IdempotencyDatabase,
     private readonly expired: ExpiredRecords,
+    private readonly transactions: TransactionalStore,
   ) {}
 
   /** Here and not at first use, whose caller's transaction and trace the loop would be part of for ever. */
@@ -71,6 +84,13 @@ export class SqlIdempotencyStore
 
   saveStep(claim: Claim, step: string, result: string): Promise<boolean> {
     return this.database.step('idempotency.save-step', (table) => table.saveStep(claim, step, result));
+  }
+
+  transact<T>(
+    request: TransactionalRequest,
+    work: (run: TransactionalRun) => Promise<TransactionalWork<T>>,
+  ): Promise<TransactionalOutcome<T>> {
+    return this.transactions.transact(request, work);
   }
 
   issue(id: string, ttlMs: number): Promise<void> {

@@ -10,6 +10,7 @@ import type {
   TransactionalStore,
   TransactionalWork,
 } from '../../store-abilities.js';
+import { idempotencyTables } from './idempotency-database.js';
 import { isSerializationFailure } from './transactional-failures.js';
 import { MariaDbTransactionalTable } from './transactional-mariadb.js';
 import { PostgresTransactionalTable } from './transactional-postgres.js';
@@ -71,10 +72,7 @@ export class SqlTransactionalStore implements TransactionalStore {
   }
 
   private async lead<T>(request: TransactionalRequest, until: number, work: Work<T>): Promise<Executed<T> | Refusal> {
-    await this.sql.ensureMigrated({
-      name: 'idempotency',
-      directory: new URL(`./migrations/${this.sql.dialect}/`, import.meta.url),
-    });
+    await this.sql.ensureMigrated(idempotencyTables(this.sql));
     let runs = 0;
     const counted: Work<T> = (run) => {
       runs += 1;
