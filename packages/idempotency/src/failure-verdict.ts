@@ -1,5 +1,5 @@
 import { isLockstepError, type LockstepError } from '@lockstep/core';
-import { NotApplied, OutcomeUnknown } from './idempotency.errors.js';
+import { NotApplied, OperationLostError, OutcomeUnknown } from './idempotency.errors.js';
 import type { ErrorVerdict } from './idempotency.options.js';
 import type { LeaseExpiryPolicy } from './idempotency-store.js';
 import type { AnswerOf, ExecutionEnd } from './operation.js';
@@ -42,7 +42,10 @@ export function byPolicy(policy: LeaseExpiryPolicy): FailureVerdict {
 }
 
 /** All kinds but `unknown` mean that the refused step did not happen; a store's silence does not. */
-function verdictOf({ kind, fields }: LockstepError, policy: LeaseExpiryPolicy): FailureVerdict {
+function verdictOf(error: LockstepError, policy: LeaseExpiryPolicy): FailureVerdict {
+  const { kind, fields } = error;
+  // It noticed that its lease was over and went no further: what a lease that is over means, the policy says.
+  if (error instanceof OperationLostError) return byPolicy(policy);
   if (kind === 'unknown') return 'uncertain';
   return fields.outcome === 'unknown' ? byPolicy(policy) : 'released';
 }

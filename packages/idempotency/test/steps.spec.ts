@@ -6,6 +6,7 @@ import {
   type IdempotencyModuleOptions,
   MemoryIdempotencyStore,
   NotApplied,
+  OperationLostError,
   operationId,
 } from '@lockstep/idempotency';
 import { eventually } from '@lockstep/testing';
@@ -61,6 +62,24 @@ describe('a step (recovery point)', () => {
     );
     expect(result).toEqual({ id: 'ch_1' });
     expect(ran).toEqual(['charge', 'ship']);
+  });
+
+  it('that its run may not take, because its lease is over, leaves the operation to what the policy says', async () => {
+    const { service } = await open();
+    const lapsed = (onLeaseExpiry: 'retry' | 'uncertain') => {
+      const operation = work();
+      const run = (fn: () => Promise<string>) => service.run(operation, fn, { onLeaseExpiry });
+      return {
+        first: run(() => Promise.reject(new OperationLostError('order'))),
+        next: () => run(async () => 'again'),
+      };
+    };
+    const retried = lapsed('retry');
+    await expect(retried.first).rejects.toMatchObject({ code: 'OPERATION_LOST' });
+    expect(await retried.next()).toBe('again');
+    const kept = lapsed('uncertain');
+    await expect(kept.first).rejects.toMatchObject({ code: 'OPERATION_LOST' });
+    await expect(kept.next()).rejects.toMatchObject({ code: 'OPERATION_UNCERTAIN' });
   });
 
   it('is not run again after an error that leaves the operation free', async () => {
