@@ -93,7 +93,7 @@ export class Claims {
   }
 
   private async ask(request: BeginRequest): Promise<Asked> {
-    const { store, settler } = this.tools;
+    const { store, settler, options } = this.tools;
     const sentAt = monotonicMs();
     try {
       const answer = await withSpan(
@@ -105,7 +105,7 @@ export class Claims {
     } catch (error) {
       count('lockstep.idempotency.begin', { outcome: 'unavailable' });
       if (!mayHaveBegun(error)) throw error;
-      settler.takeBack(request, request.operation, request.applyWithinMs, request.retentionMs);
+      settler.takeBack(request, options.maxExecutionMs);
       throw notBegun(error);
     }
   }

@@ -4,7 +4,7 @@ import { type Incidents, isLockstepError, monotonicMs, StoreUnavailableError } f
 import type { Execution } from './execution.js';
 import { GrowingPause } from './growing-pause.js';
 import type { Heartbeat } from './heartbeat.js';
-import type { Claim, IdempotencyStore, Settlement } from './idempotency-store.js';
+import type { BeginRequest, IdempotencyStore, Settlement } from './idempotency-store.js';
 
 const SOURCE = 'idempotency.settle';
 /** An outage under load leaves many claims to take back; beyond this the policy of each decides. */
@@ -45,12 +45,13 @@ export class Settler {
   }
 
   /**
-   * Takes back a begin whose answer was lost: it may have been applied, or may still be within `withinMs`, for a handler
-   * that never runs.
+   * Takes back a begin whose answer was lost: it may have been applied, or may still be within `applyWithinMs`, for a
+   * handler that never runs. Where nobody else can take it over it would be uncertain for ever, so that the store has
+   * `patienceMs` to come back.
    */
-  takeBack(claim: Claim, operation: string, withinMs: number, retentionMs: number): void {
-    if (this.pending.size < MOST_PENDING) this.keep(this.takeBackLater(claim, operation, withinMs, retentionMs));
-    else this.leaveBehind(operation, new Error(`${MOST_PENDING} others are waiting`));
+  takeBack(begin: BeginRequest, patienceMs: number): void {
+    if (this.pending.size < MOST_PENDING) this.keep(this.takeBackLater(begin, patienceMs));
+    else this.leaveBehind(begin, new Error(`${MOST_PENDING} others are waiting`));
   }
 
   /** Waits for what is pending, at most until the signal aborts. */
@@ -84,22 +85,24 @@ export class Settler {
     this.incidents.report({ code: 'SETTLEMENT_LOST', source: SOURCE, message, cause: last });
   }
 
-  private async takeBackLater(claim: Claim, operation: string, withinMs: number, retentionMs: number): Promise<void> {
+  private async takeBackLater(begin: BeginRequest, patienceMs: number): Promise<void> {
+    const { retentionMs, applyWithinMs, onLeaseExpiry } = begin;
     const settlement: Settlement = { to: 'released', notApplied: true, retentionMs };
-    const appliesUntil = monotonicMs() + withinMs;
+    const appliesUntil = monotonicMs() + applyWithinMs;
+    const until = appliesUntil + (onLeaseExpiry === 'retry' ? applyWithinMs : Math.max(applyWithinMs, patienceMs));
     let last: unknown;
-    for (const pause = new GrowingPause(); await this.rest(pause, appliesUntil + withinMs); ) {
+    for (const pause = new GrowingPause(); await this.rest(pause, until); ) {
       const sentAt = monotonicMs();
       try {
-        if ((await this.store.settle(claim, settlement)) || sentAt > appliesUntil) return;
+        if ((await this.store.settle(begin, settlement)) || sentAt > appliesUntil) return;
       } catch (error) {
         last = error;
       }
     }
-    this.leaveBehind(operation, last);
+    this.leaveBehind(begin, last);
   }
 
-  private leaveBehind(operation: string, cause: unknown): void {
+  private leaveBehind({ operation }: BeginRequest, cause: unknown): void {
     const message = `a begin of ${operation} without an answer could not be taken back`;
     this.incidents.report({ code: 'CLAIM_LEFT_BEHIND', source: SOURCE, message, cause });
   }

@@ -1,6 +1,9 @@
 import 'reflect-metadata';
 import { Incidents, LockstepModule, StoreUnavailableError } from '@lockstep/core';
 import {
+  type BeginOutcome,
+  type BeginRequest,
+  type Claim,
   currentIdempotency,
   IdempotencyModule,
   type IdempotencyModuleOptions,
@@ -9,10 +12,11 @@ import {
   MemoryIdempotencyStore,
   NotApplied,
   OutcomeUnknown,
+  type Settlement,
 } from '@lockstep/idempotency';
 import { eventually } from '@lockstep/testing';
 import { Test, type TestingModule } from '@nestjs/testing';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { SECRET } from './support/http-app.js';
 
 let module: TestingModule | undefined;
@@ -266,5 +270,44 @@ describe('a store that does not answer', () => {
     await module?.close();
     module = undefined;
     expect(performance.now() - startedAt).toBeLessThan(3_000);
+  });
+});
+
+describe('a begin whose answer was lost', () => {
+  /** Applies what begins and loses the answer, and hears of no settlement, while it is down. */
+  class LossyStore extends MemoryIdempotencyStore {
+    isDown = true;
+    tries = 0;
+
+    override async begin(request: BeginRequest): Promise<BeginOutcome> {
+      const outcome = await super.begin(request);
+      if (this.isDown) throw new StoreUnavailableError({ store: 'test', operation: 'begin', outcome: 'unknown' });
+      return outcome;
+    }
+
+    override async settle(claim: Claim, settlement: Settlement): Promise<boolean> {
+      this.tries += 1;
+      if (this.isDown) throw new StoreUnavailableError({ store: 'test', operation: 'settle', outcome: 'unknown' });
+      return super.settle(claim, settlement);
+    }
+  }
+
+  it('is taken back though the store is away for long, so that nothing is uncertain that never ran', async () => {
+    const store = new LossyStore();
+    const service = await open(store);
+    const operation = { scope: 'test', operation: 'pay', key: 'a key whose begin got lost', payload: 1 };
+    const run = () => service.run(operation, async () => 'ran');
+    await expect(run()).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE', outcome: 'not-applied' });
+    const { now } = performance;
+    const clock = vi.spyOn(performance, 'now').mockImplementation(() => now.call(performance) + 60_000);
+    try {
+      const tries = store.tries;
+      await eventually(() => expect(store.tries).toBeGreaterThan(tries + 1));
+      store.isDown = false;
+      expect(await eventually(run)).toBe('ran');
+      expect(codes).toEqual([]);
+    } finally {
+      clock.mockRestore();
+    }
   });
 });
