@@ -1,5 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ConfigurationError, checkpoint, type Incidents, monotonicMs } from '@lockstep/core';
+import {
+  ConfigurationError,
+  checkpoint,
+  type Incidents,
+  isLockstepError,
+  monotonicMs,
+  StoreUnavailableError,
+} from '@lockstep/core';
 import type { Execution, Journal } from './execution.js';
 import { GrowingPause } from './growing-pause.js';
 import { OperationLostError, StepResultInvalidError } from './idempotency.errors.js';
@@ -90,13 +97,20 @@ export class StepJournal implements Journal {
         if (await store.saveStep(execution, name, sealed)) return;
         throw new OperationLostError(execution.operation);
       } catch (cause) {
-        if (cause instanceof OperationLostError || monotonicMs() >= execution.leaseEndsAt) throw cause;
+        if (cause instanceof OperationLostError) throw cause;
+        if (monotonicMs() >= execution.leaseEndsAt) throw notKept(cause);
         const message = `step '${name}' of ${execution.operation} is not yet stored; trying again`;
         tools.incidents.report({ code: 'STEP_DELAYED', source: 'idempotency.step', message, cause });
       }
       await sleep(pause.next(), undefined, { ref: false });
     }
   }
+}
+
+/** Whatever the store made of it, the step has happened: an error of which nothing comes would free the operation. */
+function notKept(cause: unknown): StoreUnavailableError {
+  const store = (isLockstepError(cause) && cause.fields.store) || 'idempotency';
+  return new StoreUnavailableError({ store: String(store), operation: 'idempotency.step', outcome: 'unknown', cause });
 }
 
 function purposeOf(name: string): string {

@@ -51,8 +51,13 @@ describe('a step (recovery point)', () => {
       });
       return charge;
     };
-    void dying.service.run(operation, order(vanish));
-    await eventually(() => expect(ran).toEqual(['charge']));
+    let isStored = false;
+    const vanishAfterIt = (): Promise<never> => {
+      isStored = true;
+      return vanish();
+    };
+    void dying.service.run(operation, order(vanishAfterIt));
+    await eventually(() => expect(isStored).toBe(true));
     await dying.close();
     const result = await eventually(() =>
       other.service.run(
@@ -190,6 +195,19 @@ describe('a step (recovery point)', () => {
     await app.service.run(operation, async (idem) => idem.phase('charge', async () => 1));
     expect(silent).toBe(0);
     expect(app.incidents.map(({ code }) => code)).toEqual(['STEP_DELAYED', 'STEP_DELAYED']);
+  });
+
+  it('that could not be stored makes the operation uncertain, though the store says that nothing was applied', async () => {
+    const store = new MemoryIdempotencyStore();
+    store.saveStep = () =>
+      Promise.reject(new StoreUnavailableError({ store: 'test', operation: 'step', outcome: 'not-applied' }));
+    store.renew = () =>
+      Promise.reject(new StoreUnavailableError({ store: 'test', operation: 'renew', outcome: 'not-applied' }));
+    const { service } = await open({ store: { useFactory: () => store }, lease: '200ms' });
+    const operation = work();
+    const run = () => service.run(operation, (idem) => idem.phase('charge', async () => 1));
+    await expect(run()).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE', outcome: 'unknown' });
+    await expect(run()).rejects.toMatchObject({ code: 'OPERATION_UNCERTAIN' });
   });
 
   it('with a result that is no JSON makes the operation uncertain, because its effect is there', async () => {
