@@ -38,6 +38,8 @@ export interface JournalTools {
 export class StepJournal implements Journal {
   /** By name; a call that comes while the step runs gets the same result. */
   private readonly steps = new Map<string, Promise<unknown>>();
+  /** The store has said that somebody else has it; the heartbeat may not have heard of it yet. */
+  private isRefused = false;
 
   constructor(
     private readonly tools: JournalTools,
@@ -73,7 +75,7 @@ export class StepJournal implements Journal {
         `The store of IdempotencyModule keeps no steps; phase('${name}') needs one that does.`,
       );
     }
-    if (this.execution.isLost) throw new OperationLostError(this.execution.operation);
+    if (this.execution.isLost || this.isRefused) throw new OperationLostError(this.execution.operation);
     try {
       const value = await fn();
       checkpoint('idempotency.step');
@@ -95,6 +97,7 @@ export class StepJournal implements Journal {
     for (;;) {
       try {
         if (await store.saveStep(execution, name, sealed)) return;
+        this.isRefused = true;
         throw new OperationLostError(execution.operation);
       } catch (cause) {
         if (cause instanceof OperationLostError) throw cause;
