@@ -1,0 +1,152 @@
+import {
+  type CheckpointHit,
+  type ChildHandle,
+  type FaultProxy,
+  type SeededRandom,
+  spawnNode,
+  startFaultProxy,
+} from '@lockstep/testing';
+import { workerScript } from './worker-script.js';
+import { STOP, WORKER_SETTING, type WorkerReady, type WorkerSetting } from './worker-setting.js';
+
+/** What all workers have in common; each reaches the store by a proxy of its own. */
+export type FleetSetting = Omit<WorkerSetting, 'storeUrl'> & { readonly serverUrl: string };
+
+/** Where a worker may be told to die: before, in and after the handler, between its steps, and around the store's word. */
+export const FATAL_CHECKPOINTS = [
+  'idempotency.claimed',
+  'handler',
+  'charged',
+  'idempotency.step',
+  'completer',
+  'idempotency.executed',
+  'idempotency.settled',
+] as const;
+
+const START_TIMEOUT_MS = 60_000;
+const STOP_TIMEOUT_MS = 20_000;
+const QUOTED_LINES = 15;
+
+/** A process that is started again whenever it dies: starting → ready → dead → starting … → stopped. */
+export class Member {
+  kills = 0;
+  readonly fatalSteps: string[] = [];
+  readonly faults: string[] = [];
+  private child: ChildHandle | undefined;
+  private readyUrl: string | undefined;
+  private isStopping = false;
+  private life: Promise<void> | undefined;
+
+  constructor(
+    readonly proxy: FaultProxy,
+    private readonly setting: FleetSetting,
+    /** Where the next process is to die, if anywhere. */
+    private readonly nextDeath: () => CheckpointHit | undefined,
+  ) {}
+
+  /** Where it listens; undefined while it is down. */
+  get url(): string | undefined {
+    return this.readyUrl;
+  }
+
+  start(): void {
+    this.life = this.live();
+  }
+
+  async kill(): Promise<void> {
+    await this.child?.sigkill();
+  }
+
+  /** Stops it by SIGSTOP. What it returns lets it go on: that process, not the one that may be in its place by then. */
+  freeze(): () => void {
+    const { child } = this;
+    child?.sigstop();
+    return () => child?.sigcont();
+  }
+
+  async stop(): Promise<void> {
+    this.isStopping = true;
+    const { child } = this;
+    child?.sigcont();
+    if (this.readyUrl === undefined) await child?.sigkill();
+    else child?.send(STOP);
+    const timer = setTimeout(() => {
+      this.faults.push('a worker did not end as told');
+      void child?.sigkill();
+    }, STOP_TIMEOUT_MS);
+    await this.life;
+    clearTimeout(timer);
+    await this.proxy.stop();
+  }
+
+  private async live(): Promise<void> {
+    const { serverUrl, ...common } = this.setting;
+    const setting: WorkerSetting = { ...common, storeUrl: this.proxy.urlFor(serverUrl) };
+    while (!this.isStopping) {
+      const killAt = this.nextDeath();
+      const child = spawnNode(workerScript, {
+        env: { [WORKER_SETTING]: JSON.stringify(setting) },
+        ...(killAt === undefined ? {} : { killAt }),
+      });
+      this.child = child;
+      await Promise.race([this.noteUrl(child), child.exited]);
+      const exit = await child.exited;
+      this.readyUrl = undefined;
+      this.faults.push(...child.unhandledRejections.map((reason) => `unhandled rejection in a worker: ${reason}`));
+      if (killAt !== undefined && child.hits(killAt.name) >= (killAt.hit ?? 1)) this.fatalSteps.push(killAt.name);
+      if (exit.signal === 'SIGKILL') this.kills += Number(!this.isStopping);
+      else if (!this.isStopping || exit.code !== 0) {
+        this.faults.push(`a worker ended by itself (${exit.code}): ${child.lines.slice(-QUOTED_LINES).join('\n')}`);
+      }
+    }
+  }
+
+  private async noteUrl(child: ChildHandle): Promise<void> {
+    try {
+      const ready = (await child.waitForMessage(() => true, START_TIMEOUT_MS)) as WorkerReady;
+      this.readyUrl = ready.url;
+    } catch (error) {
+      // It was killed before it listened; why else it ended is noted with its end.
+      if (!this.isStopping && child.lines.length > 0) this.faults.push(String(error));
+    }
+  }
+}
+
+export class Fleet {
+  private constructor(readonly members: readonly Member[]) {}
+
+  /** @param deathRate share of the processes that are to die at a checkpoint */
+  static async start(size: number, setting: FleetSetting, random: SeededRandom, deathRate = 0): Promise<Fleet> {
+    const nextDeath = (): CheckpointHit | undefined => {
+      const death = { name: random.pick(FATAL_CHECKPOINTS), hit: random.integer(1, 6) };
+      return random.next() < deathRate ? death : undefined;
+    };
+    const proxies = await Promise.all(
+      Array.from({ length: size }, () => startFaultProxy({ target: setting.serverUrl })),
+    );
+    const fleet = new Fleet(proxies.map((proxy) => new Member(proxy, setting, nextDeath)));
+    for (const member of fleet.members) member.start();
+    return fleet;
+  }
+
+  get urls(): string[] {
+    return this.members.map(({ url }) => url).filter((url) => url !== undefined);
+  }
+
+  get kills(): number {
+    return this.members.reduce((sum, { kills }) => sum + kills, 0);
+  }
+
+  get fatalSteps(): string[] {
+    return this.members.flatMap(({ fatalSteps }) => fatalSteps);
+  }
+
+  /** What nothing excuses: rejections that nobody handled, and processes that ended by themselves. */
+  get faults(): string[] {
+    return this.members.flatMap(({ faults }) => faults);
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all(this.members.map((member) => member.stop()));
+  }
+}
