@@ -1,5 +1,5 @@
 import { RedisIdempotencyStore } from '@lockstep/idempotency/redis';
-import { RedisConnection, RedisModule } from '@lockstep/redis';
+import { type RedisClient, RedisConnection, RedisModule } from '@lockstep/redis';
 import { Test } from '@nestjs/testing';
 
 export interface OpenRedisStore {
@@ -8,8 +8,10 @@ export interface OpenRedisStore {
   close(): Promise<void>;
 }
 
-export async function openRedisStore(url: string, namespace: string): Promise<OpenRedisStore> {
-  const module = await Test.createTestingModule({ imports: [RedisModule.forRoot({ url, namespace })] }).compile();
+/** @param server its URL, or a client of it, such as one of a Cluster */
+export async function openRedisStore(server: string | RedisClient, namespace: string): Promise<OpenRedisStore> {
+  const at = typeof server === 'string' ? { url: server } : { client: server };
+  const module = await Test.createTestingModule({ imports: [RedisModule.forRoot({ ...at, namespace })] }).compile();
   const app = await module.init();
   const redis = app.get(RedisConnection);
   return { store: new RedisIdempotencyStore(redis), redis, close: () => app.close() };
