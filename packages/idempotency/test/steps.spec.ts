@@ -203,7 +203,7 @@ describe('a step (recovery point)', () => {
       Promise.reject(new StoreUnavailableError({ store: 'test', operation: 'step', outcome: 'not-applied' }));
     store.renew = () =>
       Promise.reject(new StoreUnavailableError({ store: 'test', operation: 'renew', outcome: 'not-applied' }));
-    const { service } = await open({ store: { useFactory: () => store }, lease: '200ms' });
+    const { service } = await open({ store: { useFactory: () => store }, lease: '200ms' } as never);
     const operation = work();
     const run = () => service.run(operation, (idem) => idem.phase('charge', async () => 1));
     await expect(run()).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE', outcome: 'unknown' });

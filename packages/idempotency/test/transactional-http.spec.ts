@@ -8,8 +8,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { BOOKING_TABLE, Bookings, BookingsController, STAY_TABLES } from './support/bookings.controller.js';
 import { type Answer, type HttpApp, problem, send, startHttpApp } from './support/http-app.js';
 import { gate, runs } from './support/orders.controller.js';
+import { SQL_SERVERS } from './support/sql-servers.js';
 import { type OpenSqlStore, openSqlStore } from './support/sql-stores.js';
-import { SQL_SERVERS } from './support/transaction-servers.js';
 
 const REPLAYED = 'idempotent-replayed';
 const POOL = 5;

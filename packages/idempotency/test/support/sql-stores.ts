@@ -2,7 +2,7 @@ import { CoreModule, Incidents } from '@lockstep/core';
 import { SqlTransactionalStore } from '@lockstep/idempotency/sql';
 import { Sql, SqlModule, type SqlModuleOptions } from '@lockstep/sql';
 import { Test } from '@nestjs/testing';
-import { serverOf } from './transaction-servers.js';
+import { serverOf } from './sql-servers.js';
 
 export interface OpenSqlStore {
   readonly sql: Sql;
