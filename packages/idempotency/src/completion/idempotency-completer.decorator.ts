@@ -33,7 +33,11 @@ const OPERATIONS = 'lockstep:idempotency-completer';
  */
 export function IdempotencyCompleter(
   operation: string,
-): (target: object, property: string | symbol, descriptor: TypedPropertyDescriptor<Completer>) => void {
+): <Method extends Completer>(
+  target: object,
+  property: string | symbol,
+  descriptor: TypedPropertyDescriptor<Method>,
+) => void {
   if (typeof operation !== 'string' || operation === '') {
     throw ConfigurationError.option('operation', operation, 'the name of an operation, such as POST /orders');
   }
