@@ -1,15 +1,9 @@
-import { randomBytes } from 'node:crypto';
-import { type RedisServer, seededRandom } from '@lockstep/testing';
-import { Bank } from './bank.js';
+import { seededRandom } from '@lockstep/testing';
 import { ask, type Customer, drawCustomer } from './customers.js';
 import { Fleet } from './fleet.js';
-import { checkLeaks, leftKeys } from './leaks.js';
-import { allListen, countBy, judge, printed, type RoundReport, settle } from './round.js';
+import { type Arena, allListen, close, type RoundReport, settingOf } from './round.js';
 
 export interface DuplicateStorm {
-  readonly bankUrl: string;
-  readonly server: RedisServer;
-  readonly seed: number;
   readonly keys: number;
   /** Of each key. */
   readonly duplicates: number;
@@ -25,40 +19,24 @@ const AT_ONCE = 64;
 const TIMES = { leaseMs: 2_000, commandTimeoutMs: 5_000 };
 
 /** All keys, each many times over, at two processes at once: one execution per key, whatever comes back. */
-export async function playDuplicates(storm: DuplicateStorm): Promise<RoundReport> {
-  const { bankUrl, server, seed, kills, ignoresClaims = false } = storm;
-  const namespace = `d${randomBytes(6).toString('hex')}`;
+export async function playDuplicates(arena: Arena, seed: number, storm: DuplicateStorm): Promise<RoundReport> {
+  const { kills, ignoresClaims = false } = storm;
+  const room = await arena.store.room();
   const random = seededRandom(seed);
-  const bank = new Bank(bankUrl);
-  const setting = { store: 'redis', serverUrl: server.url, namespace, bankUrl, ...TIMES, ignoresClaims } as const;
-  const fleet = await Fleet.start(2, setting, random);
+  const fleet = await Fleet.start(2, { ...settingOf(arena, room), ...TIMES, ignoresClaims });
   try {
     await allListen(fleet);
     const customers = Array.from({ length: storm.keys }, (_, index) =>
-      drawCustomer(seededRandom(seed + index), namespace, index, 0),
+      drawCustomer(seededRandom(seed + index), room.namespace, index, 0),
     );
     const requests = random.shuffle(customers.flatMap((one) => Array.from({ length: storm.duplicates }, () => one)));
     await sendAll(requests, fleet, kills);
     await allListen(fleet);
-    // The control is not expected to come to rest.
-    const rest = ignoresClaims ? ask : (one: Customer) => settle(one, fleet);
-    const finals = new Map(
-      await Promise.all(customers.map(async (one) => [one, await rest(one, fleet.urls)] as const)),
-    );
-    const books = await bank.books(namespace);
-    await fleet.stop();
     const weather = kills > 0 ? 'all' : 'network';
-    const violations = [
-      ...customers.flatMap((one) => judge(one, books, finals.get(one), weather)),
-      ...checkLeaks(await leftKeys(server.url, namespace)),
-      ...fleet.faults,
-    ];
-    const counts = countBy(customers.flatMap(({ answers }) => answers.map(({ status }) => String(status))));
-    const summary = `${requests.length} requests of ${customers.length} keys, answers ${printed(counts)}`;
-    return { violations, kills: fleet.kills, summary };
+    // The control never comes to rest.
+    return await close(arena, { room, fleet, customers, weather, ...(ignoresClaims ? { settleMs: 1 } : {}) });
   } finally {
     await fleet.stop();
-    await bank.close();
   }
 }
 

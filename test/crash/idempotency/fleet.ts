@@ -23,9 +23,19 @@ export const FATAL_CHECKPOINTS = [
   'idempotency.settled',
 ] as const;
 
+export type NextDeath = () => CheckpointHit | undefined;
+
+/** @param rate share of the processes that die at a checkpoint */
+export function randomDeaths(random: SeededRandom, rate: number): NextDeath {
+  return () => {
+    const death = { name: random.pick(FATAL_CHECKPOINTS), hit: random.integer(1, 6) };
+    return random.next() < rate ? death : undefined;
+  };
+}
+
 const START_TIMEOUT_MS = 60_000;
 const STOP_TIMEOUT_MS = 20_000;
-const QUOTED_LINES = 15;
+const QUOTED_LINES = 60;
 
 /** A process that is started again whenever it dies: starting → ready → dead → starting … → stopped. */
 export class Member {
@@ -40,8 +50,7 @@ export class Member {
   constructor(
     readonly proxy: FaultProxy,
     private readonly setting: FleetSetting,
-    /** Where the next process is to die, if anywhere. */
-    private readonly nextDeath: () => CheckpointHit | undefined,
+    private readonly nextDeath: NextDeath,
   ) {}
 
   /** Where it listens; undefined while it is down. */
@@ -115,12 +124,8 @@ export class Member {
 export class Fleet {
   private constructor(readonly members: readonly Member[]) {}
 
-  /** @param deathRate share of the processes that are to die at a checkpoint */
-  static async start(size: number, setting: FleetSetting, random: SeededRandom, deathRate = 0): Promise<Fleet> {
-    const nextDeath = (): CheckpointHit | undefined => {
-      const death = { name: random.pick(FATAL_CHECKPOINTS), hit: random.integer(1, 6) };
-      return random.next() < deathRate ? death : undefined;
-    };
+  /** @param nextDeath where the next process is to die, if anywhere */
+  static async start(size: number, setting: FleetSetting, nextDeath: NextDeath = () => undefined): Promise<Fleet> {
     const proxies = await Promise.all(
       Array.from({ length: size }, () => startFaultProxy({ target: setting.serverUrl })),
     );

@@ -1,4 +1,5 @@
 import { Redis } from 'ioredis';
+import { Client } from 'pg';
 
 /** A key of the store at the end, when nothing runs any more. */
 export interface LeftKey {
@@ -44,5 +45,21 @@ export async function leftKeys(url: string, namespace: string): Promise<LeftKey[
     return left;
   } finally {
     redis.disconnect();
+  }
+}
+
+/** The same of the table in SQL: `expires_at` is null where only an owner or an operator may end it. */
+export async function leftRows(url: string): Promise<LeftKey[]> {
+  const database = new Client({ connectionString: url });
+  await database.connect();
+  try {
+    const { rows } = await database.query<LeftKey>(
+      `SELECT id AS key, state::text AS state,
+              coalesce(extract(epoch FROM expires_at - clock_timestamp()) * 1000, -1)::float8 AS "ttlMs"
+       FROM lockstep_idempotency`,
+    );
+    return rows;
+  } finally {
+    await database.end();
   }
 }

@@ -1,13 +1,13 @@
-import { randomBytes } from 'node:crypto';
-import { EventuallyTimeoutError, eventually, seededRandom, startRedis } from '@lockstep/testing';
+import { EventuallyTimeoutError, eventually, seededRandom } from '@lockstep/testing';
 import { sharedMs } from '../lock/shared-clock.js';
-import { Bank, type Books } from './bank.js';
+import type { Bank, Books } from './bank.js';
 import { type Answer, ask, type Customer, drawCustomer, insist, isFinal } from './customers.js';
 import { rage, type Weather } from './faults.js';
-import { Fleet, type FleetSetting } from './fleet.js';
+import { Fleet, type FleetSetting, randomDeaths } from './fleet.js';
 import { checkHistory, type History, timelineOf } from './history.js';
-import { checkLeaks, leftKeys } from './leaks.js';
+import { checkLeaks } from './leaks.js';
 import { ROUTES } from './routes.js';
+import type { StoreRoom, StoreServer } from './store-server.js';
 
 export interface RoundSize {
   readonly workers: number;
@@ -16,9 +16,18 @@ export interface RoundSize {
   readonly stormMs: number;
 }
 
+/** Where rounds are played. */
+export interface Arena {
+  readonly store: StoreServer;
+  readonly bank: Bank;
+  readonly bankUrl: string;
+}
+
 export interface RoundReport {
   readonly violations: readonly string[];
   readonly kills: number;
+  /** Where processes have died as they were told. */
+  readonly fatalSteps: readonly string[];
   readonly summary: string;
 }
 
@@ -30,46 +39,71 @@ const SETTLE_TIMEOUT_MS = 60_000;
 const DEATH_RATE = 0.5;
 
 /** One round: customers insist while faults strike; afterwards all settles, and the books must balance. */
-export async function playRound(bankUrl: string, seed: number, size: RoundSize): Promise<RoundReport> {
+export async function playRound(arena: Arena, seed: number, size: RoundSize): Promise<RoundReport> {
   const weather: Weather = seed % 3 === 0 ? 'network' : 'all';
-  const namespace = `c${randomBytes(6).toString('hex')}`;
-  const random = seededRandom(seed);
-  const bank = new Bank(bankUrl);
-  const server = await startRedis({ appendonly: 'always', args: ['--maxmemory-policy', 'noeviction'] });
-  const fleet = await Fleet.start(
-    size.workers,
-    settingOf(bankUrl, server.url, namespace),
-    random,
-    weather === 'all' ? DEATH_RATE : 0,
-  );
+  const { server } = arena.store;
+  const room = await arena.store.room();
+  const deaths = randomDeaths(seededRandom(seed), weather === 'all' ? DEATH_RATE : 0);
+  const fleet = await Fleet.start(size.workers, settingOf(arena, room), deaths);
   try {
     await allListen(fleet);
     const customers = Array.from({ length: size.customers }, (_, index) =>
-      drawCustomer(seededRandom(seed + index), namespace, index, size.stormMs * 0.9),
+      drawCustomer(seededRandom(seed + index), room.namespace, index, size.stormMs * 0.9),
     );
     const until = sharedMs() + size.stormMs;
     const shopping = Promise.all(customers.map((customer) => insist(customer, () => fleet.urls, until)));
     const struck = await rage({ fleet, server, leaseMs: LEASE_MS }, seed, size.stormMs, weather);
     await shopping;
-    const finals = new Map(await Promise.all(customers.map(async (one) => [one, await settle(one, fleet)] as const)));
-    const books = await bank.books(namespace);
-    await fleet.stop();
-    const violations = [
-      ...customers.flatMap((one) => judge(one, books, finals.get(one), weather)),
-      ...checkLeaks(await leftKeys(server.url, namespace)),
-      ...fleet.faults,
-    ];
-    return { violations, kills: fleet.kills, summary: summaryOf(customers, books, fleet, struck) };
+    const report = await close(arena, { room, fleet, customers, weather });
+    return { ...report, summary: `${report.summary}; ${printed(struck)}` };
   } finally {
     await fleet.stop();
-    await server.stop();
-    await bank.close();
   }
 }
 
-function settingOf(bankUrl: string, serverUrl: string, namespace: string): FleetSetting {
+/** A play that is over, and how it is judged. */
+export interface Closing {
+  readonly room: StoreRoom;
+  readonly fleet: Fleet;
+  readonly customers: readonly Customer[];
+  readonly weather: Weather;
+  /** How long a key may take to settle. */
+  readonly settleMs?: number;
+}
+
+/** Lets all keys settle, ends the workers and balances the books. */
+export async function close(
+  arena: Arena,
+  { room, fleet, customers, weather, settleMs = SETTLE_TIMEOUT_MS }: Closing,
+): Promise<RoundReport> {
+  const finals = new Map<Customer, Answer | undefined>();
+  const settleAll = async (ones: readonly Customer[], mustBeAnswered: boolean): Promise<void> => {
+    await Promise.all(ones.map(async (one) => finals.set(one, await settle(one, fleet, settleMs, mustBeAnswered))));
+  };
+  await settleAll(customers, false);
+  const ran = new Set((await arena.bank.books(room.namespace)).runs.map(({ key }) => key));
+  // Nobody has died, so that the begin is still being taken back that made it uncertain.
+  const idle = customers.filter((one) => !ran.has(one.order.key) && finals.get(one)?.status === 409);
+  if (weather === 'network') await settleAll(idle, true);
+  await fleet.stop();
+  const books = await arena.bank.books(room.namespace);
+  const violations = [
+    ...customers.flatMap((one) => judge(one, books, finals.get(one), weather)),
+    ...checkLeaks(await room.left()),
+    ...fleet.faults,
+  ];
+  const { kills, fatalSteps } = fleet;
+  return {
+    violations,
+    kills,
+    fatalSteps,
+    summary: `${arena.store.name}: ${summaryOf(customers, books, fleet)}`,
+  };
+}
+
+export function settingOf({ store, bankUrl }: Arena, { url, namespace }: StoreRoom): FleetSetting {
   const times = { leaseMs: LEASE_MS, commandTimeoutMs: COMMAND_TIMEOUT_MS };
-  return { store: 'redis', serverUrl, namespace, bankUrl, ...times, ignoresClaims: false };
+  return { store: store.name, serverUrl: url, namespace, bankUrl, ...times, ignoresClaims: false };
 }
 
 export async function allListen(fleet: Fleet): Promise<void> {
@@ -81,18 +115,23 @@ export async function allListen(fleet: Fleet): Promise<void> {
   );
 }
 
-/** What the key comes to when nothing strikes any more. */
-export async function settle(customer: Customer, fleet: Fleet): Promise<Answer | undefined> {
-  const { completes } = ROUTES[customer.order.route];
+/** What the key comes to when nothing strikes any more: an answer that is stored, or uncertain. */
+async function settle(
+  customer: Customer,
+  fleet: Fleet,
+  timeoutMs: number,
+  mustBeAnswered: boolean,
+): Promise<Answer | undefined> {
+  const mayBeUncertain = !mustBeAnswered && !ROUTES[customer.order.route].completes;
   let last: Answer | undefined;
   try {
     await eventually(
       async () => {
         last = await ask(customer, fleet.urls);
-        const isSettled = last && isFinal(last) && !(completes && last.status === 409);
-        if (!isSettled) throw new Error('it is not settled');
+        if (!last || !isFinal(last)) throw new Error('it has no answer');
+        if (last.status === 409 ? !mayBeUncertain : !last.isReplayed) throw new Error('it is not settled');
       },
-      { timeoutMs: SETTLE_TIMEOUT_MS, intervalMs: 400 },
+      { timeoutMs, intervalMs: 400 },
     );
   } catch (error) {
     if (!(error instanceof EventuallyTimeoutError)) throw error;
@@ -100,7 +139,7 @@ export async function settle(customer: Customer, fleet: Fleet): Promise<Answer |
   return last;
 }
 
-export function judge(
+function judge(
   { order, answers }: Customer,
   { runs, charges, steps }: Books,
   final: Answer | undefined,
@@ -120,27 +159,22 @@ export function judge(
   return first === undefined ? [] : [`${first}\n${timelineOf(history)}`, ...others];
 }
 
-function summaryOf(
-  customers: readonly Customer[],
-  { runs }: Books,
-  fleet: Fleet,
-  struck: ReadonlyMap<string, number>,
-): string {
+function summaryOf(customers: readonly Customer[], { runs }: Books, fleet: Fleet): string {
   const answers = customers.flatMap((customer) => customer.answers);
   const counts = countBy(answers.map(({ status, code }) => (code === '' ? String(status) : `${status} ${code}`)));
   const deaths = countBy(fleet.fatalSteps);
   return (
     `${customers.length} keys, ${runs.length} runs, answers ${printed(counts)}; ` +
-    `${fleet.kills} kills, at checkpoints ${printed(deaths)}; ${printed(struck)}`
+    `${fleet.kills} kills, at checkpoints ${printed(deaths)}`
   );
 }
 
-export function countBy(names: readonly string[]): Map<string, number> {
+function countBy(names: readonly string[]): Map<string, number> {
   const counts = new Map<string, number>();
   for (const name of names) counts.set(name, (counts.get(name) ?? 0) + 1);
   return counts;
 }
 
-export function printed(counts: ReadonlyMap<string, number>): string {
+function printed(counts: ReadonlyMap<string, number>): string {
   return [...counts].map(([name, times]) => `${times} × ${name}`).join(', ') || 'none';
 }

@@ -2,7 +2,10 @@ import { randomUUID } from 'node:crypto';
 import type { DriverProvider } from '@lockstep/core';
 import type { BeginRequest, IdempotencyStore } from '@lockstep/idempotency';
 import { redisIdempotencyStore } from '@lockstep/idempotency/redis';
+import { sqlIdempotencyStore } from '@lockstep/idempotency/sql';
 import { RedisModule } from '@lockstep/redis';
+import { SqlModule } from '@lockstep/sql';
+import { pgDriver } from '@lockstep/sql/postgres';
 import type { DynamicModule } from '@nestjs/common';
 import type { WorkerSetting } from './worker-setting.js';
 
@@ -18,7 +21,10 @@ export function chooseStore(setting: WorkerSetting): ChosenStore {
 }
 
 function storeOf({ store, storeUrl, namespace, commandTimeoutMs }: WorkerSetting): ChosenStore {
-  if (store !== 'redis') throw new Error(`no store ${store}`);
+  if (store === 'postgres') {
+    const driver = pgDriver({ url: storeUrl, maxConnections: 6 });
+    return { modules: [SqlModule.forRoot({ driver, commandTimeout: commandTimeoutMs })], store: sqlIdempotencyStore() };
+  }
   return {
     modules: [RedisModule.forRoot({ url: storeUrl, namespace, commandTimeout: commandTimeoutMs })],
     store: redisIdempotencyStore(),
