@@ -39,4 +39,16 @@ describe('PostgresSqlDriver', () => {
     await expect(refused).rejects.toThrow(/13\.16.*14/);
     expect(released).toEqual([undefined]);
   });
+
+  it('survives a connection that breaks while the pool is handing it out', async () => {
+    const pool = new pg.Pool({ connectionString: postgres.url, max: 1 });
+    const driver = new PostgresSqlDriver(pool, false, new Incidents());
+    // The server ends every session with an error of its own when it is restarted.
+    const terminate = (client: pg.PoolClient) => client.emit('error', new Error('terminating connection'));
+    pool.on('acquire', (client) => queueMicrotask(() => terminate(client)));
+    expect(await driver.query('SELECT 1 AS one', [], 1_000)).toEqual([{ one: 1 }]);
+    expect(await driver.query('SELECT 1 AS one', [], 1_000)).toEqual([{ one: 1 }]);
+    await driver.close();
+    await pool.end();
+  });
 });

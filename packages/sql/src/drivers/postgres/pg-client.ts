@@ -30,7 +30,9 @@ export interface PgPool {
   connect(): Promise<PgPoolClient>;
   end(): Promise<void>;
   on(event: 'error', listener: (error: Error) => void): unknown;
+  on(event: 'acquire', listener: (client: PgPoolClient) => void): unknown;
   removeListener(event: 'error', listener: (error: Error) => void): unknown;
+  removeListener(event: 'acquire', listener: (client: PgPoolClient) => void): unknown;
 }
 
 /** A string of several statements gives a list of results; the last one speaks. */

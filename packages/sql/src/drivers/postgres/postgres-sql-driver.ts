@@ -41,6 +41,16 @@ export class PostgresSqlDriver implements SqlDriver {
       cause,
     });
 
+  private readonly heard = new WeakSet<PgPoolClient>();
+  /**
+   * Between the pool's listener and that of whoever asked, a client has none for some microtasks, and an 'error' event
+   * without a listener ends the process. What it says is found out by the next statement.
+   */
+  private readonly onAcquire = (client: PgPoolClient): void => {
+    if (this.heard.has(client)) return;
+    this.heard.add(client);
+    client.on('error', () => undefined);
+  };
   private readonly notifications: PostgresNotifications;
 
   /**
@@ -53,7 +63,10 @@ export class PostgresSqlDriver implements SqlDriver {
     private readonly incidents: Incidents,
     private readonly listenPool: PgPool = pool,
   ) {
-    for (const each of this.pools) each.on('error', this.onPoolError);
+    for (const each of this.pools) {
+      each.on('error', this.onPoolError);
+      each.on('acquire', this.onAcquire);
+    }
     this.notifications = new PostgresNotifications(
       (timeoutMs) => this.acquire('sql.listen', timeoutMs, listenPool),
       incidents,
@@ -81,7 +94,12 @@ export class PostgresSqlDriver implements SqlDriver {
     await this.notifications.close();
     // An own pool keeps the listener: it has ended before its last connections have.
     if (this.owned) await Promise.all([...this.pools].map((each) => each.end()));
-    else for (const each of this.pools) each.removeListener('error', this.onPoolError);
+    else {
+      for (const each of this.pools) {
+        each.removeListener('error', this.onPoolError);
+        each.removeListener('acquire', this.onAcquire);
+      }
+    }
   }
 
   private get pools(): Set<PgPool> {
