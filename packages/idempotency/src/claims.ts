@@ -60,7 +60,7 @@ export class Claims {
   private readonly waiting: Waiting;
 
   constructor(private readonly tools: ClaimTools) {
-    this.waiting = new Waiting(tools.store, (request) => this.ask(request));
+    this.waiting = new Waiting(tools.store, (request) => this.ask(request), tools.incidents);
   }
 
   /** @throws StoreUnavailableError `not-applied`: a claim that the store may still make is taken back */

@@ -1,5 +1,5 @@
 import { setMaxListeners } from 'node:events';
-import { monotonicMs } from '@lockstep/core';
+import { type Incidents, monotonicMs } from '@lockstep/core';
 import { GrowingPause } from './growing-pause.js';
 import type { BeginOutcome, BeginRequest, IdempotencyStore } from './idempotency-store.js';
 import { isPushing } from './store-abilities.js';
@@ -21,7 +21,8 @@ type Busy = Extract<BeginOutcome, { readonly outcome: 'busy' }>;
  *                                        --anything else--> done
  * resting --time over | caller gone | process ends--> busy
  * ```
- * A store that pushes is asked again when it says so or when the lease is over; any other at growing pauses.
+ * A store that pushes is asked again when it says so or when the lease is over; any other, and one whose pushes cannot be
+ * had just now, at growing pauses.
  */
 export class Waiting {
   private readonly closing = new AbortController();
@@ -29,6 +30,7 @@ export class Waiting {
   constructor(
     private readonly store: IdempotencyStore,
     private readonly ask: (request: BeginRequest) => Promise<Asked>,
+    private readonly incidents: Incidents,
   ) {
     // All who wait listen to it, however many: that is no leak.
     setMaxListeners(0, this.closing.signal);
@@ -36,9 +38,8 @@ export class Waiting {
 
   /** The last word on the request: `busy` when the wait was over. */
   async for(request: BeginRequest, busy: Asked<Busy>, waitMs: number, signal?: AbortSignal): Promise<Asked> {
-    const { store } = this;
     const wait = new Wait(monotonicMs() + waitMs, signal ? [signal, this.closing.signal] : [this.closing.signal]);
-    const leave = isPushing(store) ? await store.watch(request.id, () => wait.wake()) : undefined;
+    const leave = await this.watch(request, wait);
     try {
       return await this.untilDecided({ ...request, isWaiting: leave !== undefined }, busy, wait);
     } finally {
@@ -50,6 +51,18 @@ export class Waiting {
   /** Ends all waits: those who wait are told that somebody is at it. */
   close(): void {
     this.closing.abort();
+  }
+
+  private async watch({ id, operation }: BeginRequest, wait: Wait): Promise<(() => Promise<void>) | undefined> {
+    const { store } = this;
+    if (!isPushing(store)) return undefined;
+    try {
+      return await store.watch(id, () => wait.wake());
+    } catch (cause) {
+      const message = `who waits for ${operation} cannot hear of its end, and asks again and again`;
+      this.incidents.report({ code: 'WAIT_NOT_PUSHED', source: 'idempotency.wait', message, cause });
+      return undefined;
+    }
   }
 
   private async untilDecided(request: BeginRequest, busy: Asked<Busy>, wait: Wait): Promise<Asked> {

@@ -178,6 +178,23 @@ describe('a repetition that waits at a store that cannot push', () => {
     await app.close();
   });
 
+  it('asks again where the pushes cannot be had just now, which is reported', async () => {
+    const store = new MemoryIdempotencyStore();
+    store.watch = () =>
+      Promise.reject(new StoreUnavailableError({ store: 'test', operation: 'watch', outcome: 'unknown' }));
+    const app = await openServiceApp(server, { store: { useFactory: () => store } } as never);
+    const operation = work();
+    const { fn, finish, started } = held();
+    const running = app.service.run(operation, fn);
+    await started;
+    const waiter = app.service.run(operation, fn, { waitMs: LONG_MS });
+    await eventually(() => expect(app.incidents.map(({ code }) => code)).toEqual(['WAIT_NOT_PUSHED']));
+    finish();
+    expect(await waiter).toBe('done');
+    await running;
+    await app.close();
+  });
+
   it('is told that the store is down when it falls silent meanwhile, and leaves no claim behind', async () => {
     const store = new MemoryIdempotencyStore();
     const begin = store.begin.bind(store);
