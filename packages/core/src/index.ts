@@ -55,5 +55,6 @@ export {
 export { ServerClock } from './server-clock.js';
 export { checkpoint } from './telemetry/checkpoint.js';
 export { type Incident, Incidents } from './telemetry/incidents.js';
+export { Listeners } from './telemetry/listeners.js';
 export { count, type OpenSpan, openSpan, record, withSpan } from './telemetry/telemetry.js';
 export { monotonicMs } from './time.js';

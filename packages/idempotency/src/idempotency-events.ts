@@ -1,5 +1,5 @@
 import { AsyncResource } from 'node:async_hooks';
-import type { Incidents } from '@lockstep/core';
+import { type Incidents, Listeners } from '@lockstep/core';
 
 interface EventBase {
   /** Identity of the operation in the store; never the key. */
@@ -24,35 +24,25 @@ export type IdempotencyListener = (event: IdempotencyEvent) => void;
 
 /** Tells listeners what happens; what they throw is an incident and touches no operation. */
 export class IdempotencyEvents {
-  private readonly listeners = new Set<IdempotencyListener>();
+  private readonly listeners: Listeners<IdempotencyEvent>;
 
-  constructor(private readonly incidents: Incidents) {}
-
-  /** The listener runs in the asynchronous context of this call, not in that of the operation. */
-  subscribe(listener: IdempotencyListener): () => void {
-    const bound = AsyncResource.bind((event: IdempotencyEvent) => this.tell(listener, event));
-    this.listeners.add(bound);
-    return () => this.listeners.delete(bound);
-  }
-
-  emit(event: IdempotencyEvent): void {
-    for (const listener of this.listeners) listener(event);
-  }
-
-  private tell(listener: IdempotencyListener, event: IdempotencyEvent): void {
-    const failed = (cause: unknown): void =>
-      this.incidents.report({
+  constructor(incidents: Incidents) {
+    this.listeners = new Listeners((cause) =>
+      incidents.report({
         code: 'IDEMPOTENCY_LISTENER_FAILED',
         source: 'idempotency.events',
         message: 'a listener failed',
         cause,
-      });
-    try {
-      // An async function is assignable to a listener, and its rejection would be nobody's.
-      const result: unknown = listener(event);
-      if (result instanceof Promise) result.catch(failed);
-    } catch (cause) {
-      failed(cause);
-    }
+      }),
+    );
+  }
+
+  /** The listener runs in the asynchronous context of this call, not in that of the operation. */
+  subscribe(listener: IdempotencyListener): () => void {
+    return this.listeners.subscribe(AsyncResource.bind(listener));
+  }
+
+  emit(event: IdempotencyEvent): void {
+    this.listeners.emit(event);
   }
 }

@@ -1,4 +1,4 @@
-import type { Incidents } from '@lockstep/core';
+import { type Incidents, Listeners } from '@lockstep/core';
 import { outsideLeases } from './lease/outside-leases.js';
 import type { LeaseLoss } from './lock.errors.js';
 
@@ -24,40 +24,29 @@ export type LockListener = (event: LockEvent) => void;
 
 /** Tells listeners what happens; what they throw is an incident and touches no lock. */
 export class LockEvents {
-  private readonly listeners = new Set<LockListener>();
+  private readonly listeners: Listeners<LockEvent>;
 
-  constructor(private readonly incidents: Incidents) {}
-
-  /** Whether it is worth making an event. */
-  get hasListeners(): boolean {
-    return this.listeners.size > 0;
-  }
-
-  subscribe(listener: LockListener): () => void {
-    this.listeners.add(listener);
-    return () => this.listeners.delete(listener);
-  }
-
-  emit(event: LockEvent): void {
-    outsideLeases(() => {
-      for (const listener of this.listeners) this.tell(listener, event);
-    });
-  }
-
-  private tell(listener: LockListener, event: LockEvent): void {
-    const failed = (cause: unknown): void =>
-      this.incidents.report({
+  constructor(incidents: Incidents) {
+    this.listeners = new Listeners((cause) =>
+      incidents.report({
         code: 'LOCK_LISTENER_FAILED',
         source: 'lock.events',
         message: 'a listener failed',
         cause,
-      });
-    try {
-      // An async function is assignable to a listener, and its rejection would be nobody's.
-      const result: unknown = listener(event);
-      if (result instanceof Promise) result.catch(failed);
-    } catch (cause) {
-      failed(cause);
-    }
+      }),
+    );
+  }
+
+  /** Whether it is worth making an event. */
+  get hasListeners(): boolean {
+    return !this.listeners.isEmpty;
+  }
+
+  subscribe(listener: LockListener): () => void {
+    return this.listeners.subscribe(listener);
+  }
+
+  emit(event: LockEvent): void {
+    outsideLeases(() => this.listeners.emit(event));
   }
 }

@@ -2,6 +2,7 @@ import { Injectable, Logger } from '@nestjs/common';
 import { messageWithReason } from '../errors/describe-thrown.js';
 import type { ErrorField } from '../errors/lockstep-error.js';
 import { monotonicMs } from '../time.js';
+import { Listeners } from './listeners.js';
 import { count } from './telemetry.js';
 
 /** A failure that the caller is not told of, because the call itself is not touched by it. */
@@ -25,30 +26,20 @@ const LOG_EVERY_MS = 1_000;
 @Injectable()
 export class Incidents {
   private readonly logger = new Logger('Lockstep');
-  private readonly listeners = new Set<(incident: Incident) => void>();
+  private readonly listeners = new Listeners<Incident>((cause) =>
+    this.logger.error('A listener for incidents failed', cause),
+  );
   private readonly logged = new Map<string, { atMs: number; leftOut: number }>();
 
   report(incident: Incident): void {
     count('lockstep.incidents', { code: incident.code, source: incident.source });
     this.log(incident);
-    for (const listener of this.listeners) this.tell(listener, incident);
+    this.listeners.emit(incident);
   }
 
   /** Calls `listener` for every incident from now on. Returns the function that ends it. */
   subscribe(listener: (incident: Incident) => void): () => void {
-    this.listeners.add(listener);
-    return () => this.listeners.delete(listener);
-  }
-
-  private tell(listener: (incident: Incident) => void, incident: Incident): void {
-    const failed = (error: unknown) => this.logger.error('A listener for incidents failed', error);
-    try {
-      // An async function is assignable to a listener, and its rejection would be nobody's.
-      const result: unknown = listener(incident);
-      if (result instanceof Promise) result.catch(failed);
-    } catch (error) {
-      failed(error);
-    }
+    return this.listeners.subscribe(listener);
   }
 
   private log({ code, source, message, cause, fields }: Incident): void {
