@@ -10,7 +10,7 @@ const OPERATOR_TOKEN = 'the operators of the tests';
 
 export interface MallOptions extends Pick<SpawnNodeOptions, 'killAt' | 'pauseAt'> {
   readonly databaseUrl: string;
-  /** Without it idempotency lives in the process, and locks and BullMQ are on Postgres. */
+  /** Without it idempotency, locks and BullMQ are on Postgres. */
   readonly redisUrl?: string;
   /** Without it nothing can be paid. */
   readonly bankUrl?: string;

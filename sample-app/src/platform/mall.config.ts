@@ -5,7 +5,7 @@ export type MallRole = 'web' | 'relay' | 'consumer' | 'settlement';
 
 export interface MallConfig {
   readonly databaseUrl: string;
-  /** Without Redis, idempotency lives in this one process; locks and BullMQ are on Postgres. */
+  /** Without Redis, idempotency, locks and BullMQ are on Postgres. */
   readonly redisUrl: string | undefined;
   /** The bank that charges the buyers. Without it nothing can be paid. */
   readonly bankUrl: string | undefined;

@@ -1,7 +1,8 @@
 import { bullmqTransport } from '@lockstep/bullmq';
 import { isLockstepError, LockstepModule } from '@lockstep/core';
-import { IdempotencyModule, memoryIdempotencyStore, principalScope } from '@lockstep/idempotency';
+import { IdempotencyModule, principalScope } from '@lockstep/idempotency';
 import { redisIdempotencyStore } from '@lockstep/idempotency/redis';
+import { sqlIdempotencyStore } from '@lockstep/idempotency/sql';
 import { LockModule } from '@lockstep/lock';
 import { OutboxModule } from '@lockstep/outbox';
 import { postgresOutboxStore } from '@lockstep/outbox/postgres';
@@ -45,7 +46,7 @@ function platform(config: MallConfig): DynamicModule[] {
     LockModule.forRoot({ store: mallLocks(config).store, ttl: config.lockTtlMs }),
     ScheduleModule.forRoot({ cronJobs: config.roles.has('settlement') }),
     IdempotencyModule.forRoot({
-      store: redisUrl ? redisIdempotencyStore() : memoryIdempotencyStore(),
+      store: redisUrl ? redisIdempotencyStore() : sqlIdempotencyStore(),
       scope: principalScope(),
       secret,
       onError: releaseWhatIsFoundAgain,

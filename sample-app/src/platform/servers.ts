@@ -59,7 +59,7 @@ async function findRedis(url: string | undefined): Promise<Found> {
     return { url: server.url, note, stop: () => server.stop() };
   } catch (error) {
     if (!(error instanceof ServerNotAvailableError)) throw error;
-    const note = 'Redis: none to be had; idempotency lives in this process, locks and BullMQ are on Postgres';
+    const note = 'Redis: none to be had; idempotency, locks and BullMQ are on Postgres';
     return { url: undefined, note, stop: async () => undefined };
   }
 }
