@@ -11,6 +11,8 @@ const BEGIN_APPLIES_WITHIN_MS = 5_000;
 const LONGEST_KEY = 1_024;
 /** Keys are printed and compared by people; what cannot be seen is a mistake of the caller. */
 const CONTROL = /\p{Cc}/u;
+/** Halves of characters: as UTF-8 they are all the same, so that two callers would share a key. */
+const BROKEN = /\p{Cs}/u;
 
 /**
  * A new claim on an operation, as the store is asked for it.
@@ -39,10 +41,14 @@ export function beginRequest(
 
 /** A program without types may pass anything, and two callers without a key must not share one. */
 function checkOperation({ scope, operation, key }: Readonly<Record<keyof Operation, unknown>>): void {
-  if (typeof scope !== 'string') throw new OperationInvalidError('scope', 'is no string');
+  if (typeof scope !== 'string' || BROKEN.test(scope))
+    throw new OperationInvalidError('scope', 'is no well-formed string');
   if (typeof operation !== 'string' || operation === '') throw new OperationInvalidError('operation', 'is no name');
-  if (typeof key !== 'string' || key === '' || key.length > LONGEST_KEY || CONTROL.test(key)) {
-    throw new OperationInvalidError('key', `is no string of 1 to ${LONGEST_KEY} characters without control characters`);
+  if (typeof key !== 'string' || key === '' || key.length > LONGEST_KEY || CONTROL.test(key) || BROKEN.test(key)) {
+    throw new OperationInvalidError(
+      'key',
+      `is no string of 1 to ${LONGEST_KEY} well-formed characters without control characters`,
+    );
   }
 }
 

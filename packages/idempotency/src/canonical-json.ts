@@ -13,7 +13,8 @@ class Leave {
 
 /**
  * JSON with sorted keys and no spaces, so that equal payloads give equal text whatever the order in which a client
- * wrote them (numbers and strings as in RFC 8785). Bytes become base64. Not recursive: a request may be nested deeper
+ * wrote them (numbers and strings as in RFC 8785). Bytes and bigints, which JSON has no word for, are told from text and
+ * numbers; of class instances their enumerable fields count. Not recursive: a request may be nested deeper
  * than the stack is.
  *
  * @throws TypeError on a value that contains itself, and on what JSON would silently leave out or empty: two payloads
@@ -67,14 +68,15 @@ function deepJson(value: unknown): string {
     if (item instanceof Raw) text += item.text;
     else if (item instanceof Leave) ancestors.delete(item.object);
     else if (typeof item !== 'object' || item === null) text += primitive(item);
-    else if (item instanceof Uint8Array) text += JSON.stringify(Buffer.from(item).toString('base64'));
+    else if (item instanceof Uint8Array) text += `b${JSON.stringify(Buffer.from(item).toString('base64'))}`;
     else open(item, ancestors, stack);
   }
   return text;
 }
 
 function primitive(value: unknown): string {
-  if (typeof value === 'bigint' || (typeof value === 'number' && !Number.isFinite(value))) return String(value);
+  if (typeof value === 'bigint') return `${value}n`;
+  if (typeof value === 'number' && !Number.isFinite(value)) return String(value);
   if (typeof value === 'function' || typeof value === 'symbol') throw new TypeError(`A ${typeof value} is no data`);
   return JSON.stringify(value) ?? 'null';
 }

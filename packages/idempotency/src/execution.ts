@@ -1,4 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { OperationLostError } from './idempotency.errors.js';
 import type { ErrorVerdict } from './idempotency.options.js';
 import type { Claim, LeaseExpiryPolicy } from './idempotency-store.js';
 
@@ -83,6 +84,7 @@ export class Execution implements IdempotencyContext, Claim {
   private isEntered = false;
   private isEnding = false;
   private running: Promise<unknown> | undefined;
+  private isFollowing = false;
 
   constructor(init: ExecutionInit) {
     this.id = init.id;
@@ -144,13 +146,21 @@ export class Execution implements IdempotencyContext, Claim {
     this.isEntered = true;
   }
 
-  /** Enters, and follows the method to its end. */
+  /**
+   * Enters, and follows the method to its end. A call of another such method from within is part of the same work.
+   *
+   * @throws OperationLostError when it was settled before the method was called: an interceptor gave up on a slow pipe
+   */
   follow<T>(work: () => Promise<T>): Promise<T> {
+    if (this.isEnding) return Promise.reject(new OperationLostError(this.operation));
+    if (this.isFollowing) return work();
     this.enter();
+    this.isFollowing = true;
     const followed = work();
     this.running = followed;
     const ended = (): void => {
-      if (this.running === followed) this.running = undefined;
+      this.running = undefined;
+      this.isFollowing = false;
     };
     void followed.then(ended, ended);
     return followed;

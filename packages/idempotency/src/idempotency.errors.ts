@@ -129,14 +129,15 @@ export class OperationAbsentError extends LockstepError {
   }
 }
 
-/** The claim has passed on to somebody else, or was settled without its owner: this run must not go on. */
+/** The claim has passed on to somebody else, or was settled before this run came to its work: it must not go on. */
 export class OperationLostError extends LockstepError {
   constructor(operation: string) {
     super({
       code: 'OPERATION_LOST',
       kind: 'unknown',
       httpStatus: 409,
-      message: 'This run has lost its operation to another one; what it has done so far stands.',
+      message:
+        'This run has lost its operation: another one has it, or it was ended before. What is done so far stands.',
       fields: { operationState: 'uncertain', safeNewKey: false, operation },
     });
   }

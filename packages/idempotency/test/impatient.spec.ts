@@ -1,5 +1,6 @@
 import 'reflect-metadata';
 import { randomUUID } from 'node:crypto';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Idempotent } from '@lockstep/idempotency';
 import { eventually } from '@lockstep/testing';
 import {
@@ -10,6 +11,7 @@ import {
   type NestInterceptor,
   NotFoundException,
   Param,
+  type PipeTransform,
   Post,
   RequestTimeoutException,
   UseInterceptors,
@@ -28,6 +30,14 @@ class TimeoutInterceptor implements NestInterceptor {
   }
 }
 
+/** Looks something up for as long as the gate is shut. */
+class SlowPipe implements PipeTransform {
+  async transform(name: string): Promise<string> {
+    await gate(`pipe-${name}`).opened;
+    return name;
+  }
+}
+
 @Controller('slow')
 @UseInterceptors(TimeoutInterceptor)
 class SlowController {
@@ -38,6 +48,26 @@ class SlowController {
     await gate(name).opened;
     return { times };
   }
+
+  @Post('waits/:name')
+  @Idempotent()
+  async waits(@Param('name', SlowPipe) name: string): Promise<object> {
+    return { times: ran(name) };
+  }
+
+  @Post('nests/:name')
+  @Idempotent()
+  async nests(@Param('name') name: string): Promise<object> {
+    const times = ran(name);
+    await nextTurn();
+    await this.inner();
+    await gate(name).opened;
+    return { times };
+  }
+
+  @Post('inner')
+  @Idempotent()
+  async inner(): Promise<void> {}
 
   @Post('refuses/:name')
   @Idempotent()
@@ -66,6 +96,7 @@ describe.each(['express', 'fastify'] as const)('a handler that an interceptor in
 
   it.each([
     ['works', 409, { code: 'OPERATION_RESULT_UNAVAILABLE' }, 1],
+    ['nests', 409, { code: 'OPERATION_RESULT_UNAVAILABLE' }, 1],
     ['refuses', 404, { times: 1 }, 1],
     ['may-not', 429, { message: 'not now' }, 2],
   ])('holds its key until it has ended: it is not run beside itself: %s', async (path, status, body, times) => {
@@ -82,5 +113,16 @@ describe.each(['express', 'fastify'] as const)('a handler that an interceptor in
       expect(problem(answer)).toMatchObject(body);
     });
     expect(runs.get(name)).toBe(times);
+  });
+
+  it('is not called any more once its key is free because a pipe was too slow', async () => {
+    const name = `waits-${platform}`;
+    const url = `${http.url}/slow/waits/${name}`;
+    const key = randomUUID();
+    expect((await send(url, { key })).status).toBe(408);
+    gate(`pipe-${name}`).open();
+    const again = await send(url, { key });
+    expect([again.status, problem(again)]).toEqual([201, { times: 1 }]);
+    expect(runs.get(name)).toBe(1);
   });
 });

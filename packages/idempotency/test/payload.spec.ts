@@ -62,6 +62,26 @@ describe('a payload', () => {
     await fc.assert(property, { seed: seed(), numRuns: 500 });
   });
 
+  it.each([
+    ['bytes', Buffer.from('abc'), 'YWJj'],
+    ['a bigint', 5n, 5],
+    ['a bigint', 5n, '5n'],
+  ])('that is %s is another one than its text', async (_, payload, text) => {
+    const { begun, again } = first({ payload });
+    await begun;
+    await expect(again({ payload: text })).rejects.toMatchObject({ code: 'IDEMPOTENCY_KEY_REUSED' });
+  });
+
+  it.each([
+    ['key', { key: 'k\ud800' }],
+    ['scope', { scope: 's\udc00' }],
+  ])('cannot save a %s that is no well-formed text, which would be that of others', async (_, part) => {
+    const operation = { scope: 'test', operation: 'compare', key: randomUUID(), payload: 1, ...part };
+    await expect(service.run(operation, async () => 1)).rejects.toMatchObject({
+      code: 'IDEMPOTENCY_OPERATION_INVALID',
+    });
+  });
+
   it('may be nested deeper than any stack', async () => {
     let deep: unknown = 1;
     for (let level = 0; level < 50_000; level += 1) deep = level % 2 === 0 ? [deep] : { deep };

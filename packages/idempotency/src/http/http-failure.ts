@@ -50,7 +50,8 @@ export function answerOfExceptions(stored: (exception: HttpException) => string)
     error instanceof HttpException ? { to: 'completed', response: stored(error) } : undefined;
   const byRule = (error: unknown): ExecutionEnd | undefined => {
     const status = error instanceof HttpException ? error.getStatus() : 0;
-    if (status < 400 || status >= 500) return undefined;
+    // Also a redirect that is thrown: it says where the answer is.
+    if (status >= 500) return undefined;
     return NOT_KEPT.has(status) ? { to: 'released', notApplied: false } : asAnswer(error);
   };
   return { byRule, asAnswer };

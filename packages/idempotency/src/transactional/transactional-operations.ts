@@ -138,7 +138,7 @@ export class TransactionalOperations {
             execution = executionInTransaction(request, run, onError);
             if (isFirst) this.begun(execution);
             checkpoint('idempotency.claimed');
-            const done = await work(execution);
+            const done = await work(execution).finally(() => execution?.startSettling());
             end = done.response === undefined ? 'uncertain' : 'completed';
             return done;
           }),
