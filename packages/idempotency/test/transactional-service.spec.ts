@@ -4,12 +4,15 @@ import {
   currentIdempotency,
   type IdempotencyEvent,
   IdempotencyModule,
+  type IdempotencyModuleExtras,
   type IdempotencyModuleOptions,
   IdempotencyService,
+  MemoryIdempotencyStore,
   NotApplied,
   type Operation,
   OutcomeUnknown,
   operationId,
+  type TransactionalRun,
 } from '@lockstep/idempotency';
 import { sqlIdempotencyStore } from '@lockstep/idempotency/sql';
 import { Sql, SqlModule } from '@lockstep/sql';
@@ -33,7 +36,10 @@ describe('transact()', () => {
   });
   afterAll(() => app.close());
 
-  async function boot(isAble: boolean, options: Partial<IdempotencyModuleOptions> = {}): Promise<TestingModule> {
+  async function boot(
+    isAble: boolean,
+    options: Partial<IdempotencyModuleOptions & IdempotencyModuleExtras> = {},
+  ): Promise<TestingModule> {
     const store = isAble ? sqlIdempotencyStore() : silentMemoryStore();
     const module = await Test.createTestingModule({
       imports: [
@@ -185,6 +191,21 @@ describe('transact()', () => {
     await expect(service.transact({ ...one, payload: 2 }, async () => 1)).rejects.toThrow();
     end();
     expect(events.map(({ type }) => type)).toEqual(['begun', 'released', 'begun', 'completed', 'replayed', 'refused']);
+  });
+
+  it('tells of an end also where a run that was rolled back lost the operation to another', async () => {
+    const losing = new MemoryIdempotencyStore();
+    const transact = async (_request: unknown, work: (run: TransactionalRun) => Promise<unknown>): Promise<object> => {
+      await work({ fence: 1n, recovered: false });
+      return { outcome: 'busy' };
+    };
+    const other = await boot(false, { store: { useFactory: () => Object.assign(losing, { transact }) } });
+    const events: IdempotencyEvent[] = [];
+    other.get(IdempotencyService).subscribe((event) => events.push(event));
+    const lost = other.get(IdempotencyService).transact(operation(), async () => 1);
+    await expect(lost).rejects.toMatchObject({ code: 'OPERATION_IN_PROGRESS' });
+    expect(events.map(({ type }) => type)).toEqual(['begun', 'released', 'refused']);
+    await other.close();
   });
 
   it('refuses on a store that cannot', async () => {

@@ -1,12 +1,5 @@
 import { createSecretKey, type KeyObject } from 'node:crypto';
-import {
-  ConfigurationError,
-  checkpoint,
-  count,
-  isLockstepError,
-  StoreUnavailableError,
-  withSpan,
-} from '@lockstep/core';
+import { ConfigurationError, checkpoint, count, withSpan } from '@lockstep/core';
 import { beginRequest } from '../begin-request.js';
 import type { Execution } from '../execution.js';
 import { endBy, failureVerdict } from '../failure-verdict.js';
@@ -23,10 +16,12 @@ import { ANSWER, type ReplayTools, replayedAnswer } from '../replayed-answer.js'
 import {
   isTransactional,
   type TransactionalOutcome,
+  type TransactionalRun,
   type TransactionalStore,
   type TransactionalWork,
 } from '../store-abilities.js';
 import { executionInTransaction } from './execution-in-transaction.js';
+import { ExecutionReport } from './execution-report.js';
 
 export interface TransactionalTools extends ReplayTools {
   readonly store: IdempotencyStore;
@@ -120,45 +115,26 @@ export class TransactionalOperations {
   ): Promise<TransactionalOutcome<T>> {
     const { options, events } = this.tools;
     const { waitMs = options.waitMs, onError = options.onError, isolation } = policy;
-    const { id, operation } = request;
-    let execution: Execution | undefined;
-    let end: 'completed' | 'uncertain' = 'completed';
-    const finish = (how: 'completed' | 'uncertain' | 'released', { fence }: Execution): void => {
-      count('lockstep.idempotency.end', { end: how });
-      events.emit({ type: how, id, operation, fence });
+    const report = new ExecutionReport(events);
+    const once = async (run: TransactionalRun): Promise<TransactionalWork<T>> => {
+      const execution = executionInTransaction(request, run, onError);
+      report.began(execution);
+      checkpoint('idempotency.claimed');
+      const done = await work(execution).finally(() => execution.startSettling());
+      report.worked(done);
+      return done;
     };
+    const attributes = { 'lockstep.idempotency.operation': request.operation };
     try {
-      const outcome = await withSpan(
-        'lockstep.idempotency.transact',
-        { 'lockstep.idempotency.operation': operation },
-        async () =>
-          this.store.transact({ ...request, waitMs, isolation }, async (run) => {
-            // Further runs are the same execution to whoever counts them.
-            const isFirst = execution === undefined;
-            execution = executionInTransaction(request, run, onError);
-            if (isFirst) this.begun(execution);
-            checkpoint('idempotency.claimed');
-            const done = await work(execution).finally(() => execution?.startSettling());
-            end = done.response === undefined ? 'uncertain' : 'completed';
-            return done;
-          }),
+      const outcome = await withSpan('lockstep.idempotency.transact', attributes, async () =>
+        this.store.transact({ ...request, waitMs, isolation }, once),
       );
-      if (outcome.outcome !== 'executed' || !execution) return outcome;
-      checkpoint('idempotency.settled');
-      finish(end, execution);
+      report.decided(outcome);
       return outcome;
     } catch (error) {
-      if (execution) finish(isCommitUnknown(error) ? 'uncertain' : 'released', execution);
-      else if (error instanceof StoreUnavailableError) {
-        count('lockstep.idempotency.begin', { outcome: 'unavailable' });
-      }
+      report.failed(error);
       throw error;
     }
-  }
-
-  private begun({ id, operation, fence, recovered }: Execution): void {
-    count('lockstep.idempotency.begin', { outcome: 'acquired' });
-    this.tools.events.emit({ type: 'begun', id, operation, fence, recovered });
   }
 
   /** The first answer; or throws what the caller gets instead. */
@@ -190,9 +166,4 @@ export class TransactionalOperations {
         'IdempotencyModule is none.',
     );
   }
-}
-
-/** By its code: the package that throws it is not installed where nobody needs it. */
-function isCommitUnknown(error: unknown): boolean {
-  return isLockstepError(error) && error.code === 'COMMIT_OUTCOME_UNKNOWN';
 }
