@@ -14,7 +14,7 @@ import type {
   TextOfCall,
 } from './method/method-types.js';
 import type { ExecutionPolicy } from './operation.js';
-import { checkedIsolation, checkedMode, resolveRunning } from './resolve-policy.js';
+import { resolveRunning } from './resolve-policy.js';
 import type { TransactionIsolation } from './store-abilities.js';
 import type { TokenSource } from './tokens/token-place.js';
 import { callInTransaction } from './transactional/transactional-call.js';
@@ -197,14 +197,7 @@ export function idempotentRouteOf(handler: object): IdempotentRoute | undefined 
 
 /** @throws ConfigurationError naming the option and its value */
 function resolveRoute(options: IdempotentOptions): IdempotentRoute {
-  const { required = true, mode = 'lease' } = options;
+  const { required = true } = options;
   if (typeof required !== 'boolean') throw ConfigurationError.option('required', required, 'true or false');
-  const { onStoreDown, policy } = resolveRunning(options);
-  const isolation = checkedIsolation(options.isolation, checkedMode(mode));
-  return Object.freeze({
-    required,
-    mode,
-    onStoreDown,
-    policy: isolation ? Object.freeze({ ...policy, isolation }) : policy,
-  });
+  return Object.freeze({ required, ...resolveRunning(options) });
 }

@@ -7,16 +7,22 @@ import type { TransactionIsolation } from './store-abilities.js';
 /** What a route or a method may say of its executions, wherever their key comes from. */
 export type PolicyOptions = Pick<IdempotentPolicyOptions, 'onLeaseExpiry' | 'retention' | 'onConcurrent' | 'onError'>;
 
-/** @throws ConfigurationError naming the option and its value */
-export function resolveRunning(options: IdempotentPolicyOptions): {
+/** How a route or a method is kept, checked. */
+export interface ResolvedRunning {
+  readonly mode: IdempotencyMode;
   readonly onStoreDown: OnStoreDown;
   readonly policy: ExecutionPolicy;
-} {
-  const { onStoreDown = 'reject' } = options;
+}
+
+/** @throws ConfigurationError naming the option and its value */
+export function resolveRunning(options: IdempotentPolicyOptions): ResolvedRunning {
+  const { mode = 'lease', onStoreDown = 'reject' } = options;
   if (!['reject', 'bypass'].includes(onStoreDown)) {
     throw ConfigurationError.option('onStoreDown', onStoreDown, "'reject' or 'bypass'");
   }
-  return { onStoreDown, policy: resolvePolicy(options) };
+  const isolation = checkedIsolation(options.isolation, checkedMode(mode));
+  const policy = resolvePolicy(options);
+  return { mode, onStoreDown, policy: isolation ? Object.freeze({ ...policy, isolation }) : policy };
 }
 
 /** @throws ConfigurationError */
@@ -28,7 +34,7 @@ export function checkedMode(mode: IdempotencyMode): IdempotencyMode {
 const ISOLATIONS: readonly unknown[] = ['read committed', 'repeatable read', 'serializable'];
 
 /** @throws ConfigurationError */
-export function checkedIsolation(
+function checkedIsolation(
   isolation: TransactionIsolation | undefined,
   mode: IdempotencyMode,
 ): TransactionIsolation | undefined {

@@ -54,6 +54,10 @@ export class Refused {
   @IdempotentConsumer({ consumer: 'e', messageId: id, mode: 'transactional', onLeaseExpiry: 'retry' })
   async lease(_message: Paid): Promise<void> {}
 
+  // @ts-expect-error a lease is no transaction that could be isolated
+  @IdempotentConsumer({ consumer: 'h', messageId: id, mode: 'lease', isolation: 'serializable' })
+  async isolation(_message: Paid): Promise<void> {}
+
   // @ts-expect-error the mode must be chosen
   @IdempotentConsumer({ consumer: 'f', messageId: id })
   async mode(_message: Paid): Promise<void> {}

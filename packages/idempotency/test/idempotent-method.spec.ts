@@ -465,14 +465,6 @@ describe('an application does not start', () => {
     await expect(startMethodApp({ providers: [Worker] })).rejects.toThrow('@Idempotent({ key })');
   });
 
-  it('where the store cannot keep calls as transactions', async () => {
-    class Paying {
-      @Idempotent({ key: () => 'a', mode: 'transactional' })
-      async pay(): Promise<void> {}
-    }
-    await expect(startMethodApp({ providers: [Paying] })).rejects.toThrow("Option '@Idempotent mode'");
-  });
-
   it.each<[string, object]>([
     ["'@Idempotent key' is undefined", { key: undefined }],
     ["'@Idempotent key' is 'id'", { key: 'id' }],

@@ -58,6 +58,16 @@ export class Accepted {
     return undefined;
   }
 
+  @Idempotent({ key: (id: string) => id, mode: 'transactional', isolation: 'serializable' })
+  async paid(_id: string): Promise<{ readonly total: number }> {
+    return { total: 1 };
+  }
+
+  @Idempotent({ key: (id: string) => id, mode: 'transactional', codec: shipments })
+  async shipInTransaction(_id: string): Promise<Shipment> {
+    return { due: new Date(0) };
+  }
+
   @Idempotent({ key: () => 'nightly' })
   async anything(): Promise<unknown> {
     return 1;
@@ -126,6 +136,12 @@ export class RefusedResults {
     return { due: new Date(0) };
   }
 
+  // @ts-expect-error a date comes back as a string, also from a transaction
+  @Idempotent({ key: () => 'a', mode: 'transactional' })
+  async dateOfTransaction(): Promise<Shipment> {
+    return { due: new Date(0) };
+  }
+
   // @ts-expect-error a map comes back empty
   @Idempotent({ key: () => 'a' })
   async map(): Promise<Map<string, number>> {
@@ -173,6 +189,14 @@ export class RefusedForms {
   // @ts-expect-error and so do those of a generator
   @Idempotent({ key: () => 'a' })
   async *generator(): AsyncGenerator<number> {}
+
+  // @ts-expect-error a mode that does not exist
+  @Idempotent({ key: () => 'a', mode: 'both' })
+  async mode(): Promise<void> {}
+
+  // @ts-expect-error an isolation that does not exist
+  @Idempotent({ key: () => 'a', mode: 'transactional', isolation: 'snapshot' })
+  async isolation(): Promise<void> {}
 
   // @ts-expect-error a policy that does not exist
   @Idempotent({ key: () => 'a', onLeaseExpiry: 'never' })

@@ -37,7 +37,7 @@ export interface TransactionalConsumerOptions<Id extends TextOfCall = TextOfCall
 /** The memory is a record of the module's store, claimed before the effect and written after it. */
 export interface LeaseConsumerOptions<Id extends TextOfCall = TextOfCall>
   extends ConsumerOptions<Id>,
-    Omit<IdempotentPolicyOptions, 'mode' | 'onStoreDown'> {
+    Omit<IdempotentPolicyOptions, 'mode' | 'isolation' | 'onStoreDown'> {
   readonly mode: 'lease';
 }
 
@@ -64,7 +64,7 @@ const CONSUMER = /^[A-Za-z0-9_.:/-]{1,200}$/;
 function guaranteeOf(mode: IdempotencyMode): Guarantee<MessageConsumers> {
   return {
     name: 'IdempotentConsumer',
-    // What is the transaction stands where the transaction would.
+    // It is the transaction, or joins the one that is open: a lock belongs around it, and @Transactional() may.
     layer: mode === 'transactional' ? 'transaction' : 'idempotency',
     runtime: MessageConsumers,
     module: 'IdempotencyModule.forRoot(…)',

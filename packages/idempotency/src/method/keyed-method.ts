@@ -1,7 +1,7 @@
 import { attachGuarantee, ConfigurationError, demandGuarantee, type Guarantee } from '@lockstep/core';
 import type { EncodedResult, IdempotentDecorator, IdempotentMethodOptions } from '../idempotent.decorator.js';
 import { OperationRunner } from '../operation-runner.js';
-import { checkedMode, resolveRunning } from '../resolve-policy.js';
+import { resolveRunning } from '../resolve-policy.js';
 import { type IdempotentMethod, type MethodPlace, runMethod } from './idempotent-method.js';
 import type { ResultCodec } from './method-types.js';
 import { assertNoStreamMethod } from './streams.js';
@@ -11,12 +11,15 @@ const LONGEST_OPERATION = 200;
 /** A name that stands in log lines and metrics. */
 const CONTROL = /\p{Cc}/u;
 
-const ON_METHOD: Guarantee<OperationRunner> = {
+const IN_LEASE: Guarantee<OperationRunner> = {
   name: 'Idempotent',
   layer: 'idempotency',
   runtime: OperationRunner,
   module: 'IdempotencyModule.forRoot(…)',
 };
+
+/** The transaction itself, which ends when the method has: a lock belongs around it. */
+const IN_TRANSACTION: Guarantee<OperationRunner> = { ...IN_LEASE, layer: 'transactional-idempotency' };
 
 /** A decorated method, as its wrapper carries it. */
 export interface KeyedMethod extends MethodPlace {
@@ -28,16 +31,17 @@ type MethodOptions = IdempotentMethodOptions & Partial<EncodedResult<unknown>>;
 /** `@Idempotent({ key })`. @throws ConfigurationError naming the option and its value */
 export function onMethod(options: MethodOptions): IdempotentDecorator {
   const method = resolveMethod(options);
-  const mode = checkedMode(options.mode ?? 'lease');
+  const guarantee = method.mode === 'transactional' ? IN_TRANSACTION : IN_LEASE;
   return (prototype, property, descriptor) => {
     const place = { prototype, property };
     assertNoStreamMethod(place, descriptor?.value, '@Idempotent({ key })');
-    attachGuarantee(prototype, property, descriptor, ON_METHOD, (runner, call) =>
+    attachGuarantee(prototype, property, descriptor, guarantee, (runner, call) =>
       runMethod(runner, method, place, call),
     );
     recordOperation(descriptor.value as object, { ...place, operation: method.operation });
-    const verify = (runner: unknown): void => (runner as OperationRunner).assertPossible(mode);
-    demandGuarantee(prototype, property, { by: '@Idempotent', guarantee: ON_METHOD, verify });
+    const name = `${prototype.constructor.name}.${String(property)}`;
+    const verify = (runner: unknown): void => (runner as OperationRunner).assertPossible(name, method);
+    demandGuarantee(prototype, property, { by: '@Idempotent', guarantee, verify });
   };
 }
 

@@ -2,7 +2,7 @@ import { GUARANTEE_LAYERS, guaranteesOf } from '@lockstep/core';
 import { StreamableFile } from '@nestjs/common';
 import { Observable } from 'rxjs';
 import type { IdempotencyStore } from '../idempotency-store.js';
-import { idempotentRouteOf } from '../idempotent.decorator.js';
+import { type IdempotentRoute, idempotentRouteOf } from '../idempotent.decorator.js';
 import { isTransactional } from '../store-abilities.js';
 
 const GENERATORS: readonly unknown[] = [function* () {}, async function* () {}].map((one) =>
@@ -28,12 +28,8 @@ export function whyNoTransaction(
 ): string | undefined {
   const route = idempotentRouteOf(handler);
   if (route?.mode !== 'transactional') return undefined;
-  if (!isTransactional(store)) {
-    return "has the mode 'transactional', which the store of IdempotencyModule does not keep; use a store in SQL";
-  }
-  if (route.onStoreDown === 'bypass') {
-    return "has the mode 'transactional' and onStoreDown 'bypass': without the database there is no transaction either";
-  }
+  const reason = whyNoTransactions(route, store);
+  if (reason) return reason;
   if (answersItself) {
     return "has the mode 'transactional' and answers by @Res() itself, before the commit; use @Res({ passthrough: true })";
   }
@@ -41,6 +37,19 @@ export function whyNoTransaction(
     return "has the mode 'transactional' and returns a stream, which would be read after the commit";
   }
   return whyEnclosed(handler);
+}
+
+/** The same for whatever it stands on: a transaction needs a database that can, and is up. */
+export function whyNoTransactions(
+  { mode, onStoreDown }: Pick<IdempotentRoute, 'mode' | 'onStoreDown'>,
+  store: IdempotencyStore,
+): string | undefined {
+  if (mode !== 'transactional') return undefined;
+  if (!isTransactional(store)) {
+    return "has the mode 'transactional', which the store of IdempotencyModule does not keep; use a store in SQL";
+  }
+  if (onStoreDown !== 'bypass') return undefined;
+  return "has the mode 'transactional' and onStoreDown 'bypass': without the database there is no transaction either";
 }
 
 function isStreamType(type: unknown): boolean {
