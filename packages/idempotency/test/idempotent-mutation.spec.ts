@@ -211,7 +211,7 @@ describe('an application does not start', () => {
     );
   });
 
-  it('where a mutation shall be one transaction', async () => {
+  it('where a mutation shall be one transaction and the store cannot', async () => {
     const options: IdempotentOptions = { mode: 'transactional' };
     @Resolver()
     class Paying {
@@ -225,6 +225,6 @@ describe('an application does not start', () => {
         return 'paid';
       }
     }
-    await expect(boot(Paying)).rejects.toThrow('cannot be kept as one transaction');
+    await expect(boot(Paying)).rejects.toThrow('use a store in SQL');
   });
 });

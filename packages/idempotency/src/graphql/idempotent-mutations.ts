@@ -6,6 +6,7 @@ import { IDEMPOTENCY_OPTIONS, type ResolvedIdempotencyOptions } from '../idempot
 import type { IdempotentRoute } from '../idempotent.decorator.js';
 import { OperationRunner } from '../operation-runner.js';
 import { requestScope } from '../scope.js';
+import { assertHandlerEnded } from '../transactional/transactional-call.js';
 import { mutationRequestOf } from './mutation-request.js';
 import { resolvedValueCodec } from './resolved-value.codec.js';
 
@@ -27,9 +28,14 @@ export class IdempotentMutations {
    * @throws IdempotencyKeyMissingError @throws IdempotencyKeyInvalidError @throws as {@link OperationRunner.run}
    */
   async keep(route: IdempotentRoute, context: ExecutionContext, next: CallHandler): Promise<unknown> {
-    const work = (): Promise<unknown> => lastValueFrom(next.handle(), { defaultValue: undefined });
     const { header } = this.options;
     const { field, alias, args, headers } = mutationRequestOf(context);
+    const operation = `mutation ${field}`;
+    const work = async (): Promise<unknown> => {
+      const value: unknown = await lastValueFrom(next.handle(), { defaultValue: undefined });
+      if (route.mode === 'transactional') assertHandlerEnded(operation);
+      return value;
+    };
     const key = parseIdempotencyKey(headers[header.toLowerCase()], header, this.options.key);
     if (key === undefined) {
       if (route.required) throw new IdempotencyKeyMissingError(header);
@@ -39,7 +45,6 @@ export class IdempotentMutations {
       throw new IdempotencyKeyInvalidError(header, `goes with aliases of at most ${LONGEST_ALIAS} characters`);
     }
     const scope = await requestScope(this.options.scope, context);
-    const operation = `mutation ${field}`;
     const running = { ...route, codec: resolvedValueCodec };
     return this.runner.run({ scope, operation, key: `${alias}:${key}`, payload: [operation, args] }, running, work);
   }

@@ -50,7 +50,7 @@ export class IdempotentRoutes {
     if (this.isChecked) return;
     this.isChecked = true;
     for (const { metatype } of this.discovery.getProviders()) {
-      for (const method of markedMethods(metatype)) checkMutation(method);
+      for (const method of markedMethods(metatype)) checkMutation(method, this.store);
     }
     for (const { metatype } of this.discovery.getControllers()) {
       for (const method of markedMethods(metatype)) {

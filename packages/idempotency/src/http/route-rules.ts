@@ -38,10 +38,14 @@ export function checkRoute(method: MarkedMethod, store: IdempotencyStore): void 
       'gives Nest a template to render; render it through @Res(), so that what is sent can be kept',
     );
   }
-  const reason = whyNoTransaction(handler, store, {
-    returnType: Reflect.getMetadata(RETURN_TYPE, type.prototype as object, property),
-    answersItself: answersItself(type, property, handler),
-  });
+  assertOneTransaction(method, store, answersItself(type, property, handler));
+}
+
+/** @throws ConfigurationError where the mode is `'transactional'` and the method cannot be kept in it */
+function assertOneTransaction(method: MarkedMethod, store: IdempotencyStore, answersItself: boolean): void {
+  const { type, property, handler } = method;
+  const returnType: unknown = Reflect.getMetadata(RETURN_TYPE, type.prototype as object, property);
+  const reason = whyNoTransaction(handler, store, { returnType, answersItself });
   if (reason) throw refused(method, reason);
 }
 
@@ -50,14 +54,16 @@ export function checkRoute(method: MarkedMethod, store: IdempotencyStore): void 
  *
  * @throws ConfigurationError
  */
-export function checkMutation(method: MarkedMethod): void {
-  const type = resolverTypeOf(method.handler);
-  if (type !== 'Mutation') {
-    throw refused(method, `is no ${type === undefined ? 'route of a controller' : 'mutation'}; ${KEY_ADVICE}`);
+export function checkMutation(method: MarkedMethod, store: IdempotencyStore): void {
+  const { handler } = method;
+  const kind = resolverTypeOf(handler);
+  if (kind !== 'Mutation') {
+    throw refused(method, `is no ${kind === undefined ? 'route of a controller' : 'mutation'}; ${KEY_ADVICE}`);
   }
-  const route = idempotentRouteOf(method.handler);
-  if (route?.token || issuingRouteOf(method.handler)) throw refused(method, 'is a mutation, which brings no token');
-  if (route?.mode === 'transactional') throw refused(method, 'is a mutation, which cannot be kept as one transaction');
+  if (idempotentRouteOf(handler)?.token || issuingRouteOf(handler)) {
+    throw refused(method, 'is a mutation, which brings no token');
+  }
+  assertOneTransaction(method, store, false);
 }
 
 /**

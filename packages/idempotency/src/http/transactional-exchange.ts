@@ -4,12 +4,12 @@ import { Incidents } from '@lockstep/core';
 import { type CallHandler, HttpException, Inject, Injectable, StreamableFile } from '@nestjs/common';
 import { type AbstractHttpAdapter, HttpAdapterHost } from '@nestjs/core';
 import { lastValueFrom } from 'rxjs';
-import { Execution } from '../execution.js';
 import { unwrapVerdict } from '../failure-verdict.js';
 import { AnswerOutsideTransactionError } from '../idempotency.errors.js';
 import { IDEMPOTENCY_OPTIONS, type ResolvedIdempotencyOptions } from '../idempotency.options.js';
 import { IdempotencyService } from '../idempotency.service.js';
 import type { ExecutionPolicy, Operation } from '../operation.js';
+import { assertHandlerEnded } from '../transactional/transactional-call.js';
 import type { AnyResponse } from './answer-keeper.js';
 import { listedHeaders, rawResponse } from './http-exchange.js';
 import { answerOfExceptions } from './http-failure.js';
@@ -72,9 +72,7 @@ export class TransactionalExchange {
   /** @throws AnswerOutsideTransactionError, which rolls back */
   private async handle({ next, operation: { operation }, response }: TransactionalCall): Promise<unknown> {
     const value: unknown = await lastValueFrom(next.handle(), { defaultValue: undefined });
-    if (Execution.current()?.work) {
-      throw new AnswerOutsideTransactionError(operation, 'an interceptor answered before the handler had ended');
-    }
+    assertHandlerEnded(operation);
     if (rawResponse(response).headersSent) {
       throw new AnswerOutsideTransactionError(operation, 'it has sent its answer itself');
     }
