@@ -26,7 +26,7 @@ import { ANSWER, replayedAnswer } from './replayed-answer.js';
 import { ResponseVault } from './response-vault.js';
 import { Settler } from './settler.js';
 import { decodeResult, encodeResult } from './stored-result.js';
-import { TransactionalOperations } from './transactional/transactional-operations.js';
+import { TransactionalOperations, type Work } from './transactional/transactional-operations.js';
 
 /** The lease of an owner that crashed may be long, the work of one that lives is usually short. */
 const LONGEST_RETRY_AFTER_MS = 1_000;
@@ -172,8 +172,9 @@ export class IdempotencyService implements OnApplicationBootstrap {
    *
    * Where `fn` throws, everything is rolled back and the key is free; `OutcomeUnknown` keeps the key, uncertain. The
    * database may make it run again (see `TransactionalStore.transact`): `recovered` says so, and what it did outside of
-   * the database it does twice. `signal` never aborts, because there is no lease to lose.
+   * the database it does twice. The `signal` of the context never aborts, because there is no lease to lose.
    *
+   * @param signal ends the wait for whoever is at it, at the latest after two seconds
    * @throws ConfigurationError when the store cannot
    * @throws what {@link begin} and `TransactionalStore.transact` throw, and what `fn` throws
    */
@@ -181,13 +182,15 @@ export class IdempotencyService implements OnApplicationBootstrap {
     operation: Operation,
     fn: (context: IdempotencyContext) => Promise<T>,
     policy: ExecutionPolicy = {},
+    signal?: AbortSignal,
   ): Promise<T> {
+    const work = async (execution: Execution): Promise<Work<T>> => {
+      execution.enter();
+      const value = await execution.run(() => fn(execution));
+      return { value, response: this.encodeResult(execution, value) };
+    };
     try {
-      const done = await this.transactions.run(operation, policy, async (execution) => {
-        execution.enter();
-        const value = await execution.run(() => fn(execution));
-        return { value, response: this.encodeResult(execution, value) };
-      });
+      const done = await this.transactions.run(operation, policy, work, { signal });
       return done.kind === 'replay' ? decodeResult<T>(done.response) : done.value;
     } catch (error) {
       throw unwrapVerdict(error);

@@ -62,12 +62,9 @@ export class OperationRunner {
   ): Promise<unknown> {
     const { transactions } = this.service;
     try {
-      const done = await transactions.run(
-        operation,
-        policy,
-        (execution) => this.once(execution, codec, work),
-        EXCEPTIONS,
-      );
+      const done = await transactions.run(operation, policy, (execution) => this.once(execution, codec, work), {
+        answerOf: EXCEPTIONS,
+      });
       return done.kind === 'replay' ? decodeOutcome(done.response, codec) : done.value;
     } catch (error) {
       throw unwrapVerdict(error);

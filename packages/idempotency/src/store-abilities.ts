@@ -84,6 +84,8 @@ export interface TransactionalRequest
   readonly waitMs: number;
   /** Undefined: the server's default. */
   readonly isolation?: TransactionIsolation | undefined;
+  /** Ends the wait, which is then `busy`, never the work: at once in this process, within seconds at the server. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 export type TransactionalOutcome<T> =

@@ -1,5 +1,6 @@
 import 'reflect-metadata';
 import { randomUUID } from 'node:crypto';
+import { IdempotencyService } from '@lockstep/idempotency';
 import { sqlIdempotencyStore } from '@lockstep/idempotency/sql';
 import { SqlModule } from '@lockstep/sql';
 import { eventually } from '@lockstep/testing';
@@ -136,6 +137,28 @@ describe.each(CASES)('a route that is one transaction, on $platform and $server.
     expect(new Set(answers.map(({ status, text }) => `${status} ${text}`))).toEqual(
       new Set([`201 ${(await first).text}`]),
     );
+    expect(await rows(name)).toBe(1);
+  });
+
+  it('ends the wait of a client that leaves, and not the work that it waits for', async () => {
+    const { key, name } = fresh();
+    const target = `${url}/held/${name}`;
+    const first = send(target, { key, user: name });
+    await eventually(() => expect(runs.get(`held ${name}`)).toBe(1));
+    const refusals: string[] = [];
+    const stop = (apps[0] as HttpApp).app
+      .get(IdempotencyService)
+      .subscribe((event) => event.type === 'refused' && refusals.push(event.reason));
+    const client = new AbortController();
+    const headers = { 'idempotency-key': key, 'x-user': name };
+    const waiting = fetch(target, { method: 'POST', headers, signal: client.signal });
+    await eventually(() => expect(arrived.get(name)).toBe(2));
+    client.abort();
+    await expect(waiting).rejects.toThrow('aborted');
+    await eventually(() => expect(refusals).toEqual(['busy']));
+    stop();
+    gate(name).open();
+    expect((await first).status).toBe(201);
     expect(await rows(name)).toBe(1);
   });
 

@@ -110,6 +110,42 @@ describe('transact()', () => {
     expect([await first, await waiting]).toEqual(['first', 'first']);
   });
 
+  it.each(['the same process', 'another process'])('ends the wait in %s when its caller leaves', async (where) => {
+    const other = await boot(true);
+    const one = operation();
+    let end: () => void = () => undefined;
+    let first: Promise<string> | undefined;
+    await new Promise<void>((entered) => {
+      first = service.transact(one, async () => {
+        entered();
+        await new Promise<void>((resolve) => {
+          end = resolve;
+        });
+        return 'first';
+      });
+    });
+    const caller = new AbortController();
+    const waiter = where === 'the same process' ? service : other.get(IdempotencyService);
+    const waiting = waiter.transact(one, async () => 'second', { waitMs: 60_000 }, caller.signal);
+    setImmediate(() => caller.abort());
+    await expect(waiting).rejects.toMatchObject({ code: 'OPERATION_IN_PROGRESS' });
+    end();
+    expect([await first, await waiter.transact(one, async () => 'third')]).toEqual(['first', 'first']);
+    await other.close();
+  });
+
+  it('does not end work that has begun when its caller leaves', async () => {
+    const one = operation();
+    const caller = new AbortController();
+    const fn = async () => {
+      await pay(one.key);
+      caller.abort();
+      return 'paid';
+    };
+    expect(await service.transact(one, fn, { waitMs: 5_000 }, caller.signal)).toBe('paid');
+    expect(await payments(one.key)).toBe(1);
+  });
+
   it.each([
     ['an error', new Error('broken')],
     ['NotApplied', new NotApplied(new Error('broken'))],

@@ -11,7 +11,7 @@ import { IdempotencyService } from '../idempotency.service.js';
 import type { ExecutionPolicy, Operation } from '../operation.js';
 import { assertHandlerEnded } from '../transactional/transactional-call.js';
 import type { AnyResponse } from './answer-keeper.js';
-import { listedHeaders, rawResponse } from './http-exchange.js';
+import { listedHeaders, rawResponse, whileThere } from './http-exchange.js';
 import { answerOfExceptions } from './http-failure.js';
 import { replayAnswer } from './replay.js';
 import { ResponseStart } from './response-start.js';
@@ -38,12 +38,20 @@ export class TransactionalExchange {
     @Inject(Incidents) private readonly incidents: Incidents,
   ) {}
 
-  /** What Nest is to send. */
-  async answer(call: TransactionalCall): Promise<unknown> {
+  /** What Nest is to send. A client that leaves ends its wait for others, not the work. */
+  answer(call: TransactionalCall): Promise<unknown> {
+    const { waitMs = this.options.waitMs } = call.policy;
+    return waitMs > 0 ? whileThere(rawResponse(call.response), (signal) => this.run(call, signal)) : this.run(call);
+  }
+
+  private async run(call: TransactionalCall, signal?: AbortSignal): Promise<unknown> {
     const { operation, policy, response } = call;
     const encode = (answer: GivenAnswer): string => this.encode(call, answer);
     const start = new ResponseStart(this.adapter, response);
     let refusal: StatusRefusal | undefined;
+    const answerOf = answerOfExceptions((exception) =>
+      encode(exception instanceof StatusRefusal ? exception.given : thrown(exception)),
+    );
     try {
       const transacted = await this.service.transactions.run(
         operation,
@@ -57,9 +65,7 @@ export class TransactionalExchange {
           refusal = new StatusRefusal(given);
           throw refusal;
         },
-        answerOfExceptions((exception) =>
-          encode(exception instanceof StatusRefusal ? exception.given : thrown(exception)),
-        ),
+        { answerOf, signal },
       );
       if (transacted.kind === 'executed') return transacted.value;
       return replayAnswer(this.adapter, response, transacted.response, false);

@@ -42,6 +42,14 @@ export interface Work<T> {
   readonly response: string;
 }
 
+/** Whoever waits for the outcome. */
+export interface TransactionalCaller {
+  /** What the caller is told of an error. */
+  readonly answerOf?: AnswerOf;
+  /** Ends the wait for whoever is at it; work that has begun goes on. */
+  readonly signal?: AbortSignal | undefined;
+}
+
 const RETRY_AFTER_MS = 1_000;
 
 /**
@@ -65,19 +73,18 @@ export class TransactionalOperations {
    * case, so that only the handler itself, `onError` or a guarantee inside can know of an effect elsewhere; where none of
    * them says so, there was none.
    *
-   * @param answerOf what whoever answers the caller makes of an error
    * @throws what `work` throws; see `TransactionalStore.transact` and `IdempotencyService.begin`
    */
   async run<T>(
     operation: Operation,
     policy: ExecutionPolicy,
     work: (execution: Execution) => Promise<Work<T>>,
-    answerOf?: AnswerOf,
+    { answerOf, signal }: TransactionalCaller = {},
   ): Promise<Transacted<T>> {
     const { options, vault } = this.tools;
     const request = beginRequest(operation, policy, options, this.secret);
     const seal = (response: string): string => vault.seal(request.id, ANSWER, response);
-    const outcome = await this.transact<Given<T>>(request, policy, async (execution) => {
+    const outcome = await this.transact<Given<T>>(request, { ...policy, signal }, async (execution) => {
       try {
         const { value, response } = await work(execution);
         return { effects: 'keep', response: seal(response), value: { value } };
@@ -110,11 +117,11 @@ export class TransactionalOperations {
 
   private async transact<T>(
     request: BeginRequest,
-    policy: ExecutionPolicy,
+    policy: ExecutionPolicy & Pick<TransactionalCaller, 'signal'>,
     work: (execution: Execution) => Promise<TransactionalWork<T>>,
   ): Promise<TransactionalOutcome<T>> {
     const { options, events } = this.tools;
-    const { waitMs = options.waitMs, onError = options.onError, isolation } = policy;
+    const { waitMs = options.waitMs, onError = options.onError, isolation, signal } = policy;
     const report = new ExecutionReport(events);
     const once = async (run: TransactionalRun): Promise<TransactionalWork<T>> => {
       const execution = executionInTransaction(request, run, onError);
@@ -127,7 +134,7 @@ export class TransactionalOperations {
     const attributes = { 'lockstep.idempotency.operation': request.operation };
     try {
       const outcome = await withSpan('lockstep.idempotency.transact', attributes, async () =>
-        this.store.transact({ ...request, waitMs, isolation }, once),
+        this.store.transact({ ...request, waitMs, isolation, signal }, once),
       );
       report.decided(outcome);
       return outcome;

@@ -49,11 +49,12 @@ export class SqlTransactionalStore implements TransactionalStore {
   async transact<T>(request: TransactionalRequest, work: Work<T>): Promise<TransactionalOutcome<T>> {
     this.assertOutermost();
     const until = monotonicMs() + request.waitMs;
-    const { id, fingerprint } = request;
+    const { id, fingerprint, signal } = request;
     const outcome = await this.turns.take({
       id,
       fingerprint,
       until,
+      signal,
       lead: () => this.lead(request, until, work),
       leave: leftBy,
     });
@@ -84,7 +85,7 @@ export class SqlTransactionalStore implements TransactionalStore {
         return await this.attempt({ ...request, waitMs }, counted);
       } catch (error) {
         if (error instanceof ClaimTimeout) {
-          if (monotonicMs() >= until) return { outcome: 'busy' };
+          if (request.signal?.aborted || monotonicMs() >= until) return { outcome: 'busy' };
           continue;
         }
         if (!isSerializationFailure(error)) throw error;

@@ -12,6 +12,8 @@ export interface TurnRequest<T, Outcome> {
   readonly fingerprint: string;
   /** Monotonic milliseconds until which to wait for others. */
   readonly until: number;
+  /** Ends the wait for others. */
+  readonly signal?: AbortSignal | undefined;
   /** Called at once where nobody is at it. */
   readonly lead: () => Promise<T>;
   /** What those who wait may have of the leader's result. */
@@ -38,7 +40,7 @@ export class TransactionalTurns<Outcome> {
       if (!turn) return this.lead(request);
       // What the leader was sent is known here, also while its transaction is open.
       if (turn.fingerprint !== request.fingerprint) return 'other-payload';
-      const outcome = await beforeDeadline(turn.left, request.until);
+      const outcome = await unlessLate(turn.left, request);
       if (outcome !== undefined) return outcome;
     }
   }
@@ -59,16 +61,22 @@ export class TransactionalTurns<Outcome> {
   }
 }
 
-async function beforeDeadline<T>(promise: Promise<T>, until: number): Promise<T | 'late'> {
+async function unlessLate<T>(
+  promise: Promise<T>,
+  { until, signal }: Pick<TurnRequest<unknown, unknown>, 'until' | 'signal'>,
+): Promise<T | 'late'> {
   const leftMs = until - monotonicMs();
-  if (leftMs <= 0) return 'late';
-  let timer: NodeJS.Timeout | undefined;
+  if (leftMs <= 0 || signal?.aborted) return 'late';
+  let giveUp = (): void => undefined;
   const late = new Promise<'late'>((resolve) => {
-    timer = setTimeout(() => resolve('late'), leftMs);
+    giveUp = () => resolve('late');
   });
+  const timer = setTimeout(giveUp, leftMs);
+  signal?.addEventListener('abort', giveUp);
   try {
     return await Promise.race([promise, late]);
   } finally {
     clearTimeout(timer);
+    signal?.removeEventListener('abort', giveUp);
   }
 }
