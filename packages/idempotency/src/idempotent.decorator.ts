@@ -40,7 +40,9 @@ export interface IdempotentPolicyOptions {
    * `'lease'`: claim and answer are written apart from the work. `'transactional'`: claim, work and answer are one SQL
    * transaction that begins before the handler and has committed before the answer leaves; the module's store must be
    * one that can. Then there is no lease, and no outcome is unknown but that of the commit itself. The handler must have
-   * no effects but those of the transaction: the database may make it run again.
+   * no effects but those of the transaction: the database may make it run again. On a method with a key it encloses what
+   * stands below the decorator, so that a lock belongs above; on a route or a mutation it encloses everything, and a lock
+   * belongs on a method of a provider. A call inside of an open transaction is refused.
    * @default 'lease'
    */
   readonly mode?: IdempotencyMode;
@@ -132,7 +134,7 @@ type AnyOptions = IdempotentOptions | (IdempotentMethodOptions & Partial<Encoded
 
 /**
  * A call takes effect once per key, and every repetition gets the first answer, also from another process and after a
- * restart of this one. It belongs above other guarantees.
+ * restart of this one. It belongs above other guarantees; with the mode `'transactional'`, below locks and orders.
  *
  * Without `key`, for routes of controllers and mutations of GraphQL: the key is the header `Idempotency-Key`, and calling
  * the method from code is no request. A handler that returns an Observable returns a promise of it once decorated, which
@@ -145,7 +147,7 @@ type AnyOptions = IdempotentOptions | (IdempotentMethodOptions & Partial<Encoded
  * still alive.
  *
  * @throws OperationInvalidError from a method with `key`, before anything happens: no key, or arguments that cannot be
- * compared; and what {@link IdempotencyService.begin} throws
+ * compared; and what {@link IdempotencyService.begin}, or in one transaction {@link IdempotencyService.transact}, throws
  * @throws ConfigurationError at once when an option is not valid; from a method with `key` when nobody knows whose key it
  * is; at boot when two classes have the same operation
  */
