@@ -19,8 +19,9 @@ const GUARANTEE: Guarantee<IdempotencyService> = {
 
 /**
  * A submit takes effect once per token that `@IssueIdempotencyToken` or {@link IdempotencyTokens.issue} has given to the
- * same user for the same purpose; its repetitions get the first answer. One that is refused, or fails without effect, can
- * be submitted again with the same token. For routes of controllers; it belongs above other guarantees.
+ * same user for the same purpose; its repetitions get the first answer. One that is refused before the handler, or of which
+ * the handler says `NotApplied`, gives its token back, for any payload. A refusal that is stored is the answer to what was
+ * submitted: a corrected form needs a new token. For routes of controllers; it belongs above other guarantees.
  *
  * What breaks it: what breaks `@Idempotent`. In mode `single` there is no record: repetitions are refused, and whatever
  * becomes of the submit, its token is used up.
