@@ -1,9 +1,12 @@
 import 'reflect-metadata';
 import { randomUUID } from 'node:crypto';
+import { request } from 'node:http';
+import { text } from 'node:stream/consumers';
 import { type BeginOutcome, type BeginRequest, Idempotent, MemoryIdempotencyStore } from '@lockstep/idempotency';
 import {
   Body,
   Controller,
+  HostParam,
   type INestApplication,
   Post,
   VERSION_NEUTRAL,
@@ -49,6 +52,33 @@ class BillsAnew extends Bills {
   @Idempotent()
   override async place(): Promise<object> {
     return { version: 2 };
+  }
+}
+
+@Controller({ path: 'rooms', host: 'a.example.com' })
+class RoomsOfA {
+  @Post()
+  @Idempotent()
+  async book(): Promise<object> {
+    return { host: 'a' };
+  }
+}
+
+@Controller({ path: 'rooms', host: ['b.example.com', 'c.example.com'] })
+class RoomsOfB {
+  @Post()
+  @Idempotent()
+  async book(): Promise<object> {
+    return { host: 'b' };
+  }
+}
+
+@Controller({ path: 'desks', host: ':tenant.example.com' })
+class Desks {
+  @Post()
+  @Idempotent()
+  async book(@HostParam('tenant') tenant: string): Promise<object> {
+    return { tenant };
   }
 }
 
@@ -151,6 +181,42 @@ describe.each(['express', 'fastify'] as const)('versions of a route on %s', (pla
       'POST /notes',
     ]);
   });
+});
+
+/** `fetch` does not let go of the host that it connects to. */
+function postTo(host: string, url: string, key: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const headers = { host, 'idempotency-key': key };
+    const posted = request(url, { method: 'POST', headers }, (response) => {
+      text(response).then((body) => resolve(`${response.statusCode} ${body}`), reject);
+    });
+    posted.on('error', reject).end();
+  });
+}
+
+describe('hosts of a route', () => {
+  it('are different operations: no host is answered with what another one said', async () => {
+    // Fastify cannot tell routes apart by their host.
+    http = await startHttpApp({ platform: 'express', controllers: [RoomsOfA, RoomsOfB] });
+    const { url } = http;
+    const key = randomUUID();
+    const hosts = ['a.example.com', 'b.example.com', 'c.example.com', 'a.example.com'];
+    const answers: string[] = [];
+    for (const host of hosts) answers.push(await postTo(host, `${url}/rooms`, key));
+    expect(answers).toEqual(['201 {"host":"a"}', '201 {"host":"b"}', '201 {"host":"b"}', '201 {"host":"a"}']);
+  });
+
+  it.each(['express', 'fastify'] as const)(
+    'that one route matches are told apart by their parameters on %s',
+    async (platform) => {
+      http = await startHttpApp({ platform, controllers: [Desks] });
+      const { url } = http;
+      const key = randomUUID();
+      expect(await postTo('one.example.com', `${url}/desks`, key)).toBe('201 {"tenant":"one"}');
+      expect(await postTo('two.example.com', `${url}/desks`, key)).toContain('IDEMPOTENCY_KEY_REUSED');
+      expect(await postTo('one.example.com', `${url}/desks`, key)).toBe('201 {"tenant":"one"}');
+    },
+  );
 });
 
 describe('a body on Express that nobody has parsed', () => {

@@ -8,6 +8,8 @@ export interface HttpRequest {
   readonly headers: Readonly<Record<string, unknown>>;
   readonly params?: unknown;
   readonly query?: unknown;
+  /** What the parameters of `@Controller({ host })` stand for. */
+  readonly hosts?: unknown;
   /** Undefined where no parser has read it. */
   readonly body?: unknown;
   /** The bytes as they came, where Nest's `rawBody` option or a middleware keeps them. */
@@ -19,21 +21,23 @@ export interface HttpRequest {
   readonly routeOptions?: { readonly url?: string };
 }
 
-export interface HttpResponse {
-  readonly statusCode: number;
-}
-
 const LONGEST_OPERATION = 200;
 
+/** What tells a route from another one with the same path; empty where nothing does. */
+export interface RouteVariant {
+  readonly version: string;
+  readonly host: string;
+}
+
 /**
- * `POST /orders/:id` or `POST /orders/:id version 2`: the route as it is registered, so that one operation has one name
- * on every node.
+ * `POST /orders/:id`, `POST /orders/:id version 2` or `POST /orders/:id host api.example.com`: the route as it is
+ * registered, so that one operation has one name on every node.
  */
-export function operationOf(request: HttpRequest, version: string): string {
+export function operationOf(request: HttpRequest, { version, host }: RouteVariant): string {
   const own = request.route?.path;
   const path = request.routeOptions?.url ?? `${request.baseUrl ?? ''}${typeof own === 'string' ? own : ''}`;
   const route = `${request.method} ${path}`.slice(0, LONGEST_OPERATION);
-  return version === '' ? route : `${route} version ${version}`;
+  return `${route}${version && ` version ${version}`}${host && ` host ${host}`}`;
 }
 
 /**
@@ -42,10 +46,10 @@ export function operationOf(request: HttpRequest, version: string): string {
  * @throws IdempotencyPayloadUnreadableError when there is a body that nobody has read, but for the parts of an upload
  */
 export function payloadOf(request: HttpRequest, operation: string): unknown {
-  const { params, query, body, rawBody, headers } = request;
+  const { params, query, hosts, body, rawBody, headers } = request;
   const sent = body === undefined ? rawBody : body;
   if (sent === undefined && hasBody(headers) && !isUpload(headers)) throw new IdempotencyPayloadUnreadableError();
-  return [operation, params ?? null, query ?? null, sent ?? null];
+  return [operation, params ?? null, query ?? null, hosts ?? null, sent ?? null];
 }
 
 function hasBody(headers: HttpRequest['headers']): boolean {

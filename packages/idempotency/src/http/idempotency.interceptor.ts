@@ -16,6 +16,7 @@ import { type HttpRequest, operationOf, payloadOf, rawResponse, whileThere } fro
 import { parseIdempotencyKey } from './idempotency-key.js';
 import { IdempotentRoutes, type KeptRoute } from './idempotent-routes.js';
 import { replayAnswer } from './replay.js';
+import { routeHost } from './route-host.js';
 import { routeVersion } from './route-version.js';
 import { TransactionalExchange } from './transactional-exchange.js';
 
@@ -111,7 +112,10 @@ export class IdempotencyInterceptor implements NestInterceptor {
 
   private asked(key: string, context: ExecutionContext): Operation | Promise<Operation> {
     const request = context.getArgByIndex<HttpRequest>(REQUEST);
-    const operation = operationOf(request, routeVersion(context, this.config));
+    const operation = operationOf(request, {
+      version: routeVersion(context, this.config),
+      host: routeHost(context),
+    });
     const payload = payloadOf(request, operation);
     const scope = requestScope(this.options.scope, context);
     if (typeof scope === 'string') return { scope, operation, key, payload };
