@@ -7,6 +7,7 @@ import {
   MemoryIdempotencyStore,
   NotApplied,
   OutcomeUnknown,
+  principalScope,
 } from '@lockstep/idempotency';
 import { eventually, withoutGuarantees } from '@lockstep/testing';
 import { Body, ConflictException, Controller, Injectable, NotFoundException, Post, Res, Scope } from '@nestjs/common';
@@ -182,6 +183,13 @@ describe('the scope of a method with a key', () => {
     await expect(orders.own('k')).rejects.toThrow(
       'Orders.own is decorated with @Idempotent, but nobody knows whose key',
     );
+    expect(runs).toBe(0);
+  });
+
+  it.each([undefined, null, 0, ''])('is never everybody whose principal has no id, but %j', async (id) => {
+    const { orders } = await started();
+    await expect(as(id as string, () => orders.own('k'))).rejects.toThrow('nobody knows whose key');
+    await expect(as(id as string, async () => principalScope()())).rejects.toThrow('this request has none with an id');
     expect(runs).toBe(0);
   });
 
