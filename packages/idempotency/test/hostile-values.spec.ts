@@ -1,8 +1,9 @@
 import 'reflect-metadata';
 import { randomUUID } from 'node:crypto';
+import type { ServerResponse } from 'node:http';
 import { isLockstepError } from '@lockstep/core';
 import { Idempotent } from '@lockstep/idempotency';
-import { Controller, HttpException, type INestApplication, Post } from '@nestjs/common';
+import { Controller, HttpException, type INestApplication, Post, Res } from '@nestjs/common';
 import { describe, expect, it } from 'vitest';
 import { type HttpApp, problem, send, startHttpApp } from './support/http-app.js';
 
@@ -46,6 +47,17 @@ class Hostile {
   async answer(): Promise<object> {
     return {
       get stream(): never {
+        return trap();
+      },
+    };
+  }
+
+  @Post('refusing-answer')
+  @Idempotent()
+  async refusingAnswer(@Res({ passthrough: true }) response: ServerResponse): Promise<object> {
+    response.statusCode = 422;
+    return {
+      get message(): never {
         return trap();
       },
     };
@@ -125,15 +137,18 @@ describe('a handler that throws what throws when it is looked at', () => {
 });
 
 describe('a handler whose answer cannot be told again is known to have taken effect', () => {
-  it.each(['answer', 'untouchable-answer'])('where it throws when it is looked at: %s', async (path) => {
-    const http = await start();
-    const key = randomUUID();
-    await send(`${http.url}/hostile/${path}`, { key });
-    const again = await send(`${http.url}/hostile/${path}`, { key });
-    expect(problem(again)).toMatchObject({ code: 'OPERATION_RESULT_UNAVAILABLE' });
-    expect(http.incidents.map(({ code }) => code)).toContain('ANSWER_NOT_STORED');
-    await http.close();
-  });
+  it.each(['answer', 'untouchable-answer', 'refusing-answer'])(
+    'where it throws when it is looked at: %s',
+    async (path) => {
+      const http = await start();
+      const key = randomUUID();
+      await send(`${http.url}/hostile/${path}`, { key });
+      const again = await send(`${http.url}/hostile/${path}`, { key });
+      expect(problem(again)).toMatchObject({ code: 'OPERATION_RESULT_UNAVAILABLE' });
+      expect(http.incidents.map(({ code }) => code)).toContain('ANSWER_NOT_STORED');
+      await http.close();
+    },
+  );
 
   it.each(['symbol', 'function', 'error'])('where servers make something of their own of it: %s', async (path) => {
     const http = await start();

@@ -1,13 +1,12 @@
-import { STATUS_CODES } from 'node:http';
 import { Incidents } from '@lockstep/core';
-import { HttpException, Inject, Injectable, StreamableFile } from '@nestjs/common';
+import { type HttpException, Inject, Injectable, StreamableFile } from '@nestjs/common';
 import type { Execution } from '../execution.js';
 import { IDEMPOTENCY_OPTIONS, type ResolvedIdempotencyOptions } from '../idempotency.options.js';
 import { IdempotencyService } from '../idempotency.service.js';
 import { AnswerCapture, type SentHead } from './answer-capture.js';
 import { CapturedBody } from './captured-body.js';
 import { listedHeaders, rawResponse } from './http-exchange.js';
-import { answerOfExceptions } from './http-failure.js';
+import { answerOfExceptions, refusalOf } from './http-failure.js';
 import type { KeptRoute } from './idempotent-routes.js';
 import { type FastifyReply, ReplyCapture } from './reply-capture.js';
 import { encodeAnswer, encodeBytes, encodeUnavailable, isStreaming, type StoredHeaders } from './stored-answer.js';
@@ -143,8 +142,7 @@ export class AnswerKeeper {
   private end(exchange: Exchange, status: number, value: unknown, stored: () => string): Promise<void> {
     const { execution } = exchange;
     if (status < 400) return this.service.end(execution, { to: 'completed', response: stored() });
-    const refusal = new HttpException((value ?? STATUS_CODES[status] ?? 'refused') as string | object, status);
-    return this.service.fail(execution, refusal, answerOfExceptions(stored));
+    return this.service.fail(execution, refusalOf(status, value), answerOfExceptions(stored));
   }
 
   private encode(

@@ -1,3 +1,4 @@
+import { STATUS_CODES } from 'node:http';
 import {
   BadRequestException,
   ConflictException,
@@ -55,6 +56,17 @@ export function answerOfExceptions(stored: (exception: HttpException) => string)
     return NOT_KEPT.has(status) ? { to: 'released', notApplied: false } : asAnswer(error);
   };
   return { byRule, asAnswer };
+}
+
+/** A status that says "no", as if the answer with it had been thrown. */
+export function refusalOf(status: number, answer: unknown): HttpException {
+  const text = STATUS_CODES[status] ?? 'refused';
+  try {
+    return new HttpException((answer ?? text) as string | object, status);
+  } catch {
+    // It throws when it is looked at; who encodes it reports that.
+    return new HttpException(text, status);
+  }
 }
 
 /** The exception as it was: same response, same status, Nest's own class for that status. */
