@@ -21,6 +21,7 @@ import {
   type NestModule,
   Next,
   Post,
+  type Provider,
   Render,
   Res,
   Sse,
@@ -34,7 +35,7 @@ import { SECRET, send, silentMemoryStore, startHttpApp } from './support/http-ap
 
 const options: IdempotencyModuleOptions = { scope: 'global', secret: SECRET };
 
-async function boot(metadata: { controllers?: Type[]; providers?: Type[] }, change: object = {}): Promise<void> {
+async function boot(metadata: { controllers?: Type[]; providers?: Provider[] }, change: object = {}): Promise<void> {
   const imports = [IdempotencyModule.forRoot({ ...options, store: silentMemoryStore(), ...change })];
   const module = await Test.createTestingModule({ ...metadata, imports }).compile();
   const app = module.createNestApplication({ logger: false });
@@ -50,6 +51,17 @@ describe('an application does not start', () => {
       async charge(): Promise<void> {}
     }
     await expect(boot({ providers: [Billing] })).rejects.toThrow(
+      'Billing.charge is decorated with @Idempotent, but it is no',
+    );
+  });
+
+  it.each(['a factory', 'a value'])('also when the provider came by %s', async (way) => {
+    class Billing {
+      @Idempotent()
+      async charge(): Promise<void> {}
+    }
+    const made = way === 'a value' ? { useValue: new Billing() } : { useFactory: () => new Billing() };
+    await expect(boot({ providers: [{ provide: 'billing', ...made }] })).rejects.toThrow(
       'Billing.charge is decorated with @Idempotent, but it is no',
     );
   });

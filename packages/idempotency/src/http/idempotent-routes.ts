@@ -2,6 +2,7 @@ import { type ExecutionContext, Inject, Injectable } from '@nestjs/common';
 import { DiscoveryService } from '@nestjs/core';
 import { IDEMPOTENCY_STORE, type IdempotencyStore } from '../idempotency-store.js';
 import { type IdempotentRoute, idempotentRouteOf } from '../idempotent.decorator.js';
+import { type Discovered, prototypeOf } from '../method/discovered.js';
 import { IdempotencyTokens } from '../tokens/idempotency-tokens.service.js';
 import { issuingRouteOf } from '../tokens/issue-idempotency-token.decorator.js';
 import { type Class, markedMethods } from './marked-method.js';
@@ -49,8 +50,8 @@ export class IdempotentRoutes {
   check(): void {
     if (this.isChecked) return;
     this.isChecked = true;
-    for (const { metatype } of this.discovery.getProviders()) {
-      for (const method of markedMethods(metatype)) checkMutation(method, this.store);
+    for (const provider of this.discovery.getProviders()) {
+      for (const method of markedMethods(classOf(provider))) checkMutation(method, this.store);
     }
     for (const { metatype } of this.discovery.getControllers()) {
       for (const method of markedMethods(metatype)) {
@@ -68,6 +69,15 @@ export class IdempotentRoutes {
     }
     const taken = idempotentRouteOf(handler)?.token;
     if (taken) this.tokens.assertUsable(taken.purpose);
+  }
+}
+
+/** Of what refuses to be looked at nothing is known; `KeyedMethods` looks too, and reports it. */
+function classOf(provider: Discovered): unknown {
+  try {
+    return prototypeOf(provider)?.constructor;
+  } catch {
+    return undefined;
   }
 }
 

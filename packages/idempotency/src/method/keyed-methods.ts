@@ -2,10 +2,9 @@ import { ConfigurationError, Incidents } from '@lockstep/core';
 import { Inject, Injectable, type OnModuleInit } from '@nestjs/common';
 import { DiscoveryService } from '@nestjs/core';
 import { assertAnswersByResult } from '../http/route-rules.js';
+import { type Discovered, prototypeOf } from './discovered.js';
 import { operationOfMethod } from './idempotent-method.js';
 import { keyedMethodOf } from './keyed-method.js';
-
-type Discovered = ReturnType<DiscoveryService['getProviders']>[number];
 
 interface Owner {
   readonly prototype: object;
@@ -77,13 +76,6 @@ function assertAlone(owners: Map<string, Owner>, { operation, property }: FoundM
 
 function nameOf({ prototype, property }: Owner): string {
   return `${prototype.constructor.name}.${String(property)}`;
-}
-
-function prototypeOf({ isNotMetatype, instance, metatype }: Discovered): object | undefined {
-  const prototype: unknown = isNotMetatype
-    ? typeof instance === 'object' && instance !== null && Object.getPrototypeOf(instance)
-    : metatype?.prototype;
-  return typeof prototype === 'object' && prototype !== null ? prototype : undefined;
 }
 
 /** Own and inherited ones, the nearest of each name. */
