@@ -105,7 +105,9 @@ describe.each(['express', 'fastify'] as const)('a handler that answers through @
 
   it('is stored when its client has left before it answers', async () => {
     const name = `own-gone-${platform}`;
-    for (const path of [`/own/held/${name}`, `/own/begun/${name}-2`]) {
+    const answers = { held: '{"times":1}', begun: 'begun 1, ended', 'late-pipe': 'piped 1' };
+    for (const [way, text] of Object.entries(answers)) {
+      const path = `/own/${way}/${name}-${way}`;
       const key = randomUUID();
       const run = path.split('/').at(-1) ?? '';
       await leave(`${http.url}${path}`, key, () => expect(runs.get(run)).toBe(1));
@@ -115,14 +117,17 @@ describe.each(['express', 'fastify'] as const)('a handler that answers through @
         expect(answer.status).toBe(201);
         return answer;
       });
-      expect(second.text).toBe(path.includes('held') ? '{"times":1}' : 'begun 1, ended');
+      expect(second.text).toBe(text);
       expect(runs.get(run)).toBe(1);
     }
   });
 
-  it('is not run again when its client has left in the middle of a stream that never ends', async () => {
-    const name = `own-endless-${platform}`;
-    const url = `${http.url}/own/endless-pipe/${name}`;
+  it.each([
+    ['in the middle of', 'endless-pipe'],
+    ['before', 'late-endless-pipe'],
+  ])('is not run again when its client has left %s a stream that never ends', async (_when, path) => {
+    const name = `own-${path}-${platform}`;
+    const url = `${http.url}/own/${path}/${name}`;
     const key = randomUUID();
     await leave(url, key, () => expect(runs.get(name)).toBe(1));
     await eventually(async () =>

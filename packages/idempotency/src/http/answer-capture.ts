@@ -103,10 +103,21 @@ export class AnswerCapture {
     this.noteHead();
     this.note(chunk, encoding);
     if (this.declaredBytes === undefined || this.writtenBytes < this.declaredBytes) {
-      return this.call('write', args) as boolean;
+      return (this.call('write', args) as boolean) || this.isTakenFromNobody();
     }
     this.hold(() => this.call('write', args));
     return true;
+  }
+
+  /**
+   * Of a client that has left nothing drains: whoever pipes would wait for ever, so it is let go on to the end, as long as
+   * there is something to learn from it.
+   */
+  private isTakenFromNobody(): boolean {
+    if (!this.raw.destroyed) return false;
+    if (!this.init.body.lost) return true;
+    this.onClose();
+    return false;
   }
 
   private end(args: Arguments): ServerResponse {

@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import type { ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -207,6 +208,26 @@ export class OwnAnswersController {
     const times = ran(name);
     await gate(name).opened;
     response.send({ times });
+  }
+
+  /** Begins when its client has left. */
+  @Post('late-pipe/:name')
+  @Idempotent()
+  async latePipe(@Res() response: ExpressResponse | Reply, @Param('name') name: string): Promise<void> {
+    const times = ran(name);
+    if ('raw' in response) response.hijack();
+    await once(rawOf(response), 'close');
+    Readable.from(['piped ', `${times}`]).pipe(rawOf(response));
+  }
+
+  @Post('late-endless-pipe/:name')
+  @Idempotent()
+  async lateEndlessPipe(@Res() response: ExpressResponse | Reply, @Param('name') name: string): Promise<void> {
+    ran(name);
+    if ('raw' in response) response.hijack();
+    await once(rawOf(response), 'close');
+    const endless = new Readable({ read: () => void endless.push(Buffer.alloc(65_536)) });
+    endless.pipe(rawOf(response));
   }
 
   @Post('begun/:name')
