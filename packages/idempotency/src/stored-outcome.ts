@@ -2,7 +2,7 @@ import type { HttpException } from '@nestjs/common';
 import { revivedException } from './http/http-failure.js';
 import { OperationResultUnavailableError } from './idempotency.errors.js';
 import type { ResultCodec } from './method/method-types.js';
-import { encodeResult } from './stored-result.js';
+import { encodeResult, tellableOf } from './stored-result.js';
 
 /** What an outcome is as text, beside a result that is JSON. */
 interface StoredOutcome {
@@ -10,7 +10,6 @@ interface StoredOutcome {
   /** By the codec of the method. */
   readonly encoded?: string;
   readonly exception?: { readonly status: number; readonly response: unknown };
-  readonly isUnavailable?: true;
 }
 
 /** @param onUnavailable hears why a result cannot be told again */
@@ -42,8 +41,7 @@ export function encodeException(error: HttpException): string {
  * @throws OperationResultUnavailableError where it could not be stored
  */
 export function decodeOutcome(text: string, codec: ResultCodec<unknown> | undefined): unknown {
-  const { value, encoded, exception, isUnavailable } = JSON.parse(text) as StoredOutcome;
-  if (isUnavailable) throw new OperationResultUnavailableError();
+  const { value, encoded, exception } = tellableOf<StoredOutcome>(text);
   if (exception) throw revivedException(exception.status, exception.response);
   // The program may have been given a codec since, or have lost it.
   if (encoded === undefined) return value;

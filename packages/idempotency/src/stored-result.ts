@@ -15,9 +15,18 @@ export function encodeResult(value: unknown, onUnavailable: (cause: unknown) => 
   }
 }
 
-/** @throws OperationResultUnavailableError where the result was no JSON */
+/** @throws OperationResultUnavailableError where the result was no JSON, or is none but the answer of a request */
 export function decodeResult<T>(text: string): T {
-  const stored = JSON.parse(text) as { readonly value: T; readonly isUnavailable?: true };
-  if (stored.isUnavailable) throw new OperationResultUnavailableError();
-  return stored.value;
+  return tellableOf<{ readonly value: T }>(text).value;
+}
+
+/**
+ * What was stored of a call, where it can be told again.
+ *
+ * @throws OperationResultUnavailableError where it cannot, also because an operator gave a call the answer of a request
+ */
+export function tellableOf<Stored extends object>(text: string): Stored {
+  const stored = JSON.parse(text) as Stored | { readonly isUnavailable: true } | { readonly status: number };
+  if ('isUnavailable' in stored || 'status' in stored) throw new OperationResultUnavailableError();
+  return stored;
 }

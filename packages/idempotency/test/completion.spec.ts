@@ -130,6 +130,15 @@ describe('an operator', () => {
     expect(await service.resolve(operationId(operation), { to: 'released' })).toBe(false);
   });
 
+  it('who gives a call the answer of a request has it refused, and no result is made up', async () => {
+    const { service } = await open();
+    const operation = work(`charge ${randomUUID()}`);
+    await expect(service.run(operation, lost)).rejects.toThrow();
+    const verdict = { to: 'completed', answer: { status: 201, body: { id: 7 } } } as const;
+    expect(await service.resolve(operationId(operation), verdict)).toBe(true);
+    await expect(service.run(operation, lost)).rejects.toMatchObject({ code: 'OPERATION_RESULT_UNAVAILABLE' });
+  });
+
   it.each([{ answer: { status: 99 } }, { answer: { status: 200, body: 1n } }, { result: 1n }])(
     'cannot settle with what no answer can be made of: %o',
     async (outcome) => {
