@@ -9,6 +9,7 @@ import {
 } from '@lockstep/idempotency';
 import { redisIdempotencyStore } from '@lockstep/idempotency/redis';
 import {
+  Body,
   Controller,
   type DynamicModule,
   Get,
@@ -28,6 +29,7 @@ import {
   type Type,
 } from '@nestjs/common';
 import { APP_INTERCEPTOR, ApplicationConfig } from '@nestjs/core';
+import { EventPattern } from '@nestjs/microservices';
 import { Test } from '@nestjs/testing';
 import { EMPTY, map, type Observable } from 'rxjs';
 import { describe, expect, it } from 'vitest';
@@ -74,6 +76,19 @@ describe('an application does not start', () => {
     }
     await expect(boot({ controllers: [Orders] })).rejects.toThrow(
       'Orders.place is decorated with @Idempotent, but it is no',
+    );
+  });
+
+  it('when a route handles messages too, which would run each time they come', async () => {
+    @Controller('orders')
+    class Orders {
+      @Post()
+      @EventPattern('order')
+      @Idempotent()
+      async place(@Body() _order: unknown): Promise<void> {}
+    }
+    await expect(boot({ controllers: [Orders] })).rejects.toThrow(
+      'Orders.place is decorated with @Idempotent, but it also handles messages',
     );
   });
 

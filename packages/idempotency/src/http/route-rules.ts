@@ -10,6 +10,8 @@ const PATH = 'path';
 const ROUTE_ARGS = '__routeArguments__';
 const PASSTHROUGH = '__responsePassthrough__';
 const SSE = '__sse__';
+/** Of `@nestjs/microservices`, which is no dependency. */
+const MESSAGE_PATTERN = 'microservices:pattern';
 /** Of TypeScript, where it emits metadata. */
 const RETURN_TYPE = 'design:returntype';
 const RENDER = '__renderTemplate__';
@@ -29,6 +31,9 @@ export function checkRoute(method: MarkedMethod, store: IdempotencyStore): void 
   const { type, property, handler, decorators } = method;
   if (decorators.length > 1) throw refused(method, 'takes one of them: a request has one key');
   if (!Reflect.hasMetadata(PATH, handler)) throw refused(method, `is no HTTP route; ${KEY_ADVICE}`);
+  if (Reflect.hasMetadata(MESSAGE_PATTERN, handler)) {
+    throw refused(method, `also handles messages, which bring no header; ${KEY_ADVICE}`);
+  }
   assertOwnAnswer(method);
   // Its answer is changed, not kept: what a template is rendered with may well bring a token.
   if (issuingRouteOf(handler)) assertAnswersByResult(method);
