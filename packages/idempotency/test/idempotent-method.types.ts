@@ -166,6 +166,12 @@ export class RefusedResults {
     return undefined;
   }
 
+  // @ts-expect-error an item that is missing comes back as null
+  @Idempotent({ key: () => 'a' })
+  async holes(): Promise<{ readonly rows: readonly (string | undefined)[] }> {
+    return { rows: [undefined] };
+  }
+
   // @ts-expect-error the codec is for another result
   @Idempotent({ key: () => 'a', codec: shipments })
   async codec(): Promise<{ readonly due: string }> {

@@ -31,6 +31,9 @@ type Changed =
   | ReadonlySet<unknown>
   | ((...args: never[]) => unknown);
 
+/** An item that is missing from a list comes back as null; a property comes back missing. */
+type Missing<Item> = unknown extends Item ? never : Extract<Item, undefined>;
+
 /** Depth to which results are looked at, so that types which contain themselves come to an end. */
 type Depth = readonly [1, 1, 1, 1, 1];
 
@@ -46,7 +49,7 @@ export type ChangedByJson<T, Left extends readonly unknown[] = Depth> = unknown 
       : T extends Changed
         ? T
         : T extends readonly (infer Item)[]
-          ? ChangedByJson<Item, Rest>
+          ? ChangedByJson<Item, Rest> | Missing<Item>
           : T extends object
             ? { [Name in keyof T]-?: ChangedByJson<T[Name], Rest> }[keyof T]
             : T
