@@ -235,9 +235,14 @@ function keyRules(key: NonNullable<IdempotencyModuleOptions['key']>): ResolvedId
   return Object.freeze({ min: wholeNumber('key.min', key.min ?? 16, 1, max), max, format });
 }
 
+/** Whether a header says something of an answer, and not of the one request, connection or user that got it. */
+export function isReplayable(name: string): boolean {
+  return !NEVER_REPLAYED.test(name.toLowerCase());
+}
+
 function replayedHeader(name: string): string {
   const lower = checkedHeader('replayHeaders', name).toLowerCase();
-  if (!NEVER_REPLAYED.test(lower)) return lower;
+  if (isReplayable(lower)) return lower;
   throw ConfigurationError.option('replayHeaders', name, 'no header that belongs to one user, request or connection');
 }
 

@@ -18,6 +18,7 @@ export {
   type MemoryIdempotencyStoreOptions,
 } from './drivers/memory/memory-idempotency-store.js';
 export { currentIdempotency, type Execution, type IdempotencyContext } from './execution.js';
+export type { StoredHeaders } from './http/stored-answer.js';
 export {
   AnswerOutsideTransactionError,
   IdempotencyKeyInvalidError,

@@ -149,4 +149,17 @@ describe('an operator', () => {
       await expect(resolving()).rejects.toThrow('must be JSON');
     },
   );
+
+  it.each([{ 'set-cookie': 'sid=s3cret' }, { 'x-note': 'a\r\nset-cookie: sid=s3cret' }, { 'no name': 'a' }])(
+    'cannot settle with a header that may not, or could not, be repeated: %o',
+    async (headers) => {
+      const { service } = await open();
+      const operation = work(`charge ${randomUUID()}`);
+      await expect(service.run(operation, lost)).rejects.toThrow();
+      const answer = { status: 201, headers: { ...headers } };
+      const resolving = async () => service.resolve(operationId(operation), { to: 'completed', answer });
+      await expect(resolving()).rejects.toThrow(TypeError);
+      expect(await service.resolve(operationId(operation), { to: 'released' })).toBe(true);
+    },
+  );
 });
