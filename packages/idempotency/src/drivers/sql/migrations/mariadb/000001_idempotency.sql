@@ -5,7 +5,7 @@
 --   is_awaited   for databases that push; this one does not
 --   expires_at   null while only an owner or an operator may end it
 -- The one index serves all who look for rows by time: abandoned, uncertain and expired ones.
-CREATE TABLE lockstep_idempotency (
+CREATE TABLE IF NOT EXISTS lockstep_idempotency (
   id varchar(100) NOT NULL PRIMARY KEY,
   state char(1) NOT NULL CHECK (state IN ('I', 'P', 'C', 'R', 'U')),
   policy char(1) NOT NULL CHECK (policy IN ('U', 'R')),
@@ -25,7 +25,7 @@ CREATE TABLE lockstep_idempotency (
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
 
 -- The one valid token of a slot.
-CREATE TABLE lockstep_idempotency_token (
+CREATE TABLE IF NOT EXISTS lockstep_idempotency_token (
   slot varchar(100) NOT NULL PRIMARY KEY,
   token varchar(200) NOT NULL,
   expires_at datetime(6) NOT NULL,
