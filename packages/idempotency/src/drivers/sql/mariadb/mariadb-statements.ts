@@ -5,9 +5,12 @@
 const TEXT = 'CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin';
 const KEPT = '(r.expires_at IS NULL OR r.expires_at > UTC_TIMESTAMP(6))';
 const after = (parameter: string): string => `UTC_TIMESTAMP(6) + INTERVAL (${parameter} * 1000) MICROSECOND`;
-/** Who waits for longer than a moment waits for somebody who holds rows by hand, or for a change of the table. */
-const block = (body: string): string =>
-  `SET STATEMENT innodb_lock_wait_timeout = 1, lock_wait_timeout = 1 FOR BEGIN NOT ATOMIC ${body} END`;
+/**
+ * Who waits for longer than a moment waits for somebody who holds rows by hand, or for a change of the table. A list of
+ * ids must not be cut, which is an error, however short the server's own limit is.
+ */
+const SETTINGS = 'innodb_lock_wait_timeout = 1, lock_wait_timeout = 1, group_concat_max_len = 1048576';
+const block = (body: string): string => `SET STATEMENT ${SETTINGS} FOR BEGIN NOT ATOMIC ${body} END`;
 
 export const CLOCK = `SELECT CAST(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) / 1000 AS CHAR) AS clock_ms`;
 
