@@ -4,6 +4,7 @@ import {
   type AbandonedOperation,
   IdempotencyCompleter,
   type KnownOutcome,
+  MemoryIdempotencyStore,
   NotApplied,
   OutcomeUnknown,
   operationId,
@@ -100,6 +101,26 @@ describe('a completer', () => {
     expect(result).toEqual({ recovered: true });
     expect(tries).toBe(2);
     expect(incidents.map(({ code }) => code)).toContain('COMPLETION_FAILED');
+  });
+
+  it('finishes all others while some cannot be taken over', async () => {
+    const operation = work(`charge ${randomUUID()}`);
+    const store = new MemoryIdempotencyStore();
+    const operations = Array.from({ length: 20 }, () => ({ ...operation, key: randomUUID() }));
+    const damaged = new Set(operations.slice(0, 8).map(operationId));
+    const adopt = store.adopt.bind(store);
+    store.adopt = async (request) => {
+      if (damaged.has(request.id)) throw new Error('its record is damaged');
+      return adopt(request);
+    };
+    const completer = completerOf(operation.operation, async () => ({ result: 'done' }));
+    const app = await openServiceApp(server, { ...FAST, store: { useFactory: () => store } }, [completer]);
+    opened.push(app);
+    for (const each of operations) await expect(app.service.run(each, lost)).rejects.toThrow();
+    for (const each of operations.slice(8)) {
+      expect(await eventually(() => app.service.run(each, lost))).toBe('done');
+    }
+    expect(app.incidents.map(({ code }) => code)).toContain('COMPLETION_FAILED');
   });
 
   it('leaves alone what is not its own', async () => {

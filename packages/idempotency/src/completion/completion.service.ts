@@ -72,11 +72,21 @@ export class CompletionService implements OnApplicationBootstrap {
 
   private async complete(operation: UncertainOperation): Promise<void> {
     const completer = this.completers.get(operation.operation);
-    const execution = completer && (await this.service.adopt(operation));
+    const execution = completer && (await this.adopted(operation));
     if (!execution) return;
     await withSpan('lockstep.idempotency.complete', { 'lockstep.idempotency.operation': operation.operation }, () =>
       this.finish(execution, completer, abandoned(execution, operation)),
     );
+  }
+
+  /** One that cannot be had keeps nobody from the others. */
+  private async adopted(operation: UncertainOperation): Promise<Execution | undefined> {
+    try {
+      return await this.service.adopt(operation);
+    } catch (cause) {
+      this.report(`${operation.operation} could not be taken over and stays uncertain`, cause);
+      return undefined;
+    }
   }
 
   private async finish(execution: Execution, completer: Completer, operation: AbandonedOperation): Promise<void> {
