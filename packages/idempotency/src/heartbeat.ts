@@ -1,3 +1,4 @@
+import { AsyncResource } from 'node:async_hooks';
 import { type Incidents, monotonicMs } from '@lockstep/core';
 import type { Execution } from './execution.js';
 import type { IdempotencyStore } from './idempotency-store.js';
@@ -16,6 +17,8 @@ const SOURCE = 'idempotency.heartbeat';
 export class Heartbeat {
   private readonly executions = new Set<Execution>();
   private readonly overdue = new WeakSet<Execution>();
+  // The beat is nobody's: neither in the request nor in the trace of whoever happened to come first.
+  private readonly outside = new AsyncResource('lockstep.idempotency');
   private timer: NodeJS.Timeout | undefined;
   private beating = false;
 
@@ -32,7 +35,7 @@ export class Heartbeat {
 
   add(execution: Execution): void {
     this.executions.add(execution);
-    this.timer ??= setInterval(() => void this.beat(), this.leaseMs / 3).unref();
+    this.timer ??= this.outside.runInAsyncScope(() => this.start());
   }
 
   remove(execution: Execution): void {
@@ -43,6 +46,10 @@ export class Heartbeat {
   stop(): void {
     clearInterval(this.timer);
     this.timer = undefined;
+  }
+
+  private start(): NodeJS.Timeout {
+    return setInterval(() => void this.beat(), this.leaseMs / 3).unref();
   }
 
   private async beat(): Promise<void> {

@@ -1,4 +1,5 @@
 import 'reflect-metadata';
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { Incidents, LockstepModule, StoreUnavailableError } from '@lockstep/core';
 import {
   type BeginOutcome,
@@ -189,6 +190,21 @@ describe('the heartbeat', () => {
     expect(await service.run(work, async () => 'third')).toEqual({ recovered: true });
     expect(codes.filter((code) => code === 'EXECUTION_TOO_LONG')).toHaveLength(1);
     expect(codes).toContain('SETTLEMENT_REFUSED');
+  });
+
+  it('belongs to no request: neither to that of the first execution nor to any other', async () => {
+    const requests = new AsyncLocalStorage<string>();
+    const store = new MemoryIdempotencyStore();
+    const renew = store.renew.bind(store);
+    const seen: unknown[] = [];
+    store.renew = (items) => {
+      seen.push(requests.getStore());
+      return renew(items);
+    };
+    const service = await open(store, { lease: '100ms' });
+    const work = () => eventually(() => expect(seen.length).toBeGreaterThan(1));
+    await requests.run('first', () => service.run(operation(), work));
+    expect(new Set(seen)).toEqual(new Set([undefined]));
   });
 
   it('survives a store that does not answer for a while', async () => {
