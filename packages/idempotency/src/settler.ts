@@ -58,7 +58,8 @@ export class Settler {
   async drain(signal: AbortSignal): Promise<void> {
     const stop = (): void => this.closing.abort();
     signal.addEventListener('abort', stop);
-    await Promise.all(this.pending);
+    // What fails to be stored meanwhile is pending too.
+    while (this.pending.size > 0) await Promise.all(this.pending);
     signal.removeEventListener('abort', stop);
     this.closing.abort();
   }

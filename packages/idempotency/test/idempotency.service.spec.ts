@@ -1,6 +1,6 @@
 import 'reflect-metadata';
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { Incidents, LockstepModule, StoreUnavailableError } from '@lockstep/core';
+import { DrainService, Incidents, LockstepModule, StoreUnavailableError } from '@lockstep/core';
 import {
   type BeginOutcome,
   type BeginRequest,
@@ -13,6 +13,7 @@ import {
   MemoryIdempotencyStore,
   NotApplied,
   OutcomeUnknown,
+  operationId,
   type Settlement,
 } from '@lockstep/idempotency';
 import { eventually } from '@lockstep/testing';
@@ -277,6 +278,38 @@ describe('a store that does not answer', () => {
     await until(performance.now() + 50);
     process.off('warning', note);
     expect(warnings).toEqual([]);
+  });
+
+  it('to what ends while the application closes is waited for like what ended before', async () => {
+    const store = new MemoryIdempotencyStore();
+    const settle = store.settle.bind(store);
+    const [early, late] = [operation(), operation()];
+    let isClosing = false;
+    let tries = 0;
+    store.settle = async (claim, settlement) => {
+      if (claim.id === operationId(early) && !isClosing) throw down();
+      if (claim.id === operationId(late)) {
+        tries += 1;
+        if (tries < 3) throw down();
+      }
+      return settle(claim, settlement);
+    };
+    const service = await open(store);
+    await service.run(early, async () => 'early');
+    const drains = module?.get(DrainService, { strict: false });
+    drains?.register({
+      name: 'a handler that ends late',
+      phase: 'leases',
+      drain: async () => {
+        await new Promise((resolve) => setImmediate(resolve));
+        await service.run(late, async () => 'late');
+        isClosing = true;
+      },
+    });
+    await module?.close();
+    module = undefined;
+    expect(codes).not.toContain('SETTLEMENT_LOST');
+    expect(tries).toBe(3);
   });
 
   it('does not keep the application from closing', async () => {
