@@ -114,7 +114,7 @@ describe('a completer', () => {
       return adopt(request);
     };
     const completer = completerOf(operation.operation, async () => ({ result: 'done' }));
-    const app = await openServiceApp(server, { ...FAST, store: { useFactory: () => store } }, [completer]);
+    const app = await openServiceApp(server, { ...FAST, store: { useFactory: () => store } } as never, [completer]);
     opened.push(app);
     for (const each of operations) await expect(app.service.run(each, lost)).rejects.toThrow();
     for (const each of operations.slice(8)) {
