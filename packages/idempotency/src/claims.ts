@@ -84,7 +84,8 @@ export class Claims {
     const sentAt = monotonicMs();
     const adopted = await store.adopt(request);
     if (adopted.outcome === 'gone') return undefined;
-    return this.hold(request, onError, { ...adopted, recovered: true }, sentAt);
+    const { retentionMs: keptFor } = adopted;
+    return this.hold({ ...request, retentionMs: keptFor }, onError, { ...adopted, recovered: true }, sentAt);
   }
 
   /** Ends all waits. */

@@ -84,7 +84,10 @@ export interface UncertainOperation {
   readonly sinceAt: number;
 }
 
-/** An operator's verdict on an uncertain operation. */
+/**
+ * An operator's verdict on an uncertain operation. It is kept for `retentionMs`, or for as long as the operation was begun
+ * with, where that is longer: what its caller was promised is not for the operator to shorten.
+ */
 export type Resolution =
   | { readonly to: 'completed'; readonly response: string; readonly retentionMs: number }
   | { readonly to: 'released'; readonly retentionMs: number };

@@ -39,7 +39,13 @@ export interface StepStore {
 export interface AdoptRequest extends Pick<BeginRequest, 'id' | 'owner' | 'leaseMs' | 'retentionMs'> {}
 
 export type AdoptOutcome =
-  | { readonly outcome: 'acquired'; readonly fence: bigint; readonly steps: Steps }
+  | {
+      readonly outcome: 'acquired';
+      readonly fence: bigint;
+      readonly steps: Steps;
+      /** How long the answer is to be kept: as asked, or as the operation was begun with, where that is longer. */
+      readonly retentionMs: number;
+    }
   /** It is not uncertain (any more). Nothing was changed. */
   | { readonly outcome: 'gone' };
 

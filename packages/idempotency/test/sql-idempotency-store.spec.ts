@@ -66,6 +66,14 @@ describe.each(SQL_SERVERS)('SqlIdempotencyStore on $name', (server) => {
     expect(await opened.store.begin({ ...first, owner: 'other' })).toMatchObject({ outcome: 'completed' });
   });
 
+  it('keeps what an operator resolves of a transaction for as long as that was begun with', async () => {
+    const { store } = opened;
+    const begun = request();
+    await store.transact({ ...begun, waitMs: 0 }, async () => ({ response: undefined, value: 1, effects: 'undo' }));
+    expect(await store.resolve(begun.id, { ...done, retentionMs: 0 })).toBe(true);
+    expect(await store.begin({ ...begun, owner: 'other' })).toEqual({ outcome: 'completed', response: '"done"' });
+  });
+
   it('passes over a claim that somebody has in hand, and renews the others of the batch', async () => {
     const [held, free] = [request(), request()];
     await opened.store.begin(held);

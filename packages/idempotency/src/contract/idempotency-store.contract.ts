@@ -278,6 +278,16 @@ function describeOperators(subject: ContractSubject): void {
     expect(await subject.begin({ id })).toEqual({ outcome: 'completed', response: '"operator"' });
   });
 
+  it('keeps what an operator resolves for as long as it was begun with, where that is longer', async () => {
+    const [kept, clock] = [await subject.acquired(), await subject.acquired({ retentionMs: 60 })];
+    for (const { claim, id } of [kept, clock]) {
+      await subject.store.settle(claim, { to: 'uncertain' });
+      await subject.store.resolve(id, { to: 'completed', response: '"done"', retentionMs: 60 });
+    }
+    await subject.takenOver(clock.id);
+    expect(await subject.begin({ id: kept.id })).toEqual({ outcome: 'completed', response: '"done"' });
+  });
+
   it('resolves only what is uncertain', async () => {
     const { id } = await subject.acquired();
     expect(await subject.store.resolve(id, { to: 'released', retentionMs: LONG_MS })).toBe(false);

@@ -113,6 +113,18 @@ function describeAdoption(subject: ContractSubject): void {
     expect(await store.adopt(wish(id, 'adopter'))).toEqual(first);
   });
 
+  fact('tells how long to keep the answer: as asked, or as it was begun with, where that is longer', async (store) => {
+    for (const [begunWith, asked] of [
+      [LONG_MS, 1_000],
+      [1_000, LONG_MS],
+    ]) {
+      const { id, claim } = await subject.acquired({ retentionMs: begunWith ?? 0 });
+      await store.settle(claim, { to: 'uncertain' });
+      const adopted = await store.adopt({ ...wish(id, 'adopter'), retentionMs: asked ?? 0 });
+      expect(adopted).toMatchObject({ outcome: 'acquired', retentionMs: LONG_MS });
+    }
+  });
+
   fact('takes the say from the former owner, and gives it to the adopter', async (store) => {
     const { id, claim } = await subject.acquired();
     await store.settle(claim, { to: 'uncertain' });

@@ -109,7 +109,8 @@ export class MemoryIdempotencyStore implements IdempotencyStore, PushingStore, S
   async resolve(id: string, resolution: Resolution): Promise<boolean> {
     const record = this.records.find(id);
     if (record?.state !== 'uncertain') return false;
-    this.records.close(record, resolution, true);
+    const retentionMs = Math.max(resolution.retentionMs, record.retentionMs);
+    this.records.close(record, { ...resolution, retentionMs }, true);
     // Its owner may still be alive, but the operator has had the last word.
     record.owner = '';
     record.past = 'none';
@@ -123,8 +124,9 @@ export class MemoryIdempotencyStore implements IdempotencyStore, PushingStore, S
     if (record.owner !== request.owner) record.fence = this.records.nextFence();
     record.owner = request.owner;
     record.past = 'vanished';
-    this.records.run(record, request);
-    return { outcome: 'acquired', fence: record.fence, steps: Object.fromEntries(record.steps) };
+    const retentionMs = Math.max(request.retentionMs, record.retentionMs);
+    this.records.run(record, { ...request, retentionMs });
+    return { outcome: 'acquired', fence: record.fence, steps: Object.fromEntries(record.steps), retentionMs };
   }
 
   async saveStep(claim: Claim, step: string, result: string): Promise<boolean> {
@@ -171,10 +173,11 @@ export class MemoryIdempotencyStore implements IdempotencyStore, PushingStore, S
   }
 
   private claim(request: BeginRequest, before: OperationRecord | undefined): BeginOutcome {
-    const { fingerprint, owner, operation, onLeaseExpiry: policy } = request;
+    const { fingerprint, owner, operation, retentionMs, onLeaseExpiry: policy } = request;
     const fence = this.records.nextFence();
     const steps = before?.steps ?? new Map<string, string>();
-    const record = { ...blankRecord(), fingerprint, owner, operation, policy, fence, steps, past: pastOf(before) };
+    const asked = { fingerprint, owner, operation, policy, retentionMs };
+    const record = { ...blankRecord(), ...asked, fence, steps, past: pastOf(before) };
     this.records.run(record, request);
     this.records.put(request.id, record);
     return acquired(record);

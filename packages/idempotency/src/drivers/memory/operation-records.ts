@@ -14,6 +14,8 @@ export interface OperationRecord {
   fence: bigint;
   leaseEndsAt: number;
   policy: LeaseExpiryPolicy;
+  /** As it was begun with. */
+  retentionMs: number;
   response: string;
   past: Past;
   sinceAt: number;
@@ -106,6 +108,7 @@ export function blankRecord(): OperationRecord {
     fence: 0n,
     leaseEndsAt: 0,
     policy: 'uncertain',
+    retentionMs: 0,
     response: '',
     past: 'none',
     sinceAt: 0,

@@ -201,9 +201,9 @@ function nonsense(reply: unknown): TypeError {
 }
 
 function readAdopt(reply: unknown): AdoptOutcome {
-  const [outcome, fence, ...steps] = Array.isArray(reply) ? reply : [];
+  const [outcome, fence, retentionMs, ...steps] = Array.isArray(reply) ? reply : [];
   if (outcome === 'gone') return { outcome };
-  return { outcome: 'acquired', fence: BigInt(fence), steps: stepsOf(steps) ?? {} };
+  return { outcome: 'acquired', fence: BigInt(fence), steps: stepsOf(steps) ?? {}, retentionMs: Number(retentionMs) };
 }
 
 /** From a flat list of names and results. */

@@ -1,5 +1,5 @@
 import type { BeginOutcome, Settlement } from '../../idempotency-store.js';
-import type { Steps } from '../../store-abilities.js';
+import type { AdoptOutcome, Steps } from '../../store-abilities.js';
 import type { Timed } from './idempotency-table.js';
 
 /** What the database answers to a begin. Numbers as text: a client may make a number of them that has lost its last digits. */
@@ -12,9 +12,11 @@ export interface BeginRow {
   readonly steps: string | null;
 }
 
-export interface StepsRow {
+/** What the database answers to an adoption. */
+export interface AdoptRow {
   readonly fence: string;
   readonly steps: string | null;
+  readonly retention_ms: string;
 }
 
 export function readBegin(row: BeginRow | undefined): Timed<BeginOutcome> {
@@ -22,8 +24,19 @@ export function readBegin(row: BeginRow | undefined): Timed<BeginOutcome> {
   return { answer: readOutcome(row), clockMs: Number(row.clock_ms) };
 }
 
+export function readAdopt(row: AdoptRow | undefined): AdoptOutcome {
+  if (!row) return { outcome: 'gone' };
+  const { fence, steps, retention_ms: retentionMs } = row;
+  return {
+    outcome: 'acquired',
+    fence: BigInt(fence),
+    steps: readSteps(steps) ?? {},
+    retentionMs: Number(retentionMs),
+  };
+}
+
 /** By name of step, in an object that has nothing else. */
-export function readSteps(steps: string | null): Steps | undefined {
+function readSteps(steps: string | null): Steps | undefined {
   return steps === null ? undefined : (JSON.parse(steps) as Steps);
 }
 

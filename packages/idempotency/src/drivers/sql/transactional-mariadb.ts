@@ -42,7 +42,8 @@ const COMPLETE = `UPDATE lockstep_idempotency SET state = 'C', response = $3,
     expires_at = UTC_TIMESTAMP(6) + INTERVAL ($4 * 1000) MICROSECOND
   WHERE id = $1 AND owner = $2 AND state = 'P'`;
 
-const LEAVE_UNCERTAIN = `UPDATE lockstep_idempotency SET state = 'U', policy = 'U', uncertain_since = UTC_TIMESTAMP(6)
+const LEAVE_UNCERTAIN = `UPDATE lockstep_idempotency SET state = 'U', policy = 'U', uncertain_since = UTC_TIMESTAMP(6),
+    retention_ms = $3
   WHERE id = $1 AND owner = $2 AND state = 'P'`;
 
 /** The row is gate and truth in one: InnoDB can be told for each statement how long to wait for it, or not to. */
@@ -62,8 +63,8 @@ export class MariaDbTransactionalTable implements TransactionalTable {
     return (await tx.execute(COMPLETE, [request.id, request.owner, response, request.retentionMs])) === 1;
   }
 
-  async leaveUncertain(tx: SqlTransaction, { id, owner }: TransactionalRequest): Promise<boolean> {
-    return (await tx.execute(LEAVE_UNCERTAIN, [id, owner])) === 1;
+  async leaveUncertain(tx: SqlTransaction, { id, owner, retentionMs }: TransactionalRequest): Promise<boolean> {
+    return (await tx.execute(LEAVE_UNCERTAIN, [id, owner, retentionMs])) === 1;
   }
 }
 

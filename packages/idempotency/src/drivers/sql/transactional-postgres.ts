@@ -55,7 +55,8 @@ const COMPLETE = `UPDATE lockstep_idempotency SET state = 'C', response = $3,
     expires_at = clock_timestamp() + $4::float8 * interval '1 millisecond'
   WHERE id = $1 AND owner = $2 AND state = 'P'`;
 
-const LEAVE_UNCERTAIN = `UPDATE lockstep_idempotency SET state = 'U', policy = 'U', uncertain_since = clock_timestamp()
+const LEAVE_UNCERTAIN = `UPDATE lockstep_idempotency SET state = 'U', policy = 'U', uncertain_since = clock_timestamp(),
+    retention_ms = $3
   WHERE id = $1 AND owner = $2 AND state = 'P'`;
 
 /**
@@ -81,8 +82,8 @@ export class PostgresTransactionalTable implements TransactionalTable {
     return (await tx.execute(COMPLETE, [request.id, request.owner, response, request.retentionMs])) === 1;
   }
 
-  async leaveUncertain(tx: SqlTransaction, { id, owner }: TransactionalRequest): Promise<boolean> {
-    return (await tx.execute(LEAVE_UNCERTAIN, [id, owner])) === 1;
+  async leaveUncertain(tx: SqlTransaction, { id, owner, retentionMs }: TransactionalRequest): Promise<boolean> {
+    return (await tx.execute(LEAVE_UNCERTAIN, [id, owner, retentionMs])) === 1;
   }
 }
 

@@ -33,7 +33,7 @@ local function one(record, running, uncertain, fingerprint, owner, lease, retent
     if state == 'P' then past = '2' elseif v[2] and past == '0' then past = '1' end
   end
   local ends = digits(now_ms + lease)
-  redis.call('HSET', record, 'st', 'P', 'fp', fingerprint, 'ow', owner, 'lx', ends, 'fe', fence, 'po', policy, 'mb', member, 'pa', past)
+  redis.call('HSET', record, 'st', 'P', 'fp', fingerprint, 'ow', owner, 'lx', ends, 'fe', fence, 'po', policy, 'mb', member, 'pa', past, 'rt', retention)
   if policy == 'U' then redis.call('ZADD', running, ends, member) end
   -- A running record of policy U must not vanish before somebody knows; that of policy R must outlive its lease.
   if policy == 'U' then redis.call('PERSIST', record) else redis.call('PEXPIRE', record, lease + retention) end

@@ -3,7 +3,7 @@
 -- ARGV: target 'C' completed | 'R' released as not applied · response (target C) · retention (ms)
 -- Returns: 1 resolved · 0 not uncertain (any more)
 local function one(record, uncertain, target, response, retention)
-  local v = redis.call('HMGET', record, 'st', 'mb', 'sn')
+  local v = redis.call('HMGET', record, 'st', 'mb', 'sn', 'rt')
   if v[1] ~= 'U' then return 0 end
   redis.call('HSET', record, 'st', target, 'ow', '')
   redis.call('ZREM', uncertain, v[2])
@@ -13,6 +13,7 @@ local function one(record, uncertain, target, response, retention)
     redis.call('HDEL', record, 'fp', 'pa')
   end
   if v[3] then library().forget(record) end
-  redis.call('PEXPIRE', record, retention)
+  -- What the operation was begun with may be longer than what is asked for here.
+  redis.call('PEXPIRE', record, math.max(tonumber(retention), tonumber(v[4]) or 0))
   return 1
 end

@@ -86,14 +86,14 @@ export const BEGIN = block(`
 
     IF v_id IS NULL THEN
       INSERT INTO lockstep_idempotency
-        (id, state, policy, fence, lease_until, expires_at, fingerprint, owner, operation)
-        VALUES (p_id, 'P', v_policy, v_new_fence, v_new_lease, v_new_expires, p_fingerprint, p_owner, v_operation);
+        (id, state, policy, fence, lease_until, expires_at, fingerprint, owner, operation, retention_ms)
+        VALUES (p_id, 'P', v_policy, v_new_fence, v_new_lease, v_new_expires, p_fingerprint, p_owner, v_operation, $6);
       IF v_is_taken THEN ITERATE look; END IF;
     ELSE
       UPDATE lockstep_idempotency r SET r.state = 'P', r.policy = v_policy, r.past = v_past, r.fence = v_new_fence,
           r.lease_until = v_new_lease, r.uncertain_since = NULL, r.expires_at = v_new_expires,
           r.fingerprint = p_fingerprint, r.owner = p_owner, r.operation = v_operation, r.response = NULL,
-          r.steps = IF(v_is_over, NULL, r.steps)
+          r.steps = IF(v_is_over, NULL, r.steps), r.retention_ms = $6
         WHERE r.id = p_id AND r.state = v_found_state AND r.fence = v_fence AND r.owner = v_owner
           AND r.lease_until <=> v_lease AND r.expires_at <=> v_expires;
       IF ROW_COUNT() = 0 THEN ITERATE look; END IF;
@@ -186,9 +186,10 @@ export const listUncertain = (limit: number): string => `SELECT id, operation,
     CAST(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', uncertain_since) / 1000 AS CHAR) AS since
   FROM lockstep_idempotency WHERE state = 'U' ORDER BY due_at LIMIT ${Math.trunc(limit)}`;
 
-// The owner, should it be alive, has no say any more.
+// The owner, should it be alive, has no say any more. What it began with may be kept for longer than is asked for here.
 export const RESOLVE = `UPDATE lockstep_idempotency r SET r.owner = '', r.past = 0, r.response = $3, r.steps = NULL,
-    r.fingerprint = IF($2 = 'C', r.fingerprint, NULL), r.uncertain_since = NULL, r.expires_at = ${after('$4')}, r.state = $2
+    r.fingerprint = IF($2 = 'C', r.fingerprint, NULL), r.uncertain_since = NULL, r.state = $2,
+    r.expires_at = ${after('GREATEST($4, r.retention_ms)')}
   WHERE r.id = $1 AND r.state = 'U'`;
 
 // A new owner gets a new fence; the one who asks again gets his own. Assignments take effect from left to right.
@@ -199,7 +200,8 @@ export const ADOPT = block(`
       r.owner = $2, r.lease_until = ${after('$3')},
       r.expires_at = IF(r.policy = 'R', ${after('($3 + $4)')}, NULL), r.state = 'P'
     WHERE r.id = $1 AND (r.state = 'U' OR (r.state = 'P' AND r.owner = $2)) AND ${KEPT};
-  SELECT CAST(r.fence AS CHAR) AS fence, r.steps AS steps FROM lockstep_idempotency r
+  SELECT CAST(r.fence AS CHAR) AS fence, r.steps AS steps, CAST(GREATEST($4, r.retention_ms) AS CHAR) AS retention_ms
+    FROM lockstep_idempotency r
     WHERE r.id = $1 AND r.owner = $2 AND r.state = 'P' AND ${KEPT};
 `);
 

@@ -10,7 +10,7 @@ import type {
   UncertainOperation,
 } from '../../../idempotency-store.js';
 import type { AdoptOutcome, AdoptRequest } from '../../../store-abilities.js';
-import { type BeginRow, readBegin, readSteps, type StepsRow, settlementParams } from '../begin-row.js';
+import { type AdoptRow, type BeginRow, readAdopt, readBegin, settlementParams } from '../begin-row.js';
 import type { IdempotencyTable, Timed } from '../idempotency-table.js';
 import * as statements from './postgres-statements.js';
 
@@ -72,9 +72,8 @@ export class PostgresIdempotencyTable implements IdempotencyTable {
   }
 
   async adopt({ id, owner, leaseMs, retentionMs }: AdoptRequest): Promise<AdoptOutcome> {
-    const [row] = await this.sql.query<StepsRow>(statements.ADOPT, [id, owner, leaseMs, retentionMs]);
-    if (!row) return { outcome: 'gone' };
-    return { outcome: 'acquired', fence: BigInt(row.fence), steps: readSteps(row.steps) ?? {} };
+    const [row] = await this.sql.query<AdoptRow>(statements.ADOPT, [id, owner, leaseMs, retentionMs]);
+    return readAdopt(row);
   }
 
   async saveStep({ id, owner }: Claim, step: string, result: string): Promise<boolean> {

@@ -45,10 +45,10 @@ export const SWEEP = `WITH due AS (
 export const LIST_UNCERTAIN = `SELECT id, operation, (extract(epoch FROM uncertain_since) * 1000)::text AS since
   FROM lockstep_idempotency WHERE state = 'U' ORDER BY ${DUE} LIMIT $1`;
 
-// The owner, should it be alive, has no say any more.
+// The owner, should it be alive, has no say any more. What it began with may be kept for longer than is asked for here.
 export const RESOLVE = `UPDATE lockstep_idempotency r SET state = $2::"char", owner = '', past = 0, response = $3::text,
     steps = NULL, fingerprint = CASE WHEN $2 = 'C' THEN r.fingerprint END, uncertain_since = NULL,
-    expires_at = ${after('$4')}
+    expires_at = ${after('greatest($4::float8, r.retention_ms)')}
   WHERE r.id = $1 AND r.state = 'U'`;
 
 // A new owner gets a new fence; the one who asks again gets his own.
@@ -57,7 +57,7 @@ export const ADOPT = `UPDATE lockstep_idempotency r SET state = 'P', past = 2, o
       ELSE greatest(r.fence + 1, floor(extract(epoch FROM clock_timestamp()) * 1000000)::bigint) END,
     lease_until = ${after('$3')}, expires_at = CASE WHEN r.policy = 'R' THEN ${after('($3::float8 + $4::float8)')} END
   WHERE r.id = $1 AND (r.state = 'U' OR (r.state = 'P' AND r.owner = $2)) AND ${IS_KEPT}
-  RETURNING r.fence::text AS fence, r.steps::text AS steps`;
+  RETURNING r.fence::text AS fence, r.steps::text AS steps, greatest($4::float8, r.retention_ms)::text AS retention_ms`;
 
 // What is there stays: the right side of || wins.
 export const SAVE_STEP = `UPDATE lockstep_idempotency r

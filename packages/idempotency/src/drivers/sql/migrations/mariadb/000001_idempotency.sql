@@ -3,6 +3,7 @@
 --   policy       what the end of a lease means: U uncertain · R the next one may try
 --   past         what earlier claims may have left: 0 nothing · 1 what a release left open · 2 what a vanished owner did
 --   is_awaited   for databases that push; this one does not
+--   retention_ms how long the answer is kept, as whoever began it asked for
 --   expires_at   null while only an owner or an operator may end it
 -- The one index serves all who look for rows by time: abandoned, uncertain and expired ones.
 CREATE TABLE IF NOT EXISTS lockstep_idempotency (
@@ -12,6 +13,7 @@ CREATE TABLE IF NOT EXISTS lockstep_idempotency (
   past tinyint NOT NULL DEFAULT 0,
   is_awaited boolean NOT NULL DEFAULT false,
   fence bigint NOT NULL,
+  retention_ms double NOT NULL DEFAULT 0,
   lease_until datetime(6),
   uncertain_since datetime(6),
   expires_at datetime(6),

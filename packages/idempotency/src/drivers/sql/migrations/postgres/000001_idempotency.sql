@@ -3,6 +3,7 @@
 --   policy       what the end of a lease means: U uncertain · R the next one may try
 --   past         what earlier claims may have left: 0 nothing · 1 what a release left open · 2 what a vanished owner did
 --   is_awaited   somebody listens for the end of the claim
+--   retention_ms how long the answer is kept, as whoever began it asked for
 --   expires_at   null while only an owner or an operator may end it
 -- The one index serves all who look for rows by time: abandoned, uncertain and expired ones.
 CREATE TABLE lockstep_idempotency (
@@ -12,6 +13,7 @@ CREATE TABLE lockstep_idempotency (
   past smallint NOT NULL DEFAULT 0,
   is_awaited boolean NOT NULL DEFAULT false,
   fence bigint NOT NULL,
+  retention_ms double precision NOT NULL DEFAULT 0,
   lease_until timestamptz,
   uncertain_since timestamptz,
   expires_at timestamptz,
@@ -106,8 +108,9 @@ BEGIN
 
     IF kept.id IS NULL THEN
       INSERT INTO lockstep_idempotency
-        (id, state, policy, fence, lease_until, expires_at, fingerprint, owner, operation)
-        VALUES (p_id, 'P', kept.policy, kept.fence, kept.lease_until, kept.expires_at, p_fingerprint, p_owner, p_operation)
+        (id, state, policy, fence, lease_until, expires_at, fingerprint, owner, operation, retention_ms)
+        VALUES (p_id, 'P', kept.policy, kept.fence, kept.lease_until, kept.expires_at, p_fingerprint, p_owner, p_operation,
+          p_retention_ms)
         ON CONFLICT (id) DO NOTHING;
       -- Somebody was faster: his row is seen by the next statement.
       CONTINUE WHEN NOT FOUND;
@@ -115,7 +118,8 @@ BEGIN
       UPDATE lockstep_idempotency r SET
         state = 'P', policy = kept.policy, past = kept.past, is_awaited = kept.is_awaited, fence = kept.fence,
         lease_until = kept.lease_until, uncertain_since = NULL, expires_at = kept.expires_at,
-        fingerprint = p_fingerprint, owner = p_owner, operation = kept.operation, response = NULL, steps = kept.steps
+        fingerprint = p_fingerprint, owner = p_owner, operation = kept.operation, response = NULL, steps = kept.steps,
+        retention_ms = p_retention_ms
         WHERE r.id = p_id;
     END IF;
     outcome := CASE WHEN kept.past = 2 THEN 'recovered' ELSE 'acquired' END;
