@@ -1,4 +1,5 @@
 import { type KeyObject, randomUUID } from 'node:crypto';
+import { ConfigurationError } from '@lockstep/core';
 import { fingerprint } from './fingerprint.js';
 import { OperationInvalidError } from './idempotency.errors.js';
 import type { ResolvedIdempotencyOptions } from './idempotency.options.js';
@@ -9,6 +10,8 @@ import { operationId } from './operation-id.js';
 /** Longer than a caller waits for the store, shorter than a delayed packet may live. */
 const BEGIN_APPLIES_WITHIN_MS = 5_000;
 const LONGEST_KEY = 1_024;
+/** Beyond it, Node's timers fire at once. */
+const MAX_TIMER_MS = 2_147_483_647;
 /** Keys are printed and compared by people; what cannot be seen is a mistake of the caller. */
 const CONTROL = /\p{Cc}/u;
 /** Halves of characters: as UTF-8 they are all the same, so that two callers would share a key. */
@@ -18,6 +21,7 @@ const BROKEN = /\p{Cs}/u;
  * A new claim on an operation, as the store is asked for it.
  *
  * @throws OperationInvalidError before anything is sent
+ * @throws ConfigurationError where the policy has times that are none
  */
 export function beginRequest(
   operation: Operation,
@@ -26,6 +30,7 @@ export function beginRequest(
   secret: KeyObject,
 ): BeginRequest {
   checkOperation(operation);
+  checkPolicy(policy);
   return {
     id: operationId(operation),
     fingerprint: fingerprintOf(secret, operation.payload),
@@ -49,6 +54,16 @@ function checkOperation({ scope, operation, key }: Readonly<Record<keyof Operati
       'key',
       `is no string of 1 to ${LONGEST_KEY} well-formed characters without control characters`,
     );
+  }
+}
+
+/** A retention of nothing would free the key as soon as it is answered; a fraction is no time to live to Redis. */
+function checkPolicy({ retentionMs, waitMs }: ExecutionPolicy): void {
+  if (retentionMs !== undefined && !(Number.isSafeInteger(retentionMs) && retentionMs >= 1)) {
+    throw ConfigurationError.option('retentionMs', retentionMs, 'a whole number of milliseconds from 1');
+  }
+  if (waitMs !== undefined && !(waitMs >= 0 && waitMs <= MAX_TIMER_MS)) {
+    throw ConfigurationError.option('waitMs', waitMs, `milliseconds from 0 to ${MAX_TIMER_MS}`);
   }
 }
 

@@ -12,7 +12,7 @@ export interface Operation extends OperationKey {
 /** How one operation deviates from the module's options. */
 export interface ExecutionPolicy {
   readonly onLeaseExpiry?: LeaseExpiryPolicy;
-  /** In milliseconds. */
+  /** In milliseconds, a whole number from 1. */
   readonly retentionMs?: number;
   /** How long to wait for whoever is at it, in milliseconds; 0: not at all. */
   readonly waitMs?: number;

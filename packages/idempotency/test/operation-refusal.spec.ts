@@ -1,6 +1,7 @@
 import 'reflect-metadata';
 import { Readable } from 'node:stream';
 import {
+  type ExecutionPolicy,
   IdempotencyModule,
   IdempotencyService,
   type IdempotencyStore,
@@ -56,6 +57,24 @@ describe('IdempotencyService.run', () => {
     await expect(service.run(operation(change), async () => 1)).rejects.toMatchObject(REFUSAL);
     expect(store.size).toBe(0);
   });
+
+  it.each<[string, ExecutionPolicy]>([
+    ['no retention at all', { retentionMs: 0 }],
+    ['a retention that is no number', { retentionMs: Number.NaN }],
+    ['a retention without end', { retentionMs: Number.POSITIVE_INFINITY }],
+    ['a retention in fractions', { retentionMs: 1.5 }],
+    ['a wait that is no number', { waitMs: Number.NaN }],
+    ['a wait beyond what timers can', { waitMs: 2 ** 31 }],
+  ])(
+    'refuses %s before the store is asked, because the key would be free or blocked for ever',
+    async (_what, policy) => {
+      const store = new MemoryIdempotencyStore();
+      const service = await open(store);
+      const running = service.run(operation({}), async () => 1, policy);
+      await expect(running).rejects.toMatchObject({ code: 'CONFIGURATION_INVALID' });
+      expect(store.size).toBe(0);
+    },
+  );
 
   it.each<[string, unknown]>([
     ['a Map', new Map([['amount', 1]])],
