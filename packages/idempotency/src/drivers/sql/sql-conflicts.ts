@@ -1,4 +1,4 @@
-/** By SQLSTATE on Postgres, by number on MariaDB, whose states are shared by too much. */
+/** By SQLSTATE on Postgres, by number on MariaDB, whose states are shared by too much; 1020: a snapshot that is too old. */
 const CONFLICTS: ReadonlySet<unknown> = new Set(['40001', '40P01', 1213, 1020]);
 const LOCK_TIMEOUTS: ReadonlySet<unknown> = new Set(['55P03', 1205]);
 
