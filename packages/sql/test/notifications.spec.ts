@@ -87,6 +87,13 @@ describe('notifications of Postgres', () => {
     await eventually(() => expect(heard.mock.calls).toEqual([['up']]));
   });
 
+  it('leave no connection behind when the application closes while the first one is being made', async () => {
+    const listening = application.sql.listen('orders', vi.fn()).catch((error: unknown) => error);
+    await application.app.close();
+    await eventually(async () => expect(await backends()).toEqual([]));
+    expect(await listening).toBeInstanceOf(StoreUnavailableError);
+  });
+
   it('go on when a listener throws', async () => {
     const heard = vi.fn();
     await application.sql.listen('broken', () => {

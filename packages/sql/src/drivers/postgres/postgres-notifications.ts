@@ -3,11 +3,14 @@ import { type Incidents, PeriodicTask } from '@lockstep/core';
 import type { NotificationListener } from '../../sql-driver.js';
 import { StatementQueue } from '../statement-queue.js';
 import { asStoreError, type PgConnection } from './pg-connection.js';
+import { PgConnectionLostError } from './pg-errors.js';
 
 /** How often a connection that says nothing is asked whether it is still there; the longest pause between two attempts. */
 const PULSE_MS = 5_000;
 /** For what nobody waits for: a pulse, a reconnection. */
 const PULSE_TIMEOUT_MS = 2_000;
+
+const CLOSED = new Error('the driver was closed');
 
 /**
  * What the server announces by NOTIFY, on one connection for all channels.
@@ -27,6 +30,7 @@ export class PostgresNotifications {
   private readonly outside = new AsyncResource('PostgresNotifications');
   private connection: PgConnection | undefined;
   private wasOpen = false;
+  private isClosed = false;
 
   /** @param connect takes a connection that nobody else will use */
   constructor(
@@ -57,9 +61,11 @@ export class PostgresNotifications {
   }
 
   async close(): Promise<void> {
+    this.isClosed = true;
     this.channels.clear();
     await this.keeper.stop();
-    this.drop(new Error('the driver was closed'));
+    // After a connection that is just being made: who closes the pool would wait for it for ever.
+    await this.turns.add(async () => this.drop(CLOSED));
   }
 
   /** One pass of the loop: connects again where the connection was lost, else asks it whether it is there. */
@@ -73,8 +79,10 @@ export class PostgresNotifications {
   }
 
   private async open(timeoutMs: number): Promise<void> {
+    if (this.isClosed) throw new PgConnectionLostError(CLOSED);
     const isNew = this.connection === undefined;
     const connection = this.connection ?? (await this.connected(timeoutMs));
+    if (this.isClosed) throw new PgConnectionLostError(CLOSED);
     for (const channel of this.channels.keys()) {
       if (this.heard.has(channel)) continue;
       await this.run(connection, `LISTEN "${channel}"`, timeoutMs);
