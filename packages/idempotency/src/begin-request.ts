@@ -46,8 +46,8 @@ export function beginRequest(
 
 /** A program without types may pass anything, and two callers without a key must not share one. */
 function checkOperation({ scope, operation, key }: Readonly<Record<keyof Operation, unknown>>): void {
-  if (typeof scope !== 'string' || BROKEN.test(scope))
-    throw new OperationInvalidError('scope', 'is no well-formed string');
+  if (typeof scope !== 'string' || scope === '' || BROKEN.test(scope))
+    throw new OperationInvalidError('scope', 'is no well-formed text');
   if (typeof operation !== 'string' || operation === '') throw new OperationInvalidError('operation', 'is no name');
   if (typeof key !== 'string' || key === '' || key.length > LONGEST_KEY || CONTROL.test(key) || BROKEN.test(key)) {
     throw new OperationInvalidError(

@@ -232,7 +232,7 @@ export class IdempotencyService implements OnApplicationBootstrap {
    *
    * @throws TypeError when no JSON can be made of the answer
    */
-  resolve(id: string, verdict: OperatorVerdict): Promise<boolean> {
+  async resolve(id: string, verdict: OperatorVerdict): Promise<boolean> {
     const { retentionMs } = this.options;
     if (verdict.to === 'released') return this.store.resolve(id, { to: 'released', retentionMs });
     const response = this.vault.seal(id, ANSWER, encodeOutcome(verdict));

@@ -151,7 +151,7 @@ export class AnswerCapture {
   }
 
   private renote(name: string, value: unknown): void {
-    if (!this.sent || value === undefined || !(name in this.sent.headers)) return;
+    if (!this.sent || value === undefined || !Object.hasOwn(this.sent.headers, name)) return;
     const { status, headers } = this.sent;
     this.sent = { status, headers: { ...headers, ...listedHeaders(() => value, [name]) } };
   }

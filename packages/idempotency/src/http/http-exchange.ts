@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto';
 import type { ServerResponse } from 'node:http';
 import { IdempotencyPayloadUnreadableError } from '../idempotency.errors.js';
 import type { StoredHeaders } from './stored-answer.js';
@@ -22,6 +23,10 @@ export interface HttpRequest {
 }
 
 const LONGEST_OPERATION = 200;
+/** Of a longer route this much is shown, and a hash of the whole, because another one may begin alike. */
+const SHOWN = 150;
+/** What a GET may say of the answer that it wants: with another condition it is another request. */
+const CONDITIONS = ['if-none-match', 'if-modified-since', 'range'] as const;
 
 /** What tells a route from another one with the same path; empty where nothing does. */
 export interface RouteVariant {
@@ -36,8 +41,12 @@ export interface RouteVariant {
 export function operationOf(request: HttpRequest, { version, host }: RouteVariant): string {
   const own = request.route?.path;
   const path = request.routeOptions?.url ?? `${request.baseUrl ?? ''}${typeof own === 'string' ? own : ''}`;
-  const route = `${request.method} ${path}`.slice(0, LONGEST_OPERATION);
+  const route = bounded(`${request.method} ${path}`);
   return `${route}${version && ` version ${version}`}${host && ` host ${host}`}`;
+}
+
+function bounded(route: string): string {
+  return route.length <= LONGEST_OPERATION ? route : `${route.slice(0, SHOWN)}… ${hash('sha256', route, 'base64url')}`;
 }
 
 /**
@@ -49,7 +58,9 @@ export function payloadOf(request: HttpRequest, operation: string): unknown {
   const { params, query, hosts, body, rawBody, headers } = request;
   const sent = body === undefined ? rawBody : body;
   if (sent === undefined && hasBody(headers) && !isUpload(headers)) throw new IdempotencyPayloadUnreadableError();
-  return [operation, params ?? null, query ?? null, hosts ?? null, sent ?? null];
+  const payload = [operation, params ?? null, query ?? null, hosts ?? null, sent ?? null];
+  const isRead = request.method === 'GET' || request.method === 'HEAD';
+  return isRead ? [...payload, CONDITIONS.map((name) => headers[name] ?? null)] : payload;
 }
 
 function hasBody(headers: HttpRequest['headers']): boolean {

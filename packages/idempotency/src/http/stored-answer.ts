@@ -14,6 +14,7 @@ export interface StoredAnswer {
 
 /**
  * - `none`: undefined · `text`: a string · `scalar`: a number, a boolean or null · `bytes`: a Buffer in base64
+ * - `number`: one that JSON has no word for, such as NaN
  * - `json`: an object, or what its `toJSON` says
  * - `error`: the response of an `HttpException`
  * - `stream`: the bytes of a stream in base64 · `raw`: bytes in base64 that were written to Node's own response
@@ -22,7 +23,7 @@ export interface StoredAnswer {
 export type StoredBody =
   | { readonly kind: 'none' | 'unavailable' }
   | { readonly kind: 'json' | 'scalar' | 'error'; readonly value: unknown }
-  | { readonly kind: 'text' | 'bytes' | 'stream' | 'raw'; readonly value: string };
+  | { readonly kind: 'text' | 'number' | 'bytes' | 'stream' | 'raw'; readonly value: string };
 
 /** What the handler would have to return for the same answer. */
 export function bodyValue({ body, headers }: Pick<StoredAnswer, 'body' | 'headers'>): unknown {
@@ -30,6 +31,8 @@ export function bodyValue({ body, headers }: Pick<StoredAnswer, 'body' | 'header
     case 'none':
     case 'unavailable':
       return undefined;
+    case 'number':
+      return Number(body.value);
     case 'bytes':
       return Buffer.from(body.value, 'base64');
     case 'stream':
@@ -37,7 +40,7 @@ export function bodyValue({ body, headers }: Pick<StoredAnswer, 'body' | 'header
       return body.value === '' ? emptyBody(headers) : new StreamableFile(Buffer.from(body.value, 'base64'));
     case 'json':
       // A date was sent as a JSON string; as a plain string it would be sent as text.
-      return typeof body.value === 'object' ? body.value : { toJSON: () => body.value };
+      return typeof body.value === 'object' && body.value !== null ? body.value : { toJSON: () => body.value };
     default:
       return body.value;
   }
@@ -112,6 +115,8 @@ function encodedBody(value: unknown): EncodedBody {
   if (Buffer.isBuffer(value)) {
     return { ...encodedJson('bytes', value.toString('base64')), bytes: value.byteLength };
   }
+  // JSON has no word for it, and a server sends it as text.
+  if (typeof value === 'number' && !Number.isFinite(value)) return encodedJson('number', String(value));
   if (typeof value !== 'object' || value === null) return encodedJson('scalar', value);
   return encodedJson('json', value);
 }

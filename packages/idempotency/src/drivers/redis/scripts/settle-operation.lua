@@ -3,6 +3,12 @@
 -- ARGV: owner · target 'C' completed | 'R' released | 'N' released as not applied | 'U' uncertain ·
 --       response (target C) · retention (ms; not for target U)
 -- Returns: 1 settled as asked · 0 somebody else has the say, nothing was changed
+-- At last: without a right to the channel it raises, and then the rest is done.
+local function announce(record, state)
+  redis.call('HDEL', record, 'aw')
+  redis.call('PUBLISH', record, state)
+end
+
 local function one(record, running, uncertain, owner, target, response, retention)
   local state = target == 'N' and 'R' or target
   local v = redis.call('HMGET', record, 'st', 'ow', 'mb', 'pa', 'sn', 'aw')
@@ -10,16 +16,13 @@ local function one(record, running, uncertain, owner, target, response, retentio
   if v[1] == state then return 1 end
   if v[1] ~= 'P' and v[1] ~= 'U' then return 0 end
   redis.call('ZREM', running, v[3])
-  if v[6] then
-    redis.call('HDEL', record, 'aw')
-    redis.call('PUBLISH', record, state)
-  end
   if state == 'U' then
     read_clock()
     -- A renewal on its way or an adoption sets it running again; when that one vanishes nobody may simply begin.
     redis.call('HSET', record, 'st', 'U', 'po', 'U')
     redis.call('PERSIST', record)
     redis.call('ZADD', uncertain, now_ms, v[3])
+    if v[6] then announce(record, state) end
     return 1
   end
   if v[1] == 'U' then redis.call('ZREM', uncertain, v[3]) end
@@ -34,5 +37,6 @@ local function one(record, running, uncertain, owner, target, response, retentio
   if forgets then redis.call('HDEL', record, 'fp') end
   if v[5] and (forgets or state == 'C') then library().forget(record) end
   redis.call('PEXPIRE', record, retention)
+  if v[6] then announce(record, state) end
   return 1
 end
