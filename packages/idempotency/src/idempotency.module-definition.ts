@@ -7,15 +7,15 @@ import { IDEMPOTENCY_STORE, type IdempotencyStore } from './idempotency-store.js
 
 export interface IdempotencyModuleExtras {
   /** Where records are kept. @default memoryIdempotencyStore(), right for one process only */
-  readonly store?: DriverProvider<IdempotencyStore>;
+  readonly store?: DriverProvider<IdempotencyStore> | undefined;
   /** Where transactional consumers remember messages. @default none: they end the boot */
-  readonly inbox?: DriverProvider<MessageInbox>;
+  readonly inbox?: DriverProvider<MessageInbox> | undefined;
 }
 
 export const { ASYNC_OPTIONS_TYPE, ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE } =
   new ConfigurableModuleBuilder<IdempotencyModuleOptions>({ moduleName: 'Idempotency' })
     .setClassMethodName('forRoot')
-    .setExtras<IdempotencyModuleExtras>({}, (definition, { store, inbox }) => ({
+    .setExtras<IdempotencyModuleExtras>({ store: undefined, inbox: undefined }, (definition, { store, inbox }) => ({
       ...definition,
       global: true,
       providers: [

@@ -144,6 +144,7 @@ const HEADER_NAME = /^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$/;
 /** @throws ConfigurationError naming the option and its value */
 export function resolveIdempotencyOptions(options: IdempotencyModuleOptions): ResolvedIdempotencyOptions {
   checkOptions(options);
+  assertNoDrivers(options);
   const leaseMs = durationMs(options.lease ?? '30s', 'lease', { minMs: 100, maxMs: HOUR_MS });
   const secret = checkedSecret(options.secret);
   const retentionMs = durationMs(options.retention ?? '24h', 'retention', { minMs: leaseMs, maxMs: YEAR_MS });
@@ -177,6 +178,19 @@ export function checkOptions(options: unknown): void {
   const given = options === null ? 'null' : typeof options;
   throw new ConfigurationError(
     `IdempotencyModule needs options with at least scope and secret; it was given ${given}.`,
+  );
+}
+
+/**
+ * A store that a factory returns comes too late to be provided: keys would live in the memory of the process.
+ *
+ * @throws ConfigurationError
+ */
+function assertNoDrivers(options: object): void {
+  const driver = ['store', 'inbox'].find((name) => name in options);
+  if (driver === undefined) return;
+  throw new ConfigurationError(
+    `IdempotencyModule.forRootAsync: '${driver}' belongs beside useFactory, not into what the factory returns.`,
   );
 }
 

@@ -68,6 +68,17 @@ describe('an application does not start', () => {
     );
   });
 
+  it.each(['store', 'inbox'])(
+    'when a factory of options returns the %s, which would live in memory without a word',
+    async (name) => {
+      const useFactory = () => ({ ...options, [name]: silentMemoryStore() });
+      const imports = [IdempotencyModule.forRootAsync({ store: silentMemoryStore(), useFactory })];
+      await expect(Test.createTestingModule({ imports }).compile()).rejects.toThrow(
+        `'${name}' belongs beside useFactory`,
+      );
+    },
+  );
+
   it('when @Idempotent stands on a method of a controller that is no route', async () => {
     @Controller()
     class Orders {

@@ -78,8 +78,7 @@ describe.each(['express', 'fastify'] as const)('on %s', (platform) => {
 
   it('a read with another condition is another request', async () => {
     const key = randomUUID();
-    const read = (headers: Record<string, string>) =>
-      send(`${http.url}/read`, { key, method: 'GET', headers });
+    const read = (headers: Record<string, string>) => send(`${http.url}/read`, { key, method: 'GET', headers });
     expect((await read({})).status).toBe(200);
     expect((await read({})).headers.get('idempotent-replayed')).toBe('true');
     for (const headers of [{ 'if-none-match': '"a"' }, { range: 'bytes=0-1' }]) {

@@ -120,7 +120,7 @@ describe.each(['memory', 'redis'] as const)('IdempotencyTokens in %s', (store) =
   it.each(MODES)('refuse a %s token of any other user whose name could be confused', async (mode) => {
     const bound = { purpose: mode, scope: 'tenant1:user' };
     const use = { ...bound, payload: 1, token: await tokens.issue(bound) };
-    for (const scope of ['tenant1:use', 'tenant1:userr', '', 'Tenant1:user', `${mode}tenant1:user`]) {
+    for (const scope of ['tenant1:use', 'tenant1:userr', ' ', 'Tenant1:user', `${mode}tenant1:user`]) {
       await expect(tokens.run({ ...use, scope }, async () => 1)).rejects.toMatchObject(INVALID);
     }
     expect(await tokens.run(use, async () => 1)).toBe(1);
