@@ -1,4 +1,4 @@
--- Library: the results of steps in the record of an operation, as fields `s:<name>`; `sn` is how many there are.
+-- Purpose: keeps the results of steps in the record of an operation, as fields `s:<name>`; `sn` is how many there are.
 local steps = {}
 
 -- Adds name and result of each to a reply.
