@@ -44,6 +44,7 @@ function noKeyRow(setting: Setting): RowPlan {
     ours: serverContestant('ours', 'ours', setting),
     raw: serverContestant('raw', 'no-op', setting),
     peers: [],
+    references: [serverContestant('requestContext', 'context', setting)],
     commandsPerOp: () => commandsPerRequest(setting),
   };
 }

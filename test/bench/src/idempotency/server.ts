@@ -9,6 +9,7 @@ type Variant = (redisUrl: string) => DynamicModule | Promise<DynamicModule>;
 
 // Loaded one at a time: a peer that cannot be loaded takes nobody else down, and nobody's modules weigh on another.
 const variants: Readonly<Record<string, () => Promise<Variant>>> = {
+  context: async () => (await import('./variants/context.variant.js')).contextVariant,
   'no-op': async () => (await import('./variants/no-op.variant.js')).noOpVariant,
   bare: async () => (await import('./variants/bare.variant.js')).bareVariant,
   raw: async () => (await import('./variants/raw.variant.js')).rawVariant,
