@@ -1,16 +1,4 @@
-const SOCKET_CODES = new Set([
-  'ECONNABORTED',
-  'ECONNREFUSED',
-  'ECONNRESET',
-  'EAI_AGAIN',
-  'EHOSTDOWN',
-  'EHOSTUNREACH',
-  'ENETDOWN',
-  'ENETUNREACH',
-  'ENOTFOUND',
-  'EPIPE',
-  'ETIMEDOUT',
-]);
+import { SOCKET_CODES } from '../socket-codes.js';
 
 /** By number, because some have no SQLSTATE of their own: too many connections, shutting down, killed, packets lost. */
 const UNAVAILABLE_NUMBERS = new Set([1040, 1043, 1053, 1077, 1078, 1079, 1129, 1152, 1184, 1203, 1226, 1927, 4031]);

@@ -1,16 +1,4 @@
-const SOCKET_CODES = new Set([
-  'ECONNABORTED',
-  'ECONNREFUSED',
-  'ECONNRESET',
-  'EAI_AGAIN',
-  'EHOSTDOWN',
-  'EHOSTUNREACH',
-  'ENETDOWN',
-  'ENETUNREACH',
-  'ENOTFOUND',
-  'EPIPE',
-  'ETIMEDOUT',
-]);
+import { SOCKET_CODES } from '../socket-codes.js';
 
 /** Shutting down, crashed, starting up, too many connections. */
 const UNAVAILABLE_CODES = new Set(['57P01', '57P02', '57P03', '53300']);
