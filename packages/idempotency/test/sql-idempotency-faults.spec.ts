@@ -156,17 +156,23 @@ describe.each(SQL_SERVERS)('a database that is killed and restarted, on $name', 
     const told = { stop: false };
     const completed: string[] = [];
     const failures: unknown[] = [];
-    const caller = async (name: number): Promise<void> => {
-      for (let serial = 0; !told.stop; serial += 1) {
-        const claim = request({ id: `${name}-${serial}` });
-        try {
-          expect(await opened.store.begin(claim)).toMatchObject({ outcome: 'acquired' });
-          if (await opened.store.settle(claim, { ...done, response: claim.id })) completed.push(claim.id);
-        } catch (error) {
-          failures.push(error);
-          await new Promise((resolve) => setTimeout(resolve, 20));
-        }
+    const attempt = async (id: string): Promise<void> => {
+      const claim = request({ id });
+      try {
+        expect(await opened.store.begin(claim)).toMatchObject({ outcome: 'acquired' });
+        if (await opened.store.settle(claim, { ...done, response: id })) completed.push(id);
+      } catch (error) {
+        failures.push(error);
+        throw error;
       }
+    };
+    const caller = async (name: number): Promise<void> => {
+      let serial = 0;
+      const next = (): Promise<void> => {
+        serial += 1;
+        return attempt(`${name}-${serial}`);
+      };
+      while (!told.stop) await eventually(next, { timeoutMs: 15_000 });
     };
     const callers = [1, 2, 3, 4].map(caller);
     await eventually(() => expect(completed.length).toBeGreaterThan(50));
