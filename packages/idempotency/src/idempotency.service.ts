@@ -21,7 +21,7 @@ import {
   type UncertainOperation,
 } from './idempotency-store.js';
 import type { AnswerOf, Begun, ExecutionEnd, ExecutionPolicy, Operation } from './operation.js';
-import { encodeOutcome, type OperatorVerdict } from './operator-verdict.js';
+import { encodeKnownOutcome, type OperatorVerdict } from './operator-verdict.js';
 import { ANSWER, replayedAnswer } from './replayed-answer.js';
 import { ResponseVault } from './response-vault.js';
 import { Settler } from './settler.js';
@@ -235,7 +235,7 @@ export class IdempotencyService implements OnApplicationBootstrap {
   async resolve(id: string, verdict: OperatorVerdict): Promise<boolean> {
     const { retentionMs } = this.options;
     if (verdict.to === 'released') return this.store.resolve(id, { to: 'released', retentionMs });
-    const response = this.vault.seal(id, ANSWER, encodeOutcome(verdict));
+    const response = this.vault.seal(id, ANSWER, encodeKnownOutcome(verdict));
     return this.store.resolve(id, { to: 'completed', response, retentionMs });
   }
 

@@ -23,7 +23,7 @@ export type OperatorVerdict = ({ readonly to: 'completed' } & KnownOutcome) | { 
  *
  * @throws TypeError when no JSON can be made of it, or a header could not be sent or may not be repeated
  */
-export function encodeOutcome(outcome: KnownOutcome): string {
+export function encodeKnownOutcome(outcome: KnownOutcome): string {
   const refuse = (cause: unknown): never => {
     throw new TypeError('The outcome of an operation must be JSON', { cause });
   };

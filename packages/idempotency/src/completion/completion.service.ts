@@ -5,7 +5,7 @@ import { NotApplied } from '../idempotency.errors.js';
 import { IDEMPOTENCY_OPTIONS, type ResolvedIdempotencyOptions } from '../idempotency.options.js';
 import { IdempotencyService } from '../idempotency.service.js';
 import type { UncertainOperation } from '../idempotency-store.js';
-import { encodeOutcome } from '../operator-verdict.js';
+import { encodeKnownOutcome } from '../operator-verdict.js';
 import { Completers } from './completers.js';
 import type { AbandonedOperation, Completer } from './idempotency-completer.decorator.js';
 
@@ -92,7 +92,7 @@ export class CompletionService implements OnApplicationBootstrap {
   private async finish(execution: Execution, completer: Completer, operation: AbandonedOperation): Promise<void> {
     execution.enter();
     try {
-      const response = encodeOutcome(await execution.run(() => completer(operation)));
+      const response = encodeKnownOutcome(await execution.run(() => completer(operation)));
       await this.service.end(execution, { to: 'completed', response });
       count('lockstep.idempotency.complete', { outcome: 'completed' });
     } catch (error) {

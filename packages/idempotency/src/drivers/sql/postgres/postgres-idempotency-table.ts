@@ -5,34 +5,23 @@ import type {
   Claim,
   Renewal,
   RenewalOutcome,
-  Resolution,
   Settlement,
   UncertainOperation,
 } from '../../../idempotency-store.js';
-import type { AdoptOutcome, AdoptRequest } from '../../../store-abilities.js';
-import { type AdoptRow, type BeginRow, readAdopt, readBegin, settlementParams } from '../begin-row.js';
+import { type BeginRow, readBegin, settlementParams } from '../begin-row.js';
 import type { IdempotencyTable, Timed } from '../idempotency-table.js';
+import { beginParams, SharedIdempotencyTable } from '../shared-idempotency-table.js';
 import * as statements from './postgres-statements.js';
 
 /** The tables in Postgres, where one step is one statement. */
-export class PostgresIdempotencyTable implements IdempotencyTable {
-  constructor(private readonly sql: Pick<SqlTransaction, 'query' | 'execute'>) {}
-
-  async clock(): Promise<number> {
-    const [row] = await this.sql.query<{ clock_ms: string }>(statements.CLOCK);
-    return Number(row?.clock_ms);
+export class PostgresIdempotencyTable extends SharedIdempotencyTable implements IdempotencyTable {
+  constructor(sql: Pick<SqlTransaction, 'query' | 'execute'>) {
+    super(sql, statements);
   }
 
   async begin(request: BeginRequest, notAfterMs: number): Promise<Timed<BeginOutcome>> {
     const [row] = await this.sql.query<BeginRow>(statements.BEGIN, [
-      request.id,
-      request.fingerprint,
-      request.owner,
-      request.operation,
-      request.leaseMs,
-      request.retentionMs,
-      request.onLeaseExpiry === 'uncertain' ? 'U' : 'R',
-      notAfterMs,
+      ...beginParams(request, notAfterMs),
       request.isWaiting ?? false,
       request.requiresIssue ?? false,
     ]);
@@ -64,32 +53,6 @@ export class PostgresIdempotencyTable implements IdempotencyTable {
       limit,
     ]);
     return rows.map(({ id, operation, since }) => ({ id, operation, sinceAt: Number(since) }));
-  }
-
-  async resolve(id: string, end: Resolution): Promise<boolean> {
-    const [state, response] = end.to === 'completed' ? ['C', end.response] : ['R', null];
-    return (await this.sql.execute(statements.RESOLVE, [id, state, response, end.retentionMs])) === 1;
-  }
-
-  async adopt({ id, owner, leaseMs, retentionMs }: AdoptRequest): Promise<AdoptOutcome> {
-    const [row] = await this.sql.query<AdoptRow>(statements.ADOPT, [id, owner, leaseMs, retentionMs]);
-    return readAdopt(row);
-  }
-
-  async saveStep({ id, owner }: Claim, step: string, result: string): Promise<boolean> {
-    return (await this.sql.execute(statements.SAVE_STEP, [id, owner, step, result])) === 1;
-  }
-
-  async issue(id: string, ttlMs: number): Promise<void> {
-    await this.sql.execute(statements.ISSUE, [id, ttlMs]);
-  }
-
-  async issueSingle(slot: string, token: string, ttlMs: number): Promise<void> {
-    await this.sql.execute(statements.ISSUE_SINGLE, [slot, token, ttlMs]);
-  }
-
-  async takeSingle(slot: string, token: string): Promise<boolean> {
-    return (await this.sql.execute(statements.TAKE_SINGLE, [slot, token])) === 1;
   }
 
   purgeRecords(limit: number): Promise<number> {
