@@ -53,6 +53,8 @@ export class LockAcquisition implements PushListener {
   private isGivenUp = false;
   /** When it is worth asking again, if no push comes before. */
   private wakeAt = 0;
+  /** The same, as it was pushed since the latest request was sent: a push may overtake the answer, which is older. */
+  private toldAt = Number.POSITIVE_INFINITY;
   private pushed: { readonly push: LockPush; readonly arrivedAt: number } | undefined;
   private wake: () => void = () => undefined;
 
@@ -107,19 +109,24 @@ export class LockAcquisition implements PushListener {
 
   onPush(push: LockPush): void {
     const now = monotonicMs();
-    if (push.fence === undefined) this.wakeAt = Math.min(this.wakeAt, now + push.ms);
+    if (push.fence === undefined) this.lookAt(now + push.ms);
     else this.pushed = { push, arrivedAt: now };
     this.wake();
   }
 
   onDeaf(): void {
-    this.wakeAt = 0;
+    this.lookAt(0);
     this.wake();
   }
 
   /** For an outcome that nobody takes: a grant goes back. */
   discard(outcome: Grant | Busy): void {
     this.revokeIf(outcome.status === 'granted');
+  }
+
+  private lookAt(at: number): void {
+    this.wakeAt = Math.min(this.wakeAt, at);
+    this.toldAt = Math.min(this.toldAt, at);
   }
 
   private async waitForTurn(first: Busy): Promise<Grant | Busy> {
@@ -206,6 +213,7 @@ export class LockAcquisition implements PushListener {
   private send(): Attempt {
     const sentAt = monotonicMs();
     this.isAsking = true;
+    this.toldAt = Number.POSITIVE_INFINITY;
     return { sentAt, answered: this.host.scripts.acquire.run(this.wish.next(this.giveUpAt, this)) };
   }
 
@@ -213,7 +221,7 @@ export class LockAcquisition implements PushListener {
     if (this.wish.isQueued) {
       this.answer = { sentAt, serverMs };
       this.wish.noteQueued(serverMs);
-      this.wakeAt = monotonicMs() + remainingMs + 1 + Math.random() * SPREAD_MS;
+      this.wakeAt = Math.min(this.toldAt, monotonicMs() + remainingMs + 1 + Math.random() * SPREAD_MS);
     }
     return { status: 'busy', remainingMs };
   }
