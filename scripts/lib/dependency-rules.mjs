@@ -28,7 +28,7 @@ export const mayImport = {
 /** House packages that may be imported only from some folders, so that a user without them loses one driver, not all. */
 export const placedImports = [
   { name: 'redis', by: capabilities, only: /^drivers\/(redis|redlock)\//, where: 'src/drivers/redis' },
-  { name: 'sql', by: ['lock', 'idempotency'], only: /^drivers\//, where: 'src/drivers' },
+  { name: 'sql', by: ['lock', 'idempotency', 'session'], only: /^drivers\//, where: 'src/drivers' },
   { name: 'testing', by: [...ground, ...capabilities, 'bullmq', 'ops'], only: /^contract\//, where: 'src/contract' },
 ];
 

@@ -1,0 +1,1 @@
+export { describeSessionStoreContract, type SessionStoreHarness } from './session-store.contract.js';

@@ -1,0 +1,37 @@
+export { memorySessionStore } from './drivers/memory/index.js';
+export { MemorySessionStore, type MemorySessionStoreOptions } from './drivers/memory/memory-session-store.js';
+export {
+  SessionContendedError,
+  SessionEndedError,
+  SessionMisuseError,
+  SessionRequiredError,
+  SessionTooLargeError,
+  TooManySessionsError,
+} from './session.errors.js';
+export type { SessionCookieOptions, SessionModuleOptions } from './session.options.js';
+export type { SessionEvent } from './session-events.js';
+export type { DeviceMeta, LoginOptions, SessionRef } from './session-ref.js';
+export {
+  type CreateOutcome,
+  type CreateRequest,
+  type Gone,
+  isWatchable,
+  type LoadRequest,
+  REMEMBERED_SAVES,
+  type Refused,
+  type RemoveRequest,
+  type ReplaceOutcome,
+  type ReplaceRequest,
+  type SaveOutcome,
+  type SaveRequest,
+  SESSION_STORE,
+  type SessionDraft,
+  type SessionHead,
+  type SessionKey,
+  type SessionLimit,
+  type SessionRecord,
+  type SessionStore,
+  type StoredAttribute,
+  type Swept,
+  type WatchableStore,
+} from './session-store.js';

@@ -1,0 +1,214 @@
+import type { IncomingMessage } from 'node:http';
+import { ConfigurationError, type Duration, durationMs, Keyring, type KeyringOptions } from '@lockstep/core';
+import type { DeviceMeta } from './session-ref.js';
+import type { SessionLimit } from './session-store.js';
+
+export interface SessionCookieOptions {
+  /**
+   * Without prefix, which is added: `__Host-` for a cookie of one host, `__Secure-` for one that subdomains share, none
+   * on plain localhost.
+   * @default 'sid'
+   */
+  readonly name?: string;
+  /**
+   * The parent domain that shares the cookie, by the host of the request (without port); undefined for a cookie of that
+   * host alone. What it returns must be a suffix of the host: `(host) => (host.endsWith('.mall.com') ? 'mall.com' :
+   * undefined)`.
+   * @default a cookie of one host
+   */
+  readonly domain?: (host: string) => string | undefined;
+  /** @default 'lax' */
+  readonly sameSite?: 'lax' | 'strict' | 'none';
+  /**
+   * False sends the cookie over plain HTTP from any host; refused in production. Without it, only localhost is served
+   * so, and in production none is.
+   * @default true
+   */
+  readonly secure?: boolean;
+  /** The cookie outlives the browser, until the session's `absolute` end. @default false, it ends with the browser */
+  readonly persistent?: boolean;
+  /** For a page that is embedded in other sites (CHIPS). @default false */
+  readonly partitioned?: boolean;
+}
+
+export interface SessionModuleOptions {
+  /** Signs the ids. Each secret at least 32 bytes; the ones that are not current still verify. */
+  readonly keys: KeyringOptions;
+  readonly cookie?: SessionCookieOptions | false;
+  /** A header that brings and takes the id in place of the cookie, for clients without cookies: `X-Auth-Token`. */
+  readonly header?: string;
+  /** Unused for so long, a session ends. From 1 s to 30 days. @default '30m' */
+  readonly idle?: Duration;
+  /** It ends then, however much it is used. From `idle` to 400 days. @default '12h' */
+  readonly absolute?: Duration;
+  /** A use is noted at the store at most so often; the idle timeout is that much less exact. At most half of `idle`. @default a tenth of `idle`, at most 1 min */
+  readonly touchAfter?: Duration;
+  /** The id is replaced when it is so old. At least 10 s. @default never */
+  readonly renewEvery?: Duration;
+  /** How long a renewed id still serves the requests that are on their way, from the first use of the new one. @default '10s' */
+  readonly renewGrace?: Duration;
+  /** @default as many as he likes */
+  readonly maxPerUser?: number | SessionLimit;
+  /** Of one attribute, encoded. @default 8192 */
+  readonly maxAttributeBytes?: number;
+  /** Of all attributes together. Two requests side by side may exceed it by what each adds. @default 65536 */
+  readonly maxBytes?: number;
+  /**
+   * What an attribute means that cannot be decoded: it alone is left out, or the whole session is. Never an error.
+   * @default 'drop-attribute'
+   */
+  readonly onUndecodable?: 'drop-attribute' | 'drop-session';
+  /**
+   * What a request with a valid id gets while the store is down: 503 with `Retry-After`, or it is served as a visitor's,
+   * whose session cannot be written. Also per route: `@OnSessionStoreDown()`. Its cookie is left alone either way.
+   * @default 'unavailable'
+   */
+  readonly onStoreDown?: 'unavailable' | 'anonymous';
+  /** Requests that have no session, such as those for static files. Must not throw. @default none */
+  readonly exclude?: (request: IncomingMessage) => boolean;
+  /** What is noted about the device; at most 1 024 characters of JSON. @default address and `User-Agent`, 256 characters */
+  readonly meta?: (request: IncomingMessage) => DeviceMeta;
+}
+
+export interface ResolvedCookieOptions {
+  readonly name: string;
+  readonly domain: ((host: string) => string | undefined) | undefined;
+  readonly sameSite: 'Lax' | 'Strict' | 'None';
+  readonly secure: boolean;
+  readonly persistent: boolean;
+  readonly partitioned: boolean;
+  /** Whether plain HTTP to localhost is served with a plain cookie. */
+  readonly plainLocalhost: boolean;
+}
+
+export interface ResolvedSessionOptions {
+  readonly keyring: Keyring;
+  readonly cookie: ResolvedCookieOptions | undefined;
+  /** In lower case. */
+  readonly header: string | undefined;
+  readonly idleMs: number;
+  readonly absoluteMs: number;
+  readonly touchAfterMs: number;
+  readonly renewEveryMs: number;
+  readonly renewGraceMs: number;
+  readonly limit: SessionLimit | undefined;
+  readonly maxAttributeBytes: number;
+  readonly maxBytes: number;
+  readonly onUndecodable: 'drop-attribute' | 'drop-session';
+  readonly onStoreDown: 'unavailable' | 'anonymous';
+  readonly exclude: ((request: IncomingMessage) => boolean) | undefined;
+  readonly meta: ((request: IncomingMessage) => DeviceMeta) | undefined;
+}
+
+export const SESSION_OPTIONS = Symbol('@lockstep/session:OPTIONS');
+
+const DAY_MS = 86_400_000;
+const MIN_SECRET_BYTES = 32;
+const MOST_BYTES = 16 * 1_048_576;
+const COOKIE_NAME = /^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$/;
+const SAME_SITE = { lax: 'Lax', strict: 'Strict', none: 'None' } as const;
+
+/** @throws ConfigurationError naming the option and its value */
+export function resolveSessionOptions(options: SessionModuleOptions): ResolvedSessionOptions {
+  const idleMs = durationMs(options.idle ?? '30m', 'idle', { minMs: 1_000, maxMs: 30 * DAY_MS });
+  const absolute = options.absolute ?? Math.max(12 * 3_600_000, idleMs);
+  const defaultTouchMs = Math.min(60_000, Math.ceil(idleMs / 10));
+  const renewEveryMs =
+    options.renewEvery === undefined
+      ? Number.POSITIVE_INFINITY
+      : durationMs(options.renewEvery, 'renewEvery', { minMs: 10_000, maxMs: 400 * DAY_MS });
+  const cookie = options.cookie === false ? undefined : resolveCookie(options.cookie ?? {});
+  const header = checkedHeader(options.header);
+  if (!cookie && header === undefined) {
+    throw new ConfigurationError('Options cookie and header: without either of them no session can be told.');
+  }
+  return Object.freeze({
+    keyring: checkedKeyring(options.keys),
+    cookie,
+    header,
+    idleMs,
+    absoluteMs: durationMs(absolute, 'absolute', { minMs: idleMs, maxMs: 400 * DAY_MS }),
+    touchAfterMs: durationMs(options.touchAfter ?? defaultTouchMs, 'touchAfter', { minMs: 0, maxMs: idleMs / 2 }),
+    renewEveryMs,
+    renewGraceMs: durationMs(options.renewGrace ?? '10s', 'renewGrace', { minMs: 0, maxMs: idleMs }),
+    limit: checkedLimit(options.maxPerUser),
+    maxAttributeBytes: bytes('maxAttributeBytes', options.maxAttributeBytes ?? 8_192),
+    maxBytes: bytes('maxBytes', options.maxBytes ?? 65_536),
+    onUndecodable: oneOf('onUndecodable', options.onUndecodable ?? 'drop-attribute', [
+      'drop-attribute',
+      'drop-session',
+    ]),
+    onStoreDown: oneOf('onStoreDown', options.onStoreDown ?? 'unavailable', ['unavailable', 'anonymous']),
+    exclude: checkedFunction('exclude', options.exclude),
+    meta: checkedFunction('meta', options.meta),
+  });
+}
+
+function resolveCookie(cookie: SessionCookieOptions): ResolvedCookieOptions {
+  const { name = 'sid', secure = true, sameSite = 'lax', partitioned = false } = cookie;
+  const inProduction = process.env.NODE_ENV === 'production';
+  if (!COOKIE_NAME.test(name) || /^__(?:host|secure)-/i.test(name)) {
+    throw ConfigurationError.option('cookie.name', name, 'a name of 1 to 64 characters without a prefix');
+  }
+  if (!secure && inProduction) {
+    throw ConfigurationError.option(
+      'cookie.secure',
+      secure,
+      'true in production: anybody on the way could read the id',
+    );
+  }
+  if (!secure && (sameSite === 'none' || partitioned)) {
+    throw ConfigurationError.option('cookie.secure', secure, 'true: browsers refuse such a cookie otherwise');
+  }
+  return Object.freeze({
+    name,
+    domain: checkedFunction('cookie.domain', cookie.domain),
+    sameSite: SAME_SITE[oneOf('cookie.sameSite', sameSite, ['lax', 'strict', 'none'])],
+    secure,
+    persistent: cookie.persistent ?? false,
+    partitioned,
+    plainLocalhost: !inProduction,
+  });
+}
+
+function checkedKeyring(keys: KeyringOptions | undefined): Keyring {
+  if (!keys || typeof keys !== 'object') throw ConfigurationError.option('keys', keys, '{ current, keys }');
+  for (const [id, secret] of Object.entries(keys.keys ?? {})) {
+    const length = typeof secret === 'string' ? Buffer.byteLength(secret) : secret.length;
+    if (length >= MIN_SECRET_BYTES) continue;
+    throw new ConfigurationError(
+      `Option 'keys.keys.${id}' has ${length} bytes; expected at least ${MIN_SECRET_BYTES}.`,
+    );
+  }
+  return new Keyring(keys);
+}
+
+function checkedHeader(header: string | undefined): string | undefined {
+  if (header === undefined) return undefined;
+  if (COOKIE_NAME.test(header) && !/^(?:cookie|authorization|host)$/i.test(header)) return header.toLowerCase();
+  throw ConfigurationError.option('header', header, 'the name of a header of its own');
+}
+
+function checkedLimit(limit: number | SessionLimit | undefined): SessionLimit | undefined {
+  if (limit === undefined) return undefined;
+  const { sessions, policy } = typeof limit === 'number' ? { sessions: limit, policy: 'reject' as const } : limit;
+  if (!Number.isInteger(sessions) || sessions < 1 || sessions > 1_000) {
+    throw ConfigurationError.option('maxPerUser', sessions, 'a whole number from 1 to 1000');
+  }
+  return Object.freeze({ sessions, policy: oneOf('maxPerUser.policy', policy, ['reject', 'evict-oldest']) });
+}
+
+function bytes(option: string, value: number): number {
+  if (Number.isInteger(value) && value >= 1 && value <= MOST_BYTES) return value;
+  throw ConfigurationError.option(option, value, `a whole number of bytes from 1 to ${MOST_BYTES}`);
+}
+
+function oneOf<T extends string>(option: string, value: T, allowed: readonly T[]): T {
+  if (allowed.includes(value)) return value;
+  throw ConfigurationError.option(option, value, `one of ${allowed.map((one) => `'${one}'`).join(', ')}`);
+}
+
+function checkedFunction<T>(option: string, value: T | undefined): T | undefined {
+  if (value === undefined || typeof value === 'function') return value;
+  throw ConfigurationError.option(option, value, 'a function');
+}
