@@ -16,6 +16,7 @@ import { CORE_OPTIONS, type ResolvedCoreOptions } from './core.options.js';
 import { DrainService } from './drain/drain.service.js';
 import { LockstepExceptionFilter } from './errors/lockstep-exception.filter.js';
 import { GuaranteeExplorer } from './guarantee/guarantee.explorer.js';
+import { RequestEntry } from './http/request-entry.js';
 import { Incidents } from './telemetry/incidents.js';
 
 /**
@@ -30,14 +31,16 @@ import { Incidents } from './telemetry/incidents.js';
     DrainService,
     GuaranteeExplorer,
     Incidents,
+    RequestEntry,
     { provide: APP_FILTER, useClass: LockstepExceptionFilter },
   ],
-  exports: [ContextCarriers, DrainService, Incidents],
+  exports: [ContextCarriers, DrainService, Incidents, RequestEntry],
 })
 export class CoreModule implements NestModule {
   constructor(
     @Inject(ContextCarriers) carriers: ContextCarriers,
     @Inject(Incidents) incidents: Incidents,
+    @Inject(RequestEntry) private readonly entry: RequestEntry,
     @Optional() @Inject(CORE_OPTIONS) options?: ResolvedCoreOptions,
   ) {
     carriers.register(new TraceCarrier());
@@ -45,6 +48,7 @@ export class CoreModule implements NestModule {
   }
 
   configure(consumer: MiddlewareConsumer): void {
+    if (this.entry.isInstalled) return;
     consumer.apply(RequestContextMiddleware).forRoutes({ path: '{*path}', method: RequestMethod.ALL });
   }
 }

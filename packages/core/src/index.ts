@@ -41,6 +41,7 @@ export type {
   ObservableMethod,
   StreamMethod,
 } from './guarantee/method-types.js';
+export { type EntryHook, type HttpExchange, RequestEntry } from './http/request-entry.js';
 export { LockstepModule } from './lockstep.module.js';
 export { PeriodicTask, type PeriodicTaskInit } from './loop/periodic-task.js';
 export { checkedDriver, type DriverProvider } from './module/driver-provider.js';

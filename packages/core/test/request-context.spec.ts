@@ -101,6 +101,26 @@ describe.each(PLATFORMS)('the request context on %s', (platform) => {
     expect(answer).toContain('"body":{"a":1}');
   });
 
+  it('is there in the adapter hook of others, which runs inside, and in a middleware that was there first', async () => {
+    const seen: Record<string, string | undefined> = {};
+    const hooked = await serve(platform, { imports: [WhoModule] }, (app) => {
+      const adapter = app.getHttpAdapter() as unknown as {
+        setOnRequestHook(hook: (request: unknown, response: unknown, done: () => void) => void): void;
+      };
+      adapter.setOnRequestHook((_request, _response, done) => {
+        seen['hook'] = RequestContext.current()?.id;
+        done();
+      });
+      app.use((_request: unknown, _response: unknown, next: () => void) => {
+        seen['middleware'] = RequestContext.current()?.id;
+        next();
+      });
+    });
+    const { id } = await ask(hooked.url);
+    expect(seen).toEqual({ hook: id, middleware: id });
+    await hooked.app.close();
+  });
+
   it('does not leak out of the request', () => {
     expect(RequestContext.current()).toBeUndefined();
   });

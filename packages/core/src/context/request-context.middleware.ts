@@ -1,10 +1,12 @@
-import { Injectable, type NestMiddleware } from '@nestjs/common';
-import { RequestContext } from './request-context.js';
+import { Inject, Injectable, type NestMiddleware } from '@nestjs/common';
+import { RequestEntry } from '../http/request-entry.js';
 
-/** Gives every HTTP request its context before guards run. */
+/** Lets requests in where the adapter has no hook for it. */
 @Injectable()
 export class RequestContextMiddleware implements NestMiddleware {
-  use(_request: unknown, _response: unknown, next: () => void): void {
-    RequestContext.run(new RequestContext(), next);
+  constructor(@Inject(RequestEntry) private readonly entry: RequestEntry) {}
+
+  use(request: unknown, response: unknown, next: (error?: unknown) => void): void {
+    this.entry.enter(request, response, next);
   }
 }

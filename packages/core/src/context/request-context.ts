@@ -1,5 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { randomUUID } from 'node:crypto';
+import type { HttpExchange } from '../http/request-entry.js';
 
 /** Who is asking. */
 export interface Principal {
@@ -16,8 +17,21 @@ const storage = new AsyncLocalStorage<RequestContext>();
 export class RequestContext {
   /** Set by authentication (a guard, the session); read by scopes and carried by messages. */
   principal: Principal | undefined;
+  private ownId: string | undefined;
 
-  constructor(readonly id: string = randomUUID()) {}
+  constructor(
+    id?: string,
+    /** The HTTP request; undefined where a message is handled. */
+    readonly exchange?: HttpExchange,
+  ) {
+    this.ownId = id;
+  }
+
+  /** A random UUID, unless it was given. */
+  get id(): string {
+    this.ownId ??= randomUUID();
+    return this.ownId;
+  }
 
   static current(): RequestContext | undefined {
     return storage.getStore();
