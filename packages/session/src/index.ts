@@ -1,3 +1,5 @@
+export { CurrentSession, SessionAttr } from './decorators/session-params.decorator.js';
+export { NoSession, OnSessionStoreDown } from './decorators/session-rules.decorator.js';
 export { memorySessionStore } from './drivers/memory/index.js';
 export { MemorySessionStore, type MemorySessionStoreOptions } from './drivers/memory/memory-session-store.js';
 export {
@@ -8,7 +10,10 @@ export {
   SessionTooLargeError,
   TooManySessionsError,
 } from './session.errors.js';
+export { SessionModule } from './session.module.js';
+export type { SessionModuleExtras } from './session.module-definition.js';
 export type { SessionCookieOptions, SessionModuleOptions } from './session.options.js';
+export { type SessionInfo, SessionService } from './session.service.js';
 export type { SessionEvent } from './session-events.js';
 export type { DeviceMeta, LoginOptions, SessionRef } from './session-ref.js';
 export {

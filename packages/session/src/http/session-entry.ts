@@ -1,0 +1,41 @@
+import type { HttpExchange, RequestContext } from '@lockstep/core';
+import { StoreUnavailableError } from '@lockstep/core';
+import { RequestSession, type SessionRuntime } from '../request-session.js';
+import { SessionMisuseError } from '../session.errors.js';
+import type { RouteRules } from './route-rules.js';
+import { putSession } from './session-slot.js';
+
+/** Gives each request its session, and reads it where the client holds one. */
+export class SessionEntry {
+  constructor(
+    private readonly runtime: SessionRuntime,
+    private readonly rules: RouteRules,
+  ) {}
+
+  /** An `EntryHook`. A request without a token of ours costs nothing but a look at its headers. */
+  enter({ request, response }: HttpExchange, context: RequestContext): Promise<void> | undefined {
+    const { options, transport, keeping } = this.runtime;
+    const session = new RequestSession(this.runtime, { request, response, context });
+    putSession(request, session);
+    if (options.exclude?.(request)) {
+      session.refuseWrites(new SessionMisuseError('This request has no session: the option `exclude` says so.'));
+      return undefined;
+    }
+    const rule = this.rules.find(request);
+    if (rule === 'no-session') {
+      session.refuseWrites(new SessionMisuseError('This route has no session: it is marked with @NoSession().'));
+      return undefined;
+    }
+    const presented = transport.presented(request);
+    if (presented.tokens.length === 0) return undefined;
+    const tokens = presented.tokens.filter(
+      (token) => token.length <= keeping.longestToken && keeping.recognises(token),
+    );
+    if (tokens.length === 0) return undefined;
+    const mayGoOn = rule === 'anonymous-on-store-down' || options.onStoreDown === 'anonymous';
+    return session.load(presented, tokens).catch((error: unknown) => {
+      if (!mayGoOn || !(error instanceof StoreUnavailableError)) throw error;
+      session.refuseWrites(error);
+    });
+  }
+}

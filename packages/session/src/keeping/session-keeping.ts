@@ -1,0 +1,65 @@
+import type { Principal } from '@lockstep/core';
+import type { SessionRecord } from '../session-store.js';
+
+/** A session as it was last seen, and what a client must hold to be led to it. */
+export interface KeptSession {
+  readonly token: string;
+  readonly record: SessionRecord;
+}
+
+/** What login writes about a user; encoded, the `principal` of a record. */
+export interface LoggedIn {
+  readonly principal: Principal;
+  readonly amr: readonly string[];
+  /** Epoch milliseconds of the store's clock; undefined for a login that makes the record, which tells it then. */
+  readonly at: number | undefined;
+}
+
+export interface SessionDelta {
+  readonly set: ReadonlyMap<string, string>;
+  readonly remove: readonly string[];
+  readonly expect?: { readonly attribute: string; readonly revision: number } | undefined;
+}
+
+export interface LoginRequest {
+  readonly from: KeptSession | undefined;
+  readonly user: LoggedIn;
+  readonly keepAttributes: boolean;
+  /** Of a visitor without a session. */
+  readonly attributes: ReadonlyMap<string, string>;
+  readonly meta: string;
+}
+
+/**
+ * Where sessions live between requests: at a store, or sealed in the cookie itself. All methods reject with
+ * `StoreUnavailableError` as a store does; `gone` is as in `SessionStore`.
+ */
+export interface SessionKeeping {
+  /** The longest value that a client may bring. */
+  readonly longestToken: number;
+  /** Whether a token was issued here; without I/O. */
+  recognises(token: string): boolean;
+  /** The session of a recognised token, and its use noted unless `looksOnly`. */
+  load(token: string, looksOnly?: boolean): Promise<KeptSession | undefined>;
+  create(attributes: ReadonlyMap<string, string>, meta: string): Promise<KeptSession>;
+  save(kept: KeptSession, delta: SessionDelta): Promise<KeptSession | 'gone' | 'conflict'>;
+  /** @throws TooManySessionsError */
+  login(request: LoginRequest): Promise<KeptSession | 'gone'>;
+  /** A new id for the same session; the old one ends at once. */
+  rotate(kept: KeptSession): Promise<KeptSession | 'gone'>;
+  /** The same where the id is due for it; requests with the old one are still served for a while. */
+  renewIfDue(kept: KeptSession): Promise<KeptSession>;
+  end(kept: KeptSession): Promise<void>;
+}
+
+export function encodeLogin({ principal, amr, at }: LoggedIn): string {
+  const { id, tenant } = principal;
+  return JSON.stringify({ id, ...(tenant === undefined ? {} : { tenant }), amr, ...(at === undefined ? {} : { at }) });
+}
+
+export function decodeLogin(text: string | undefined): LoggedIn | undefined {
+  if (text === undefined) return undefined;
+  const { id, tenant, amr, at } = JSON.parse(text) as Principal & Omit<LoggedIn, 'principal'>;
+  const principal = Object.freeze(tenant === undefined ? { id } : { id, tenant });
+  return { principal, amr, at };
+}

@@ -1,0 +1,409 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Incidents, Listeners, Principal, RequestContext } from '@lockstep/core';
+import { type GatedSession, ResponseGate } from './http/response-gate.js';
+import type { HeadChanges, Presented, SessionTransport } from './http/session-transport.js';
+import { decodeLogin, type KeptSession, type LoggedIn, type SessionKeeping } from './keeping/session-keeping.js';
+import { SessionContendedError, SessionEndedError, SessionMisuseError } from './session.errors.js';
+import type { ResolvedSessionOptions } from './session.options.js';
+import { SessionAttributes } from './session-attributes.js';
+import type { SessionEvent } from './session-events.js';
+import type { LoginOptions, SessionRef } from './session-ref.js';
+import type { StoredAttribute } from './session-store.js';
+
+/** What all sessions of an application share. */
+export interface SessionRuntime {
+  readonly keeping: SessionKeeping;
+  readonly options: ResolvedSessionOptions;
+  readonly transport: SessionTransport;
+  readonly events: Listeners<SessionEvent>;
+  readonly incidents: Incidents;
+  metaOf(request: IncomingMessage): string;
+}
+
+/** Whom a session serves: an HTTP request, or the upgrade to a WebSocket, which has no answer to change. */
+export interface SessionOccasion {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse | undefined;
+  readonly context: RequestContext | undefined;
+}
+
+const NOTHING: ReadonlyMap<string, StoredAttribute> = new Map();
+const MOST_ATTEMPTS = 10;
+
+/**
+ * The session of one request.
+ *
+ * ```
+ * blank --token recognised, load--> loaded | blank (ended, never been) | unavailable
+ * blank --set, saved--> loaded (created)          blank --login--> loaded
+ * loaded --set--> changed --answer | save()--> loaded | ended (somebody else ended it: the changes are dropped)
+ * loaded --login, rotate--> loaded, under another token
+ * loaded --logout--> blank, and the client is told to forget its token
+ * unavailable: reads as a visitor's; whatever would write is refused, and the token is left alone
+ * ```
+ * Only `logout` takes the client's token away: a request that was slow must not delete the cookie that a login set
+ * meanwhile (H8).
+ */
+export class RequestSession implements SessionRef, GatedSession {
+  private kept: KeptSession | undefined;
+  private loggedIn: LoggedIn | undefined;
+  private attributes: SessionAttributes;
+  private gate: ResponseGate | undefined;
+  /** What the client holds that has led here. */
+  private held: string | undefined;
+  private isLoggedOut = false;
+  private isEnded = false;
+  private refusal: Error | undefined;
+  private presented: Presented | undefined;
+  private running: Promise<unknown> = Promise.resolve();
+
+  constructor(
+    private readonly runtime: SessionRuntime,
+    private readonly occasion: SessionOccasion,
+  ) {
+    this.attributes = this.attributesOf(NOTHING);
+  }
+
+  get exists(): boolean {
+    return this.kept !== undefined;
+  }
+
+  get handle(): string | undefined {
+    return this.kept?.record.key.id;
+  }
+
+  get principal(): Principal | undefined {
+    return this.loggedIn?.principal;
+  }
+
+  get loggedInAt(): Date | undefined {
+    const at = this.loggedInAtMs;
+    return at === undefined ? undefined : new Date(at);
+  }
+
+  get amr(): readonly string[] {
+    return this.loggedIn?.amr ?? [];
+  }
+
+  get createdAt(): Date | undefined {
+    return this.kept && new Date(this.kept.record.createdAt);
+  }
+
+  get expiresAt(): Date | undefined {
+    return this.kept && new Date(this.kept.record.expiresAt);
+  }
+
+  get names(): readonly string[] {
+    this.assertReadable();
+    return this.attributes.names();
+  }
+
+  /** How long ago the login was when the session was read, by the store's clock; undefined for a session of nobody. */
+  get loginAgeMs(): number | undefined {
+    const at = this.loggedInAtMs;
+    return at === undefined || !this.kept ? undefined : Math.max(this.kept.record.readAt - at, 0);
+  }
+
+  /** The group of its user's sessions. */
+  get group(): string | undefined {
+    return this.kept?.record.key.group;
+  }
+
+  get<T = unknown>(name: string): T | undefined {
+    this.assertReadable();
+    const value = this.attributes.get(name);
+    // It may be changed in place, and nobody would tell.
+    if (typeof value === 'object' && !this.refusal) this.arm();
+    return value as T | undefined;
+  }
+
+  has(name: string): boolean {
+    this.assertReadable();
+    return this.attributes.has(name);
+  }
+
+  set(name: string, value: unknown): void {
+    this.assertWritable();
+    if (!this.kept) this.assertHeadOpen('begin');
+    this.attributes.set(name, value);
+    this.arm();
+  }
+
+  delete(name: string): void {
+    this.assertWritable();
+    this.attributes.delete(name);
+    this.arm();
+  }
+
+  clear(): void {
+    for (const name of this.names) this.delete(name);
+  }
+
+  async update<T = unknown>(
+    name: string,
+    fn: (value: T | undefined) => T | undefined | Promise<T | undefined>,
+  ): Promise<T | undefined> {
+    this.assertWritable();
+    return this.inTurn(async () => {
+      await this.saveNow();
+      for (let attempt = 1; attempt <= MOST_ATTEMPTS; attempt += 1) {
+        const value = await fn(this.attributes.fresh(name) as T | undefined);
+        if (await this.tryUpdate(name, value)) return value;
+      }
+      throw new SessionContendedError(MOST_ATTEMPTS);
+    });
+  }
+
+  async save(): Promise<void> {
+    this.assertWritable();
+    await this.inTurn(() => this.saveNow());
+  }
+
+  async reload(): Promise<void> {
+    this.assertReadable();
+    await this.inTurn(async () => {
+      if (!this.kept) return;
+      const kept = await this.runtime.keeping.load(this.kept.token, true);
+      this.attributes = this.attributesOf(NOTHING);
+      if (kept) this.hold(kept);
+      else this.noteEnd();
+    });
+  }
+
+  async login(user: Principal, options: LoginOptions = {}): Promise<void> {
+    this.assertWritable();
+    this.assertHeadOpen('log in');
+    const principal = checkedPrincipal(user);
+    const { amr = [], keepAttributes = true } = options;
+    await this.inTurn(async () => {
+      if (this.kept && keepAttributes) await this.saveNow();
+      if (!keepAttributes) this.attributes = this.attributesOf(this.kept?.record.attributes ?? NOTHING);
+      const attributes = this.kept ? new Map<string, string>() : this.attributes.changes().set;
+      const meta = this.runtime.metaOf(this.occasion.request);
+      const kept = await this.runtime.keeping.login({
+        from: this.kept,
+        user: { principal, amr, at: undefined },
+        keepAttributes,
+        attributes: keepAttributes ? attributes : new Map(),
+        meta,
+      });
+      if (kept === 'gone') this.throwEnded('session.login');
+      this.attributes = this.attributesOf(kept.record.attributes);
+      this.isLoggedOut = false;
+      this.hold(kept);
+      this.arm();
+    });
+  }
+
+  async logout(): Promise<void> {
+    this.assertWritable();
+    await this.inTurn(async () => {
+      if (this.kept) await this.runtime.keeping.end(this.kept);
+      this.isLoggedOut = this.held !== undefined;
+      this.forget();
+      this.arm();
+    });
+  }
+
+  async rotate(): Promise<void> {
+    this.assertWritable();
+    this.assertHeadOpen('take a new id');
+    await this.inTurn(async () => {
+      await this.saveNow();
+      if (!this.kept) return;
+      const kept = await this.runtime.keeping.rotate(this.kept);
+      if (kept === 'gone') this.throwEnded('session.rotate');
+      this.hold(kept);
+      this.arm();
+    });
+  }
+
+  /** Finds the session that the client's tokens lead to. */
+  async load(presented: Presented, tokens: readonly string[]): Promise<void> {
+    this.presented = presented;
+    const { keeping } = this.runtime;
+    for (const token of tokens) {
+      const kept = await keeping.load(token);
+      if (!kept) continue;
+      this.held = token;
+      const renewed = this.occasion.response ? await keeping.renewIfDue(kept) : kept;
+      this.hold(renewed);
+      if (renewed.token !== token || this.isDoubled) this.arm();
+      return;
+    }
+    // It has ended, yet the client may hold a newer one by the time of the answer: nothing is cleared.
+    this.held = tokens[0];
+  }
+
+  /** From here on it reads as a visitor's, and refuses to be written. */
+  refuseWrites(error: Error): void {
+    this.refusal = error;
+  }
+
+  hasChanges(): boolean {
+    if (this.refusal || this.isEnded) return false;
+    const { set, remove } = this.attributes.changes();
+    return set.size > 0 || (remove.length > 0 && this.kept !== undefined);
+  }
+
+  commit(): Promise<void> {
+    return this.inTurn(() => this.saveNow({ isAnswer: true }));
+  }
+
+  headChanges(): HeadChanges {
+    const { kept, isLoggedOut } = this;
+    const { transport, options } = this.runtime;
+    const { via } = this.presentedNow();
+    const isNew = kept !== undefined && kept.token !== this.held;
+    const maxAgeMs = options.cookie?.persistent && kept ? kept.record.expiresAt - kept.record.readAt : undefined;
+    const change = isNew ? { token: kept.token, maxAgeMs } : undefined;
+    const told = change ?? (isLoggedOut && !kept ? { token: undefined, maxAgeMs } : undefined);
+    return transport.changes(this.occasion.request, via, told, this.isDoubled);
+  }
+
+  private get loggedInAtMs(): number | undefined {
+    return this.loggedIn && (this.loggedIn.at ?? this.kept?.record.createdAt);
+  }
+
+  private get isDoubled(): boolean {
+    return this.presented?.via === 'cookie' && this.presented.tokens.length > 1;
+  }
+
+  private presentedNow(): Presented {
+    this.presented ??= this.runtime.transport.presented(this.occasion.request);
+    return this.presented;
+  }
+
+  /** One step at a time: what is saved twice at once would be compared with what is not there yet. */
+  private inTurn<T>(step: () => Promise<T>): Promise<T> {
+    const turn = this.running.then(step, step);
+    this.running = turn.catch(() => undefined);
+    return turn;
+  }
+
+  private async saveNow({ isAnswer = false } = {}): Promise<void> {
+    if (this.isEnded) {
+      if (isAnswer) return;
+      throw new SessionEndedError('session.save');
+    }
+    const changes = this.attributes.changes();
+    if (changes.set.size === 0 && (changes.remove.length === 0 || !this.kept)) return;
+    const { keeping } = this.runtime;
+    if (!this.kept) {
+      this.assertHeadOpen('begin');
+      const kept = await keeping.create(changes.set, this.runtime.metaOf(this.occasion.request));
+      this.attributes.settle(changes, kept.record.attributes);
+      this.hold(kept);
+      return;
+    }
+    const kept = await keeping.save(this.kept, changes);
+    if (typeof kept === 'string') {
+      this.drop([...changes.set.keys(), ...changes.remove]);
+      if (!isAnswer) throw new SessionEndedError('session.save');
+      return;
+    }
+    this.attributes.settle(changes, kept.record.attributes);
+    this.hold(kept);
+  }
+
+  /** @returns whether nobody else was faster */
+  private async tryUpdate(name: string, value: unknown): Promise<boolean> {
+    const { keeping } = this.runtime;
+    const set = new Map(value === undefined ? [] : [[name, this.attributes.encode(name, value)]]);
+    if (!this.kept) {
+      if (value === undefined) return true;
+      this.assertHeadOpen('begin');
+      this.attributes.set(name, value);
+      const kept = await keeping.create(set, this.runtime.metaOf(this.occasion.request));
+      this.attributes.settle({ set, remove: [] }, kept.record.attributes);
+      this.hold(kept);
+      this.arm();
+      return true;
+    }
+    const changes = { set, remove: value === undefined ? [name] : [] };
+    const expect = { attribute: name, revision: this.attributes.revision(name) };
+    const saved = await keeping.save(this.kept, { ...changes, expect });
+    if (saved === 'gone') this.throwEnded('session.update');
+    const kept = saved === 'conflict' ? await keeping.load(this.kept.token, true) : saved;
+    if (!kept) this.throwEnded('session.update');
+    this.hold(kept);
+    return saved !== 'conflict';
+  }
+
+  private hold(kept: KeptSession): void {
+    this.kept = kept;
+    this.attributes.rebase(kept.record.attributes);
+    this.loggedIn = decodeLogin(kept.record.principal);
+    if (this.occasion.context && this.loggedIn) this.occasion.context.principal = this.loggedIn.principal;
+  }
+
+  private forget(): void {
+    const { context } = this.occasion;
+    if (context && this.loggedIn && context.principal === this.loggedIn.principal) context.principal = undefined;
+    this.kept = undefined;
+    this.loggedIn = undefined;
+    this.attributes = this.attributesOf(NOTHING);
+  }
+
+  private noteEnd(): void {
+    this.isEnded = true;
+    this.forget();
+  }
+
+  private throwEnded(operation: string): never {
+    this.noteEnd();
+    throw new SessionEndedError(operation);
+  }
+
+  private drop(attributes: readonly string[]): void {
+    const { handle = '', principal } = this;
+    this.runtime.events.emit({ type: 'dropped', handle, principal, attributes });
+    this.noteEnd();
+  }
+
+  private arm(): void {
+    const { response } = this.occasion;
+    if (response) this.gate ??= new ResponseGate(response, this, this.runtime.incidents);
+  }
+
+  private assertReadable(): void {
+    if (this.refusal instanceof SessionMisuseError) throw this.refusal;
+  }
+
+  private assertWritable(): void {
+    if (this.refusal) throw this.refusal;
+  }
+
+  private assertHeadOpen(what: string): void {
+    const { response } = this.occasion;
+    if (response && !response.headersSent) return;
+    // While the gate holds the answer, its head has not left.
+    if (response && !Reflect.get(Object.getPrototypeOf(response) as object, 'headersSent', response)) return;
+    throw new SessionMisuseError(`A session cannot ${what} once the answer has begun: its client could not be told.`);
+  }
+
+  private attributesOf(base: ReadonlyMap<string, StoredAttribute>): SessionAttributes {
+    const { maxAttributeBytes, maxBytes } = this.runtime.options;
+    return new SessionAttributes(base, {
+      maxAttributeBytes,
+      maxBytes,
+      onUndecodable: (name, cause) =>
+        this.runtime.incidents.report({
+          code: 'SESSION_UNDECODABLE',
+          source: 'session.attributes',
+          message: `An attribute cannot be decoded and counts as absent`,
+          cause,
+          fields: { attribute: name },
+        }),
+    });
+  }
+}
+
+/** @throws SessionMisuseError */
+function checkedPrincipal(user: Partial<Principal> | undefined): Principal {
+  const { id, tenant } = user ?? {};
+  if (typeof id !== 'string' || id === '' || (tenant !== undefined && typeof tenant !== 'string')) {
+    throw new SessionMisuseError('login() needs a principal with an id of its own, a string that is not empty.');
+  }
+  return Object.freeze(tenant === undefined ? { id } : { id, tenant });
+}

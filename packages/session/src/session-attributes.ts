@@ -1,0 +1,171 @@
+import { decodeAttribute, encodeAttribute } from './codec/attribute-codec.js';
+import { SessionMisuseError, SessionTooLargeError } from './session.errors.js';
+import type { StoredAttribute } from './session-store.js';
+
+export interface AttributeLimits {
+  readonly maxAttributeBytes: number;
+  readonly maxBytes: number;
+  /** Hears of an attribute that cannot be decoded; it counts as absent. */
+  onUndecodable(name: string, cause: unknown): void;
+}
+
+export interface AttributeChanges {
+  readonly set: ReadonlyMap<string, string>;
+  readonly remove: readonly string[];
+}
+
+interface Decoded {
+  readonly value: unknown;
+  /** As it was when it was read or set: a value that was changed in place has another by now. */
+  readonly text: string;
+}
+
+/** Names that mean something to objects, and would to the object that frameworks are given. */
+const RESERVED = new Set(['__proto__', 'constructor', 'prototype', 'cookie']);
+const LONGEST_NAME = 128;
+/** So that text of a store, a log line and a header can hold it. */
+const NAME = /^[^\p{Cc}\p{Surrogate}]+$/u;
+
+/** What a request sees of the attributes: those that were loaded, below those that it has changed and not saved. */
+export class SessionAttributes {
+  private readonly decoded = new Map<string, Decoded>();
+  private readonly changed = new Map<string, Decoded | undefined>();
+
+  constructor(
+    private base: ReadonlyMap<string, StoredAttribute>,
+    private readonly limits: AttributeLimits,
+  ) {}
+
+  names(): string[] {
+    const names = [...this.base.keys()].filter((name) => !this.changed.has(name) && this.decode(name));
+    for (const [name, change] of this.changed) if (change) names.push(name);
+    return names;
+  }
+
+  has(name: string): boolean {
+    return (this.changed.has(name) ? this.changed.get(name) : this.decode(name)) !== undefined;
+  }
+
+  get(name: string): unknown {
+    return (this.changed.has(name) ? this.changed.get(name) : this.decode(name))?.value;
+  }
+
+  /** A value of its own, that nobody else can change in place. */
+  fresh(name: string): unknown {
+    const known = this.decode(name);
+    return known && decodeAttribute(this.base.get(name)?.text ?? known.text);
+  }
+
+  revision(name: string): number {
+    return this.base.get(name)?.revision ?? 0;
+  }
+
+  set(name: string, value: unknown): void {
+    checkName(name);
+    if (value === undefined) {
+      this.delete(name);
+      return;
+    }
+    this.changed.set(name, { value, text: this.encode(name, value) });
+  }
+
+  delete(name: string): void {
+    if (this.base.has(name)) this.changed.set(name, undefined);
+    else this.changed.delete(name);
+  }
+
+  /** @throws SessionTooLargeError */
+  encode(name: string, value: unknown): string {
+    const text = encodeAttribute(name, value);
+    const bytes = Buffer.byteLength(text);
+    if (bytes > this.limits.maxAttributeBytes) {
+      throw new SessionTooLargeError('attribute', bytes, this.limits.maxAttributeBytes);
+    }
+    return text;
+  }
+
+  /** What is not saved yet, values that were changed in place among it. */
+  changes(): AttributeChanges {
+    const set = new Map<string, string>();
+    const remove: string[] = [];
+    for (const [name, change] of this.changed) {
+      if (!change) remove.push(name);
+      else set.set(name, isMutable(change.value) ? this.encode(name, change.value) : change.text);
+    }
+    for (const [name, { value, text }] of this.decoded) {
+      if (this.changed.has(name) || !isMutable(value)) continue;
+      const now = this.encode(name, value);
+      if (now !== text) set.set(name, now);
+    }
+    if (set.size > 0) this.checkSize(set, remove);
+    return { set, remove };
+  }
+
+  /** Those changes are saved, and `base` is what is stored now. What was changed since then stays. */
+  settle({ set, remove }: AttributeChanges, base: ReadonlyMap<string, StoredAttribute>): void {
+    for (const [name, text] of set) {
+      const known = this.changed.get(name) ?? this.decoded.get(name);
+      if (!known || (this.changed.has(name) && this.textNow(name, known) !== text)) continue;
+      this.changed.delete(name);
+      this.decoded.set(name, { value: known.value, text });
+    }
+    for (const name of remove) {
+      if (this.changed.get(name) === undefined) this.changed.delete(name);
+      this.decoded.delete(name);
+    }
+    this.rebase(base);
+  }
+
+  /** What is stored has changed; what is not saved stays. */
+  rebase(base: ReadonlyMap<string, StoredAttribute>): void {
+    for (const name of this.decoded.keys()) {
+      if (
+        this.base.get(name)?.revision !== base.get(name)?.revision &&
+        this.decoded.get(name)?.text !== base.get(name)?.text
+      ) {
+        this.decoded.delete(name);
+      }
+    }
+    this.base = base;
+  }
+
+  private textNow(name: string, { value, text }: Decoded): string {
+    return isMutable(value) ? encodeAttribute(name, value) : text;
+  }
+
+  private decode(name: string): Decoded | undefined {
+    const known = this.decoded.get(name);
+    if (known) return known;
+    const stored = this.base.get(name);
+    if (!stored) return undefined;
+    try {
+      const decoded = { value: decodeAttribute(stored.text), text: stored.text };
+      this.decoded.set(name, decoded);
+      return decoded;
+    } catch (cause) {
+      this.limits.onUndecodable(name, cause);
+      return undefined;
+    }
+  }
+
+  private checkSize(set: ReadonlyMap<string, string>, remove: readonly string[]): void {
+    let bytes = 0;
+    for (const [name, { text }] of this.base) {
+      if (!set.has(name) && !remove.includes(name)) bytes += Buffer.byteLength(name) + Buffer.byteLength(text);
+    }
+    for (const [name, text] of set) bytes += Buffer.byteLength(name) + Buffer.byteLength(text);
+    if (bytes > this.limits.maxBytes) throw new SessionTooLargeError('session', bytes, this.limits.maxBytes);
+  }
+}
+
+function isMutable(value: unknown): boolean {
+  return typeof value === 'object' && value !== null;
+}
+
+/** @throws SessionMisuseError */
+function checkName(name: string): void {
+  if (typeof name === 'string' && name.length <= LONGEST_NAME && NAME.test(name) && !RESERVED.has(name)) return;
+  throw new SessionMisuseError(
+    `A session attribute cannot be named ${JSON.stringify(name)}: 1 to ${LONGEST_NAME} characters, without control ones`,
+  );
+}

@@ -1,0 +1,36 @@
+import { CoreModule, RequestEntry } from '@lockstep/core';
+import { Inject, Module } from '@nestjs/common';
+import { HttpAdapterHost } from '@nestjs/core';
+import { installSessionProperty } from './http/request-property.js';
+import { RouteRules } from './http/route-rules.js';
+import { SessionEntry } from './http/session-entry.js';
+import { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } from './session.module-definition.js';
+import { resolveSessionOptions, SESSION_OPTIONS } from './session.options.js';
+import { SessionService } from './session.service.js';
+import { SESSION_STORE } from './session-store.js';
+
+/** Sessions of HTTP requests, and {@link SessionService}. Import it once, in the root module. */
+@Module({
+  imports: [CoreModule],
+  providers: [
+    { provide: SESSION_OPTIONS, inject: [MODULE_OPTIONS_TOKEN], useFactory: resolveSessionOptions },
+    SessionService,
+    RouteRules,
+  ],
+  exports: [SessionService, SESSION_STORE],
+})
+export class SessionModule extends ConfigurableModuleClass {
+  constructor(
+    @Inject(RequestEntry) entry: RequestEntry,
+    @Inject(SessionService) service: SessionService,
+    @Inject(RouteRules) rules: RouteRules,
+    @Inject(HttpAdapterHost) host: HttpAdapterHost,
+  ) {
+    super();
+    const sessions = new SessionEntry(service, rules);
+    entry.add((exchange, context) => sessions.enter(exchange, context));
+    // An application made by TestingModule gets its adapter after its modules.
+    if (host.httpAdapter) installSessionProperty(host.httpAdapter);
+    else host.init$.subscribe(() => host.httpAdapter && installSessionProperty(host.httpAdapter));
+  }
+}
