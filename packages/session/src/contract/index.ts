@@ -1,1 +1,2 @@
-export { describeSessionStoreContract, type SessionStoreHarness } from './session-store.contract.js';
+export type { OpenedSessionStore, SessionStoreHarness } from './contract-subject.js';
+export { describeSessionStoreContract } from './session-store.contract.js';

@@ -1,29 +1,27 @@
-import { randomBytes } from 'node:crypto';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { SessionKey, SessionStore } from '../session-store.js';
-
-export interface SessionStoreHarness {
-  /** The driver, as reports shall name it. */
-  readonly name: string;
-  /** Opens a store that no other test uses; called once. */
-  open(): Promise<{ readonly store: SessionStore; close?(): Promise<void> }>;
-}
+import { afterAll, beforeAll, describe } from 'vitest';
+import { ContractSubject, type SessionStoreHarness } from './contract-subject.js';
+import { describeHostileValues } from './hostile-values.facts.js';
+import { describeLiving } from './living.facts.js';
+import { describeLogins } from './logins.facts.js';
+import { describeRenewals } from './renewals.facts.js';
+import { describeSaving } from './saving.facts.js';
+import { describeLimits, describeUsers } from './users.facts.js';
+import { describeWatching } from './watching.facts.js';
 
 /** What every driver of {@link SessionStore} must keep. Call it at the top of a spec file. */
 export function describeSessionStoreContract(harness: SessionStoreHarness): void {
   describe(`SessionStore contract: ${harness.name}`, () => {
-    let opened: Awaited<ReturnType<SessionStoreHarness['open']>>;
-    beforeAll(async () => {
-      opened = await harness.open();
-    });
-    afterAll(async () => opened.close?.());
+    const subject = new ContractSubject();
+    beforeAll(() => subject.open(harness));
+    afterAll(() => subject.close());
 
-    it('knows no session that was not made', async () => {
-      expect(await opened.store.load({ key: anyKey(), touchAfterMs: 0 })).toBeUndefined();
-    });
+    describe('living', () => describeLiving(subject));
+    describe('saving', () => describeSaving(subject));
+    describe('login and reset', () => describeLogins(subject));
+    describe('renewal', () => describeRenewals(subject));
+    describe('the sessions of a user', () => describeUsers(subject));
+    describe('their limit', () => describeLimits(subject));
+    describe('hostile values', () => describeHostileValues(subject));
+    describe('watching', () => describeWatching(subject));
   });
-}
-
-function anyKey(): SessionKey {
-  return { id: randomBytes(32).toString('base64url'), group: randomBytes(6).toString('base64url') };
 }

@@ -17,6 +17,7 @@ import {
   type StoredAttribute,
   type WatchableStore,
 } from '../../session-store.js';
+import { Watchers } from './watchers.js';
 
 export interface MemorySessionStoreOptions {
   /** Clock in epoch milliseconds. @default a clock of this process that never steps */
@@ -35,7 +36,7 @@ interface Kept {
 
 /** An old id that leads to its successor. */
 interface Alias {
-  readonly to: SessionKey;
+  readonly to: string;
   endsAt: number;
 }
 
@@ -50,7 +51,7 @@ export class MemorySessionStore implements SessionStore, WatchableStore {
   private readonly sessions = new Map<string, Kept>();
   private readonly aliases = new Map<string, Alias>();
   private readonly groups = new Map<string, Set<string>>();
-  private readonly watchers = new Map<string, Set<() => void>>();
+  private readonly watchers = new Watchers();
   private readonly nowMs: () => number;
   private steps = 0;
 
@@ -66,7 +67,7 @@ export class MemorySessionStore implements SessionStore, WatchableStore {
   async load({ key, touchAfterMs }: LoadRequest): Promise<SessionRecord | undefined> {
     this.purgeNowAndThen();
     const now = this.nowMs();
-    const kept = this.find(key.id, now);
+    const kept = this.find(key, now);
     if (!kept) return undefined;
     if (Number.isFinite(touchAfterMs)) this.use(kept, key, touchAfterMs, now);
     return recordOf(kept, now);
@@ -75,7 +76,7 @@ export class MemorySessionStore implements SessionStore, WatchableStore {
   async create({ draft, attributes, limit }: CreateRequest): Promise<CreateOutcome> {
     this.purgeNowAndThen();
     const now = this.nowMs();
-    const own = this.find(draft.key.id, now);
+    const own = this.find(draft.key, now);
     if (own) return { outcome: 'created', record: recordOf(own, now), evicted: [], expired: [] };
     const room = this.makeRoom(draft, limit, undefined, now);
     if (!room) return { outcome: 'refused' };
@@ -85,7 +86,7 @@ export class MemorySessionStore implements SessionStore, WatchableStore {
   }
 
   async save({ key, set, remove, expect, save }: SaveRequest): Promise<SaveOutcome> {
-    const kept = this.find(key.id, this.nowMs());
+    const kept = this.find(key, this.nowMs());
     if (!kept) return { outcome: 'gone' };
     const revisionOf = (name: string): number => kept.attributes.get(name)?.revision ?? 0;
     if (!kept.saves.includes(save)) {
@@ -100,9 +101,9 @@ export class MemorySessionStore implements SessionStore, WatchableStore {
   async replace(request: ReplaceRequest): Promise<ReplaceOutcome> {
     const { from, draft, manner, limit } = request;
     const now = this.nowMs();
-    const own = this.find(draft.key.id, now);
+    const own = this.find(draft.key, now);
     if (own) return { outcome: 'replaced', record: recordOf(own, now), evicted: [], expired: [] };
-    const old = this.find(from.id, now);
+    const old = this.find(from, now);
     if (!old) return { outcome: 'gone' };
     if (manner === 'renew') return this.renew(old, request, now);
     const room = this.makeRoom(draft, limit, old.head.key.id, now);
@@ -122,26 +123,18 @@ export class MemorySessionStore implements SessionStore, WatchableStore {
 
   async remove({ group, ids, except }: RemoveRequest): Promise<string[]> {
     const now = this.nowMs();
-    const spared = except === undefined ? undefined : this.find(except, now);
-    const doomed = ids ? ids.map((id) => this.find(id, now)) : this.sweep(group, now).live;
-    const removed = new Set(doomed.filter((kept) => kept !== undefined && kept !== spared));
-    const ended: string[] = [];
-    for (const kept of removed) {
-      if (kept?.head.key.group !== group) continue;
-      this.drop(kept);
-      ended.push(kept.head.key.id);
-    }
-    return ended;
+    const spared = except === undefined ? undefined : this.find({ id: except, group }, now);
+    const doomed = ids ? ids.map((id) => this.find({ id, group }, now)) : this.sweep(group, now).live;
+    const removed = new Set(doomed.filter((kept): kept is Kept => kept !== undefined && kept !== spared));
+    for (const kept of removed) this.drop(kept);
+    return [...removed].map(({ head }) => head.key.id);
   }
 
-  async watch({ id }: SessionKey, ended: () => void): Promise<() => Promise<void>> {
-    const watchers = this.watchers.get(id) ?? new Set();
-    const heard = (): void => ended();
-    this.watchers.set(id, watchers.add(heard));
-    return async () => {
-      watchers.delete(heard);
-      if (watchers.size === 0) this.watchers.delete(id);
-    };
+  async watch(key: SessionKey, ended: () => void): Promise<() => Promise<void>> {
+    const id = this.find(key, this.nowMs())?.head.key.id;
+    if (id === undefined) return async () => undefined;
+    const leave = this.watchers.add(id, ended);
+    return async () => leave();
   }
 
   private renew(old: Kept, { from, draft, graceMs = 0 }: ReplaceRequest, now: number): ReplaceOutcome {
@@ -154,7 +147,8 @@ export class MemorySessionStore implements SessionStore, WatchableStore {
     old.predecessor = { id: from.id, graceMs };
     this.sessions.set(key.id, old);
     if (head.principal !== undefined) this.groupOf(key.group).add(key.id);
-    this.aliases.set(from.id, { to: key, endsAt: now + head.idleMs });
+    this.watchers.move(from.id, key.id);
+    this.aliases.set(from.id, { to: key.id, endsAt: now + head.idleMs });
     return { outcome: 'replaced', record: recordOf(old, now), evicted: [], expired: [] };
   }
 
@@ -173,12 +167,14 @@ export class MemorySessionStore implements SessionStore, WatchableStore {
     for (const name of remove) kept.attributes.delete(name);
   }
 
-  /** What is found under an id, or under the one that it was renewed to. */
-  private find(id: string, now: number): Kept | undefined {
-    const alias = this.aliases.get(id);
-    const kept = this.sessions.get(alias && alias.endsAt > now ? alias.to.id : id);
-    if (kept && endOf(kept) > now) return kept;
-    return undefined;
+  /** What is found under a key, or under the one that it was renewed to, and that one again. */
+  private find({ id, group }: SessionKey, now: number): Kept | undefined {
+    let found = id;
+    for (let alias = this.aliases.get(found); alias && alias.endsAt > now; alias = this.aliases.get(found)) {
+      found = alias.to;
+    }
+    const kept = this.sessions.get(found);
+    return kept && kept.head.key.group === group && endOf(kept) > now ? kept : undefined;
   }
 
   private use(kept: Kept, { id }: SessionKey, touchAfterMs: number, now: number): void {
@@ -191,8 +187,9 @@ export class MemorySessionStore implements SessionStore, WatchableStore {
     if (now - head.lastAccessAt < touchAfterMs) return;
     kept.head = { ...head, lastAccessAt: now };
     if (id === head.key.id) return;
+    // Somebody who never got the new id: the old one lives on as the session does.
     const alias = this.aliases.get(id);
-    if (alias && kept.predecessor) alias.endsAt = now + head.idleMs;
+    if (alias && kept.predecessor?.id === id) alias.endsAt = now + head.idleMs;
   }
 
   /** @returns undefined when there is none */
@@ -229,8 +226,7 @@ export class MemorySessionStore implements SessionStore, WatchableStore {
 
   private drop(kept: Kept): void {
     this.forget(kept);
-    for (const ended of [...(this.watchers.get(kept.head.key.id) ?? [])]) ended();
-    this.watchers.delete(kept.head.key.id);
+    this.watchers.tell(kept.head.key.id);
   }
 
   private forget({ head }: Kept): void {
