@@ -3,7 +3,7 @@ import { eventually } from '@lockstep/testing';
 import { usePostgres } from '@lockstep/testing/vitest';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type OpenPostgresStore, openPostgresStore } from './support/postgres-store.js';
-import { anyGroup, anyKey, anySave, HOUR_MS, userDraft, visitorDraft } from './support/session-drafts.js';
+import { newGroup, newKey, anySave, HOUR_MS, userDraft, visitorDraft } from './support/session-drafts.js';
 
 const NONE: ReadonlyMap<string, string> = new Map();
 
@@ -32,7 +32,7 @@ describe('sessions in Postgres', () => {
     );
 
   it('are read as they were made, by the clock of the database', async () => {
-    const draft = userDraft(anyGroup(), { meta: '{"ip":"::1"}' });
+    const draft = userDraft(newGroup(), { meta: '{"ip":"::1"}' });
     const made = await create(
       draft,
       new Map([
@@ -80,7 +80,7 @@ describe('sessions in Postgres', () => {
   });
 
   it('that have run out are not readable, saved to, replaced, listed or counted, however long they are kept', async () => {
-    const group = anyGroup();
+    const group = newGroup();
     const draft = userDraft(group);
     await create(draft);
     await passTime(draft.key.id, HOUR_MS + 1);
@@ -151,7 +151,7 @@ describe('sessions in Postgres', () => {
   it('go along with a login under a new id, and the old one is worth nothing', async () => {
     const old = await create(visitorDraft(), new Map([['cart', '1']]));
     const draft = userDraft();
-    const renewal = visitorDraft({ key: anyKey(old.key.group) });
+    const renewal = visitorDraft({ key: newKey(old.key.group) });
     await opened.store.replace({ from: old.key, draft: renewal, manner: 'renew', graceMs: HOUR_MS });
     const request = { from: renewal.key, draft, manner: 'login' } as const;
     const replaced = await opened.store.replace(request);
@@ -197,13 +197,13 @@ describe('sessions in Postgres', () => {
   });
 
   it('end under the id that they were renewed from, and all but one of a group do', async () => {
-    const group = anyGroup();
+    const group = newGroup();
     const drafts = [1, 2, 3].map(() => userDraft(group));
     for (const draft of drafts) await create(draft);
     const renewed = userDraft(group);
-    const from = drafts[0]?.key ?? anyKey();
+    const from = drafts[0]?.key ?? newKey();
     await opened.store.replace({ from, draft: renewed, manner: 'renew', graceMs: HOUR_MS });
-    expect(await opened.store.remove({ group: anyGroup(), ids: [from.id] })).toEqual([]);
+    expect(await opened.store.remove({ group: newGroup(), ids: [from.id] })).toEqual([]);
     const others = drafts.slice(1).map(({ key }) => key.id);
     expect((await opened.store.remove({ group, except: from.id })).toSorted()).toEqual(others.toSorted());
     expect(await opened.store.remove({ group, ids: [from.id, from.id] })).toEqual([renewed.key.id]);
@@ -212,7 +212,7 @@ describe('sessions in Postgres', () => {
   });
 
   it('make room by the oldest, and count no one who has run out', async () => {
-    const group = anyGroup();
+    const group = newGroup();
     const drafts = [1, 2, 3].map(() => userDraft(group));
     for (const draft of drafts) await create(draft);
     const limit = { sessions: 3, policy: 'reject' } as const;
@@ -237,7 +237,7 @@ describe('sessions in Postgres', () => {
   it('tell who watches them of their end, once, and of nothing else', async () => {
     const other = await openPostgresStore(postgres.url);
     try {
-      const group = anyGroup();
+      const group = newGroup();
       const ended: string[] = [];
       const watch = async (name: string, key: { id: string; group: string }) =>
         other.store.watch(key, () => ended.push(name));
