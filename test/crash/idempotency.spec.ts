@@ -4,10 +4,10 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Bank } from './idempotency/bank.js';
 import { playDuplicates } from './idempotency/duplicates.js';
 import { type Arena, playRound } from './idempotency/round.js';
-import { type StoreServer, startStore } from './idempotency/store-server.js';
+import { type OperationStore, startStore } from './idempotency/store-server.js';
 
 const postgres = usePostgres();
-let store: StoreServer;
+let store: OperationStore;
 let arena: Arena;
 beforeAll(async () => {
   store = await startStore('redis');

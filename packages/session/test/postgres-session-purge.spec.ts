@@ -4,7 +4,7 @@ import { eventually } from '@lockstep/testing';
 import { usePostgres } from '@lockstep/testing/vitest';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type OpenPostgresStore, openPostgresStore } from './support/postgres-store.js';
-import { newGroup, HOUR_MS, userDraft } from './support/session-drafts.js';
+import { HOUR_MS, newGroup, userDraft } from './support/session-drafts.js';
 
 describe('sessions in Postgres that have run out', () => {
   const postgres = usePostgres();

@@ -3,7 +3,7 @@ import { eventually } from '@lockstep/testing';
 import { usePostgres } from '@lockstep/testing/vitest';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type OpenPostgresStore, openPostgresStore } from './support/postgres-store.js';
-import { newGroup, newKey, anySave, HOUR_MS, userDraft, visitorDraft } from './support/session-drafts.js';
+import { anySave, HOUR_MS, newGroup, newKey, userDraft, visitorDraft } from './support/session-drafts.js';
 
 const NONE: ReadonlyMap<string, string> = new Map();
 

@@ -100,7 +100,7 @@ describe('RedisSessionStore', () => {
       t: String(createdAt),
       v: '1',
       m: '{"ip":"::1"}',
-      p: '{"id":"7"}',
+      p: '{"id":"anna"}',
       'a:cart': '1:[1]',
     });
     expect(await command('zrange', indexKey(opened.redis, group), 0, -1, 'WITHSCORES')).toEqual([

@@ -1,7 +1,8 @@
 import { seededRandom } from '@lockstep/testing';
+import { allListen, Fleet } from '../fleet/fleet.js';
 import { ask, type Customer, drawCustomer } from './customers.js';
-import { Fleet } from './fleet.js';
-import { type Arena, allListen, close, type RoundReport, settingOf } from './round.js';
+import { fleetPlan } from './fleet-plan.js';
+import { type Arena, close, type RoundReport, settingOf } from './round.js';
 
 export interface DuplicateStorm {
   readonly keys: number;
@@ -23,7 +24,7 @@ export async function playDuplicates(arena: Arena, seed: number, storm: Duplicat
   const { kills, ignoresClaims = false } = storm;
   const room = await arena.store.room();
   const random = seededRandom(seed);
-  const fleet = await Fleet.start(2, { ...settingOf(arena, room), ...TIMES, ignoresClaims });
+  const fleet = await Fleet.start(2, fleetPlan({ ...settingOf(arena, room), ...TIMES, ignoresClaims }));
   try {
     await allListen(fleet);
     const customers = Array.from({ length: storm.keys }, (_, index) =>

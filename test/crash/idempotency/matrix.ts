@@ -1,8 +1,9 @@
 import { seededRandom } from '@lockstep/testing';
+import { allListen, Fleet, type NextDeath } from '../fleet/fleet.js';
 import { sharedMs } from '../lock/shared-clock.js';
 import { drawCustomer, insist } from './customers.js';
-import { FATAL_CHECKPOINTS, Fleet, type NextDeath } from './fleet.js';
-import { type Arena, allListen, close, type RoundReport, settingOf } from './round.js';
+import { FATAL_CHECKPOINTS, fleetPlan } from './fleet-plan.js';
+import { type Arena, close, type RoundReport, settingOf } from './round.js';
 import { ROUTE_NAMES, ROUTES } from './routes.js';
 
 const CUSTOMERS = 2 * ROUTE_NAMES.length;
@@ -21,7 +22,7 @@ export async function playMatrix(arena: Arena, seed: number): Promise<RoundRepor
 
 async function dieAt(arena: Arena, checkpoint: string, seed: number): Promise<RoundReport> {
   const room = await arena.store.room();
-  const fleet = await Fleet.start(1, settingOf(arena, room), deathsAt(checkpoint));
+  const fleet = await Fleet.start(1, fleetPlan(settingOf(arena, room)), deathsAt(checkpoint));
   try {
     await allListen(fleet);
     const until = sharedMs() + PATIENCE_MS;

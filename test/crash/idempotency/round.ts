@@ -1,13 +1,17 @@
 import { EventuallyTimeoutError, eventually, seededRandom } from '@lockstep/testing';
+import { rage, type Weather } from '../fleet/faults.js';
+import { allListen, Fleet, randomDeaths } from '../fleet/fleet.js';
+import type { StoreRoom } from '../fleet/store-server.js';
+import { countBy, printed } from '../fleet/summary.js';
 import { sharedMs } from '../lock/shared-clock.js';
 import type { Bank, Books } from './bank.js';
 import { type Answer, ask, type Customer, drawCustomer, insist, isFinal } from './customers.js';
-import { rage, type Weather } from './faults.js';
-import { Fleet, type FleetSetting, randomDeaths } from './fleet.js';
+import { FATAL_CHECKPOINTS, fleetPlan } from './fleet-plan.js';
 import { checkHistory, type History, timelineOf } from './history.js';
-import { checkLeaks } from './leaks.js';
+import { checkLeaks, type LeftKey } from './leaks.js';
 import { ROUTES } from './routes.js';
-import type { StoreRoom, StoreServer } from './store-server.js';
+import type { OperationStore } from './store-server.js';
+import type { FleetSetting } from './worker-setting.js';
 
 export interface RoundSize {
   readonly workers: number;
@@ -18,7 +22,7 @@ export interface RoundSize {
 
 /** Where rounds are played. */
 export interface Arena {
-  readonly store: StoreServer;
+  readonly store: OperationStore;
   readonly bank: Bank;
   readonly bankUrl: string;
 }
@@ -33,7 +37,6 @@ export interface RoundReport {
 
 const LEASE_MS = 1_500;
 const COMMAND_TIMEOUT_MS = 700;
-const START_TIMEOUT_MS = 60_000;
 const SETTLE_TIMEOUT_MS = 60_000;
 /** Share of the processes that die at a checkpoint of theirs. */
 const DEATH_RATE = 0.5;
@@ -43,8 +46,8 @@ export async function playRound(arena: Arena, seed: number, size: RoundSize): Pr
   const weather: Weather = seed % 3 === 0 ? 'network' : 'all';
   const { server } = arena.store;
   const room = await arena.store.room();
-  const deaths = randomDeaths(seededRandom(seed), weather === 'all' ? DEATH_RATE : 0);
-  const fleet = await Fleet.start(size.workers, settingOf(arena, room), deaths);
+  const deaths = randomDeaths(seededRandom(seed), weather === 'all' ? DEATH_RATE : 0, FATAL_CHECKPOINTS);
+  const fleet = await Fleet.start(size.workers, fleetPlan(settingOf(arena, room)), deaths);
   try {
     await allListen(fleet);
     const customers = Array.from({ length: size.customers }, (_, index) =>
@@ -52,7 +55,7 @@ export async function playRound(arena: Arena, seed: number, size: RoundSize): Pr
     );
     const until = sharedMs() + size.stormMs;
     const shopping = Promise.all(customers.map((customer) => insist(customer, () => fleet.urls, until)));
-    const struck = await rage({ fleet, server, leaseMs: LEASE_MS }, seed, size.stormMs, weather);
+    const struck = await rage({ fleet, server, spanMs: LEASE_MS }, seed, size.stormMs, weather);
     await shopping;
     const report = await close(arena, { room, fleet, customers, weather });
     return { ...report, summary: `${report.summary}; ${printed(struck)}` };
@@ -63,7 +66,7 @@ export async function playRound(arena: Arena, seed: number, size: RoundSize): Pr
 
 /** A play that is over, and how it is judged. */
 export interface Closing {
-  readonly room: StoreRoom;
+  readonly room: StoreRoom<LeftKey>;
   readonly fleet: Fleet;
   readonly customers: readonly Customer[];
   readonly weather: Weather;
@@ -101,18 +104,9 @@ export async function close(
   };
 }
 
-export function settingOf({ store, bankUrl }: Arena, { url, namespace }: StoreRoom): FleetSetting {
+export function settingOf({ store, bankUrl }: Arena, { url, namespace }: StoreRoom<LeftKey>): FleetSetting {
   const times = { leaseMs: LEASE_MS, commandTimeoutMs: COMMAND_TIMEOUT_MS };
   return { store: store.name, serverUrl: url, namespace, bankUrl, ...times, ignoresClaims: false };
-}
-
-export async function allListen(fleet: Fleet): Promise<void> {
-  await eventually(
-    () => {
-      if (fleet.urls.length < fleet.members.length) throw new Error(`${fleet.urls.length} workers listen`);
-    },
-    { timeoutMs: START_TIMEOUT_MS, intervalMs: 50 },
-  );
 }
 
 /** What the key comes to when nothing strikes any more: an answer that is stored, or uncertain. */
@@ -167,14 +161,4 @@ function summaryOf(customers: readonly Customer[], { runs }: Books, fleet: Fleet
     `${customers.length} keys, ${runs.length} runs, answers ${printed(counts)}; ` +
     `${fleet.kills} kills, at checkpoints ${printed(deaths)}`
   );
-}
-
-function countBy(names: readonly string[]): Map<string, number> {
-  const counts = new Map<string, number>();
-  for (const name of names) counts.set(name, (counts.get(name) ?? 0) + 1);
-  return counts;
-}
-
-function printed(counts: ReadonlyMap<string, number>): string {
-  return [...counts].map(([name, times]) => `${times} × ${name}`).join(', ') || 'none';
 }

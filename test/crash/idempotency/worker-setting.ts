@@ -1,4 +1,4 @@
-export type StoreName = 'redis' | 'postgres';
+import type { StoreName } from '../fleet/store-server.js';
 
 /** Travels to a worker as JSON in the environment, as {@link WORKER_SETTING}. */
 export interface WorkerSetting {
@@ -15,10 +15,6 @@ export interface WorkerSetting {
 }
 
 export const WORKER_SETTING = 'IDEMPOTENCY_CHAOS_WORKER';
-/** Message that asks a worker to shut down in an orderly way. */
-export const STOP = 'stop';
 
-/** What a worker says once it listens. */
-export interface WorkerReady {
-  readonly url: string;
-}
+/** What is the same for all workers of a fleet. */
+export type FleetSetting = Omit<WorkerSetting, 'storeUrl'> & { readonly serverUrl: string };

@@ -2,11 +2,12 @@ import 'reflect-metadata';
 import { IdempotencyModule } from '@lockstep/idempotency';
 import { Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
+import { STOP, type WorkerReady } from '../fleet/fleet.js';
 import { Bank } from './bank.js';
 import { Cashier } from './cashier.js';
 import { OrdersController } from './orders.controller.js';
 import { chooseStore } from './store-choice.js';
-import { STOP, WORKER_SETTING, type WorkerReady, type WorkerSetting } from './worker-setting.js';
+import { WORKER_SETTING, type WorkerSetting } from './worker-setting.js';
 
 /** One process that serves orders, until it is told to stop, or killed. */
 const setting = JSON.parse(process.env[WORKER_SETTING] ?? '{}') as WorkerSetting;

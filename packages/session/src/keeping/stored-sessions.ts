@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { type Incidents, type Listeners, monotonicMs, StoreUnavailableError } from '@lockstep/core';
+import { checkpoint, type Incidents, type Listeners, monotonicMs, StoreUnavailableError } from '@lockstep/core';
 import { TooManySessionsError } from '../session.errors.js';
 import type { ResolvedSessionOptions } from '../session.options.js';
 import type { SessionEvent } from '../session-events.js';
@@ -57,6 +57,7 @@ export class StoredSessions implements SessionKeeping {
     const request = { key: record.key, ...delta, save: randomBytes(9).toString('base64url') };
     const outcome = await retried(() => this.host.store.save(request));
     if (outcome.outcome !== 'saved') return outcome.outcome;
+    checkpoint('session.saved');
     const attributes = new Map(record.attributes);
     let index = 0;
     for (const [name, text] of delta.set) {
@@ -129,6 +130,7 @@ export class StoredSessions implements SessionKeeping {
   async end({ record }: KeptSession): Promise<void> {
     const { id, group } = record.key;
     const removed = await retried(() => this.host.store.remove({ group, ids: [id] }));
+    checkpoint('session.removed');
     if (removed.length > 0) this.tell('logout', id, record.principal);
   }
 
@@ -139,6 +141,7 @@ export class StoredSessions implements SessionKeeping {
   ): Promise<SessionRecord> {
     const outcome = await retried(() => this.host.store.create({ draft, attributes, limit }));
     if (outcome.outcome === 'refused') throw new TooManySessionsError(limit?.sessions ?? 0);
+    checkpoint('session.created');
     this.tell('created', draft.key.id, draft.principal);
     this.tellSwept(outcome, draft.principal);
     return outcome.record;
@@ -148,6 +151,7 @@ export class StoredSessions implements SessionKeeping {
     const outcome = await retried(() => this.host.store.replace(request));
     if (outcome.outcome === 'refused') throw new TooManySessionsError(request.limit?.sessions ?? 0);
     if (outcome.outcome !== 'replaced') return outcome.outcome;
+    checkpoint('session.replaced');
     this.tellSwept(outcome, request.draft.principal);
     return outcome.record;
   }

@@ -1,34 +1,37 @@
 import {
   type CheckpointHit,
   type ChildHandle,
+  eventually,
   type FaultProxy,
   type SeededRandom,
   spawnNode,
   startFaultProxy,
 } from '@lockstep/testing';
-import { workerScript } from './worker-script.js';
-import { STOP, WORKER_SETTING, type WorkerReady, type WorkerSetting } from './worker-setting.js';
 
 /** What all workers have in common; each reaches the store by a proxy of its own. */
-export type FleetSetting = Omit<WorkerSetting, 'storeUrl'> & { readonly serverUrl: string };
+export interface FleetPlan {
+  /** Of the store, as the proxies reach it. */
+  readonly serverUrl: string;
+  /** Built; a child process is plain Node. */
+  readonly script: string;
+  /** What a worker is told in its environment. */
+  environment(storeUrl: string): Readonly<Record<string, string>>;
+}
 
-/** Where a worker may be told to die: before, in and after the handler, between its steps, and around the store's word. */
-export const FATAL_CHECKPOINTS = [
-  'idempotency.claimed',
-  'handler',
-  'charged',
-  'idempotency.step',
-  'completer',
-  'idempotency.executed',
-  'idempotency.settled',
-] as const;
+/** Message that asks a worker to shut down in an orderly way. */
+export const STOP = 'stop';
+
+/** What a worker says once it listens. */
+export interface WorkerReady {
+  readonly url: string;
+}
 
 export type NextDeath = () => CheckpointHit | undefined;
 
-/** @param rate share of the processes that die at a checkpoint */
-export function randomDeaths(random: SeededRandom, rate: number): NextDeath {
+/** @param rate share of the processes that die at one of the checkpoints */
+export function randomDeaths(random: SeededRandom, rate: number, checkpoints: readonly string[]): NextDeath {
   return () => {
-    const death = { name: random.pick(FATAL_CHECKPOINTS), hit: random.integer(1, 6) };
+    const death = { name: random.pick(checkpoints), hit: random.integer(1, 6) };
     return random.next() < rate ? death : undefined;
   };
 }
@@ -49,7 +52,7 @@ export class Member {
 
   constructor(
     readonly proxy: FaultProxy,
-    private readonly setting: FleetSetting,
+    private readonly plan: FleetPlan,
     private readonly nextDeath: NextDeath,
   ) {}
 
@@ -89,14 +92,11 @@ export class Member {
   }
 
   private async live(): Promise<void> {
-    const { serverUrl, ...common } = this.setting;
-    const setting: WorkerSetting = { ...common, storeUrl: this.proxy.urlFor(serverUrl) };
+    const { plan, proxy } = this;
+    const env = plan.environment(proxy.urlFor(plan.serverUrl));
     while (!this.isStopping) {
       const killAt = this.nextDeath();
-      const child = spawnNode(workerScript, {
-        env: { [WORKER_SETTING]: JSON.stringify(setting) },
-        ...(killAt === undefined ? {} : { killAt }),
-      });
+      const child = spawnNode(plan.script, { env, ...(killAt === undefined ? {} : { killAt }) });
       this.child = child;
       await Promise.race([this.noteUrl(child), child.exited]);
       const exit = await child.exited;
@@ -125,11 +125,9 @@ export class Fleet {
   private constructor(readonly members: readonly Member[]) {}
 
   /** @param nextDeath where the next process is to die, if anywhere */
-  static async start(size: number, setting: FleetSetting, nextDeath: NextDeath = () => undefined): Promise<Fleet> {
-    const proxies = await Promise.all(
-      Array.from({ length: size }, () => startFaultProxy({ target: setting.serverUrl })),
-    );
-    const fleet = new Fleet(proxies.map((proxy) => new Member(proxy, setting, nextDeath)));
+  static async start(size: number, plan: FleetPlan, nextDeath: NextDeath = () => undefined): Promise<Fleet> {
+    const proxies = await Promise.all(Array.from({ length: size }, () => startFaultProxy({ target: plan.serverUrl })));
+    const fleet = new Fleet(proxies.map((proxy) => new Member(proxy, plan, nextDeath)));
     for (const member of fleet.members) member.start();
     return fleet;
   }
@@ -154,4 +152,14 @@ export class Fleet {
   async stop(): Promise<void> {
     await Promise.all(this.members.map((member) => member.stop()));
   }
+}
+
+/** Resolves when all of them serve. */
+export async function allListen(fleet: Fleet): Promise<void> {
+  await eventually(
+    () => {
+      if (fleet.urls.length < fleet.members.length) throw new Error(`${fleet.urls.length} workers listen`);
+    },
+    { timeoutMs: START_TIMEOUT_MS, intervalMs: 50 },
+  );
 }

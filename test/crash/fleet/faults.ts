@@ -7,7 +7,8 @@ export interface Target {
   readonly fleet: Fleet;
   /** Of the store. */
   readonly server: Pick<RedisServer, 'pause' | 'resume' | 'kill' | 'restart'>;
-  readonly leaseMs: number;
+  /** What faults are measured by: a lease, or how long a command may take. */
+  readonly spanMs: number;
 }
 
 interface Fault {
@@ -21,8 +22,8 @@ const PAUSE_MS = [150, 900] as const;
 
 const PROCESS_FAULTS: readonly Fault[] = [
   { name: 'SIGKILL', weight: 3, strike: ({ fleet }, random) => random.pick(fleet.members).kill() },
-  { name: 'SIGSTOP beyond the lease', weight: 3, strike: (target, random) => freeze(target, random, 1.2, 2.5) },
-  { name: 'SIGSTOP within the lease', weight: 1, strike: (target, random) => freeze(target, random, 0.2, 0.8) },
+  { name: 'SIGSTOP beyond the span', weight: 3, strike: (target, random) => freeze(target, random, 1.2, 2.5) },
+  { name: 'SIGSTOP within the span', weight: 1, strike: (target, random) => freeze(target, random, 0.2, 0.8) },
 ];
 
 const SERVER_FAULTS: readonly Fault[] = [
@@ -84,15 +85,15 @@ function draw(faults: readonly Fault[], random: SeededRandom): Fault {
   return random.pick(faults.flatMap((fault) => Array.from({ length: fault.weight }, () => fault)));
 }
 
-async function freeze({ fleet, leaseMs }: Target, random: SeededRandom, least: number, most: number): Promise<void> {
+async function freeze({ fleet, spanMs }: Target, random: SeededRandom, least: number, most: number): Promise<void> {
   const thaw = random.pick(fleet.members).freeze();
-  await sleep(leaseMs * (least + random.next() * (most - least)));
+  await sleep(spanMs * (least + random.next() * (most - least)));
   thaw();
 }
 
-async function pauseServer({ server, leaseMs }: Target, random: SeededRandom): Promise<void> {
+async function pauseServer({ server, spanMs }: Target, random: SeededRandom): Promise<void> {
   server.pause();
-  await sleep(leaseMs * (0.3 + random.next() * 1.7));
+  await sleep(spanMs * (0.3 + random.next() * 1.7));
   server.resume();
 }
 
@@ -112,14 +113,14 @@ function refuse({ proxy }: Member): void {
   proxy.cut();
 }
 
-/** The network of one worker, for up to one and a half leases. */
+/** The network of one worker, for up to one and a half spans. */
 async function spoil(
-  { fleet, leaseMs }: Target,
+  { fleet, spanMs }: Target,
   random: SeededRandom,
   misbehave: (member: Member) => void,
 ): Promise<void> {
   const member = random.pick(fleet.members);
   misbehave(member);
-  await sleep(leaseMs * (0.3 + random.next() * 1.2));
+  await sleep(spanMs * (0.3 + random.next() * 1.2));
   await member.proxy.heal();
 }
