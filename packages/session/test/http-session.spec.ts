@@ -1,112 +1,50 @@
 import 'reflect-metadata';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { Browser, type HttpApp, PLATFORMS, startHttpApp } from './support/http-app.js';
-import { ShopController } from './support/shop.controller.js';
+import { randomUUID } from 'node:crypto';
+import { RedisModule } from '@lockstep/redis';
+import { MemorySessionStore } from '@lockstep/session';
+import { postgresSessionStore } from '@lockstep/session/postgres';
+import { redisSessionStore } from '@lockstep/session/redis';
+import { SqlModule } from '@lockstep/sql';
+import { pgDriver } from '@lockstep/sql/postgres';
+import { startFaultProxy } from '@lockstep/testing';
+import { usePostgres, useRedis } from '@lockstep/testing/vitest';
+import { afterAll, beforeAll } from 'vitest';
+import { describeHttpSessions } from './support/http-conformance.js';
 
-describe.each(PLATFORMS)('a session on %s', (platform) => {
-  let shop: HttpApp;
-  beforeAll(async () => {
-    shop = await startHttpApp({ platform, controllers: [ShopController] });
-  });
-  afterAll(() => shop.close());
+const redis = useRedis();
+const postgres = usePostgres();
+const namespace = `http-${randomUUID().slice(0, 8)}`;
 
-  const visitor = (): Browser => new Browser(shop.url);
+const memory = new MemorySessionStore();
+describeHttpSessions({ name: 'memory', backend: () => ({ store: { useFactory: () => memory } }) });
 
-  it('is not begun by a visitor who only looks', async () => {
-    const browser = visitor();
-    const answer = await browser.get('/read/color');
-    expect(answer.json).toEqual({ value: null, principal: null, exists: false });
-    expect(answer.setCookies).toEqual([]);
-    expect((await browser.get('/native')).setCookies).toEqual([]);
-  });
-
-  it('begins with the first attribute, and its cookie is told once', async () => {
-    const browser = visitor();
-    const first = await browser.post('/set/color', { value: 'red' });
-    expect(first.setCookies).toEqual([expect.stringMatching(/^sid=s1\.[^;]+; Path=\/; HttpOnly; SameSite=Lax$/)]);
-    expect(first.headers.get('cache-control')).toBe('no-store');
-    expect((await browser.post('/set/size', { value: 3 })).setCookies).toEqual([]);
-    expect((await browser.get('/read/color')).json).toMatchObject({ value: 'red', exists: true });
-    expect((await browser.get('/native')).json).toEqual({ color: 'red', size: 3 });
-    expect((await browser.get('/attr')).json).toEqual({ color: 'red' });
-  });
-
-  it.each(['throws', 'res', 'raw', 'stream', 'redirect'])('is saved before an answer by %s has ended', async (form) => {
-    const browser = visitor();
-    const answer = await browser.post(`/${form}`);
-    expect(browser.token).toBeDefined();
-    expect((await browser.get('/read/form')).json).toMatchObject({ value: form });
-    if (form === 'raw') {
-      expect(answer.json).toEqual({ by: 'raw' });
-      expect(answer.headers.get('x-own')).toBe('yes');
-      expect(browser.cookies.get('own')).toBe('1');
-    }
-    if (form === 'stream') expect(answer.text).toBe('a'.repeat(70_000) + 'b'.repeat(70_000) + 'c');
-  });
-
-  it('is that of @Session() too, which notices what is changed in place', async () => {
-    const browser = visitor();
-    await browser.post('/native', { color: 'blue' });
-    await browser.post('/in-place');
-    expect((await browser.post('/in-place')).json).toEqual(['tea', 'tea']);
-    expect((await browser.get('/native')).json).toEqual({ color: 'blue', cart: ['tea', 'tea'] });
-    expect((await browser.get('/late')).json).toEqual({ has: true });
-  });
-
-  it('loses nothing of two requests side by side that set different attributes', async () => {
-    const browser = visitor();
-    await browser.post('/set/a', { value: 0 });
-    const gate = held();
-    const slow = browser.clone().post(`/slow/b?gate=${gate.name}`);
-    await gate.entered;
-    await browser.post('/set/a', { value: 1 });
-    gate.open();
-    await slow;
-    expect((await browser.get('/native')).json).toEqual({ a: 1, b: 'slow' });
-  });
-
-  it('does not come back when a slow request ends after the logout', async () => {
-    const browser = visitor();
-    await browser.post('/login/bob');
-    const thief = browser.clone();
-    const gate = held();
-    const slow = browser.clone().post(`/slow/b?gate=${gate.name}`);
-    await gate.entered;
-    await browser.post('/logout');
-    expect(browser.token).toBeUndefined();
-    gate.open();
-    expect((await slow).setCookies).toEqual([]);
-    expect((await thief.get('/read/b')).json).toEqual({ value: null, principal: null, exists: false });
-  });
-
-  it('has another id after the login, and the one before is worth nothing', async () => {
-    const browser = visitor();
-    await browser.post('/set/cart', { value: ['tea'] });
-    const fixed = browser.clone();
-    await browser.post('/login/alice');
-    expect(browser.token).not.toBe(fixed.token);
-    expect((await browser.get('/read/cart')).json).toEqual({ value: ['tea'], principal: 'alice', exists: true });
-    expect((await fixed.get('/read/cart')).json).toEqual({ value: null, principal: null, exists: false });
-  });
-
-  it('counts every update of requests side by side', async () => {
-    const browser = visitor();
-    await browser.post('/set/count', { value: 0 });
-    await Promise.all(Array.from({ length: 8 }, () => browser.clone().post('/count')));
-    expect((await browser.get('/read/count')).json).toMatchObject({ value: 8 });
-  });
+describeHttpSessions({
+  name: 'Redis',
+  backend: () => ({ modules: [RedisModule.forRoot({ url: redis.url, namespace })], store: redisSessionStore() }),
 });
 
-function held(): { name: string; entered: Promise<void>; open: () => void } {
-  const name = String(ShopController.gates.size);
-  let open = (): void => undefined;
-  let enter = (): void => undefined;
-  const opened = new Promise<void>((resolve) => {
-    open = resolve;
-  });
-  const entered = new Promise<void>((resolve) => {
-    enter = resolve;
-  });
-  ShopController.gates.set(name, { entered: enter, opened });
-  return { name, entered, open };
-}
+let proxy: Awaited<ReturnType<typeof startFaultProxy>>;
+beforeAll(async () => {
+  proxy = await startFaultProxy({ target: redis.url });
+});
+afterAll(() => proxy.stop());
+
+describeHttpSessions({
+  name: 'Redis behind a slow network whose connections were cut',
+  backend: () => ({
+    modules: [RedisModule.forRoot({ url: proxy.urlFor(redis.url), namespace: `${namespace}p` })],
+    store: redisSessionStore(),
+  }),
+  trouble: () => {
+    proxy.delay(3);
+    proxy.cut();
+  },
+});
+
+describeHttpSessions({
+  name: 'Postgres',
+  backend: () => ({
+    modules: [SqlModule.forRoot({ driver: pgDriver({ url: postgres.url, maxConnections: 5 }), commandTimeout: '5s' })],
+    store: postgresSessionStore(),
+  }),
+});

@@ -96,7 +96,12 @@ export class Browser {
 
   /** Another one with the same cookies. */
   clone(): Browser {
-    const other = new Browser(this.url, this.headers);
+    return this.at(this.url);
+  }
+
+  /** One with the same cookies, to another node. */
+  at(url: string): Browser {
+    const other = new Browser(url, this.headers);
     for (const [name, value] of this.cookies) other.cookies.set(name, value);
     return other;
   }
