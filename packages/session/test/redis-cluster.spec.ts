@@ -10,6 +10,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { indexKey, sessionKey } from './support/redis-keys.js';
 import { type OpenRedisStores, openRedisStores } from './support/redis-store.js';
 import { newGroup, saveOf, userDraft, visitorDraft } from './support/session-drafts.js';
+import { type Insides } from './support/stepped-store.js';
 
 let cluster: RedisCluster;
 let client: Cluster;
@@ -102,11 +103,6 @@ describe('a login into another slot of a Cluster', () => {
 
 function name(): string {
   return randomBytes(6).toString('base64url');
-}
-
-/** What a store is inside, by the names of its own fields: a process cannot be made to die at this very point. */
-interface Insides {
-  readonly move: { readonly steps: { leave: { run(): Promise<never> } } };
 }
 
 /** The process that logs in dies when the copy is made: the step after it is never sent. */

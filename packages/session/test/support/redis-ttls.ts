@@ -14,7 +14,7 @@ export async function ttlsOf(redis: RedisConnection): Promise<ReadonlyMap<string
       'COUNT',
       1_000,
     )) as [string, string[]];
-    for (const key of keys) found.set(key, Number(await redis.command('test', 'pttl', key)));
+    await Promise.all(keys.map(async (key) => found.set(key, Number(await redis.command('test', 'pttl', key)))));
     cursor = next;
   } while (cursor !== '0');
   return found;

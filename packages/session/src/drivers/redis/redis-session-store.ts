@@ -67,8 +67,8 @@ export class RedisSessionStore implements SessionStore, WatchableStore {
     this.createOne = redis.script(createScript(this.keys));
     this.loadOne = redis.script(loadScript(this.keys));
     this.listAll = redis.script(listScript(this.keys));
-    const undo = ({ draft: { key } }: ReplaceRequest) => this.remove({ group: key.group, ids: [key.id] });
-    this.move = new SessionMove({ load: this.loadOne, create: this.createOne, leave, undo });
+    const end = ({ id, group }: SessionKey) => this.remove({ group, ids: [id] });
+    this.move = new SessionMove({ load: this.loadOne, create: this.createOne, leave, end });
   }
 
   async load(request: LoadRequest): Promise<SessionRecord | undefined> {

@@ -1,6 +1,6 @@
 import { StoreUnavailableError } from '@lockstep/core';
 import type { RedisScript } from '@lockstep/redis';
-import type { LoadRequest, ReplaceOutcome, ReplaceRequest, SessionRecord } from '../../session-store.js';
+import type { LoadRequest, ReplaceOutcome, ReplaceRequest, SessionKey, SessionRecord } from '../../session-store.js';
 import type { Creation, Departure, Settled } from './session.scripts.js';
 import { attributeFields, type StoredSession, sessionRecord } from './stored-session.js';
 
@@ -8,8 +8,8 @@ export interface MoveSteps {
   readonly load: RedisScript<LoadRequest, StoredSession | undefined>;
   readonly create: RedisScript<Creation, Settled | 'refused' | 'gone'>;
   readonly leave: RedisScript<Departure, 'left' | 'changed' | 'gone'>;
-  /** Ends the copy. */
-  undo(request: ReplaceRequest): Promise<unknown>;
+  /** Ends a session. */
+  end(key: SessionKey): Promise<unknown>;
 }
 
 const ATTEMPTS = 10;
@@ -28,7 +28,7 @@ interface Tally {
  * read --> copied, named in its new index --old one unchanged--> old one ended: replaced
  *                                         --changed meanwhile--> read again, and copied over the copy
  *                                         --ended meanwhile--> copy ended: gone
- *          copy ended meanwhile (all of its user's were): gone
+ *          copy ended meanwhile, as all of its user were: old one ended, too: gone
  * ```
  * Until the old one has ended nobody has the id of the copy. A process that dies before that leaves one behind which
  * nobody can use, and which ends when it has not been used for the idle timeout. Sent again, it goes on where it was.
@@ -46,13 +46,17 @@ export class SessionMove {
       if (!record) return this.withoutOld(request, old, tally);
       const copied = await this.copy(request, record, attempt);
       if (copied === 'refused') return { outcome: 'refused' };
-      if (copied === 'gone') return { outcome: 'gone' };
+      if (copied === 'gone') {
+        // All sessions of the user were ended, and the copy was one of them: so is what it was copied from.
+        await this.steps.end(from);
+        return { outcome: 'gone' };
+      }
       tally.evicted.push(...copied.evicted);
       tally.expired.push(...copied.expired);
       const left = await this.steps.leave.run({ from, version: record.version, copyId: draft.key.id });
       if (left === 'left') return replacedBy(request, copied.session, tally);
     }
-    await this.steps.undo(request);
+    await this.steps.end(draft.key);
     throw new StoreUnavailableError({ store: 'redis', operation: 'session.replace', outcome: 'not-applied' });
   }
 
@@ -81,7 +85,7 @@ export class SessionMove {
       const session = await this.steps.load.run({ key, touchAfterMs: LOOK });
       return session ? replacedBy(request, session, tally) : { outcome: 'gone' };
     }
-    await this.steps.undo(request);
+    await this.steps.end(key);
     return { outcome: 'gone' };
   }
 }
