@@ -15,6 +15,7 @@ import type {
   SessionStore,
 } from '../../session-store.js';
 import type { EndedSessions } from './ended-sessions.js';
+import { withoutNul } from './nul-free-text.js';
 import type { SessionDatabase } from './session-database.js';
 import {
   type MadeRow,
@@ -66,8 +67,7 @@ export class PostgresSessionStore implements SessionStore, OnApplicationBootstra
   async create({ draft, attributes, limit }: CreateRequest): Promise<CreateOutcome> {
     const row = await this.database.step<MadeRow>('session.create', CREATE, [
       ...draftParams(draft),
-      [...attributes.keys()],
-      [...attributes.values()],
+      ...attributeParams(attributes),
       ...limitParams(limit),
     ]);
     return readCreated(row);
@@ -77,10 +77,9 @@ export class PostgresSessionStore implements SessionStore, OnApplicationBootstra
     const row = await this.database.step<SavedRow>('session.save', SAVE, [
       key.id,
       key.group,
-      [...set.keys()],
-      [...set.values()],
-      remove,
-      expect?.attribute,
+      ...attributeParams(set),
+      remove.map(withoutNul),
+      expect && withoutNul(expect.attribute),
       expect?.revision,
       save,
     ]);
@@ -114,7 +113,13 @@ export class PostgresSessionStore implements SessionStore, OnApplicationBootstra
 }
 
 function draftParams({ key, idleMs, absoluteMs, principal, meta }: SessionDraft): readonly unknown[] {
-  return [key.id, key.group, idleMs, absoluteMs, principal, meta];
+  const user = principal === undefined ? undefined : withoutNul(principal);
+  return [key.id, key.group, idleMs, absoluteMs, user, withoutNul(meta)];
+}
+
+/** Names and texts. */
+function attributeParams(attributes: ReadonlyMap<string, string>): readonly (readonly string[])[] {
+  return [[...attributes.keys()].map(withoutNul), [...attributes.values()].map(withoutNul)];
 }
 
 function limitParams(limit: SessionLimit | undefined): readonly unknown[] {

@@ -1,4 +1,5 @@
-import { StoreUnavailableError } from '@lockstep/core';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { monotonicMs, StoreUnavailableError } from '@lockstep/core';
 import type { MigrationSet, Sql } from '@lockstep/sql';
 import { isConflict, isLockTimeout } from './sql-conflicts.js';
 
@@ -7,10 +8,10 @@ export const SESSION_TABLES: MigrationSet = {
   directory: new URL('./migrations/postgres/', import.meta.url),
 };
 
-/** Beyond it a conflict is no bad luck any more. */
-const MOST_CONFLICTS = 10;
-/** Each has cost its caller most of a second. */
-const MOST_LOCK_TIMEOUTS = 2;
+/** Others may be in the way for so long. */
+const CONTENDED_MS = 1_000;
+/** Longest pause before another attempt, so that those who are in each other's way do not stay so. */
+const PAUSE_MS = 5;
 
 /** Runs steps on tables that it has seen to. */
 export class SessionDatabase {
@@ -23,16 +24,17 @@ export class SessionDatabase {
    */
   async step<Row>(operation: string, text: string, params: readonly unknown[]): Promise<Row | undefined> {
     await this.sql.ensureMigrated(SESSION_TABLES);
-    let [conflicts, lockTimeouts] = [0, 0];
+    const until = monotonicMs() + CONTENDED_MS;
     for (;;) {
       try {
         return (await this.sql.query<Row>(text, params))[0];
       } catch (error) {
-        if (isConflict(error)) conflicts += 1;
-        else if (isLockTimeout(error)) lockTimeouts += 1;
-        else throw error;
-        if (conflicts < MOST_CONFLICTS && lockTimeouts < MOST_LOCK_TIMEOUTS) continue;
-        throw new StoreUnavailableError({ store: 'postgres', operation, outcome: 'not-applied', cause: error });
+        // Either way the step was rolled back, and may be asked for again.
+        if (!isConflict(error) && !isLockTimeout(error)) throw error;
+        if (monotonicMs() >= until) {
+          throw new StoreUnavailableError({ store: 'postgres', operation, outcome: 'not-applied', cause: error });
+        }
+        await sleep(Math.random() * PAUSE_MS);
       }
     }
   }

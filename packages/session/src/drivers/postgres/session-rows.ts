@@ -7,6 +7,7 @@ import type {
   StoredAttribute,
   Swept,
 } from '../../session-store.js';
+import { withNul } from './nul-free-text.js';
 
 /** What the database answers to the making of a session. JSON as text: a client may have a parser of its own for it. */
 export interface MadeRow {
@@ -70,7 +71,7 @@ export function readSaved(row: SavedRow | undefined): SaveOutcome {
 export function readRecord(text: string): SessionRecord {
   const [head, version, kept, readAt] = JSON.parse(text) as KeptRecord;
   const attributes = new Map<string, StoredAttribute>();
-  for (const [name, value, revision] of kept) attributes.set(name, { text: value, revision });
+  for (const [name, value, revision] of kept) attributes.set(withNul(name), { text: withNul(value), revision });
   return { ...headOf(head), version, attributes, readAt };
 }
 
@@ -87,7 +88,8 @@ function readSwept({ evicted, expired }: MadeRow): Swept {
 }
 
 function headOf(head: KeptHead): SessionHead {
-  return { ...head, principal: head.principal ?? undefined };
+  const { principal, meta } = head;
+  return { ...head, principal: principal === null ? undefined : withNul(principal), meta: withNul(meta) };
 }
 
 function unheardOf(step: string, row: { readonly outcome: string } | undefined): TypeError {

@@ -69,16 +69,16 @@ CREATE FUNCTION lockstep_session_head(s lockstep_session) RETURNS json LANGUAGE 
     'idleMs', s.idle_ms, 'principal', s.principal, 'meta', s.meta)
 $$;
 
--- Head, version, attributes and the time. Stable, so that it sees what the statement around sees: attributes of another
+-- Head, version, attributes and when it was read. Stable, so that it sees what the statement around sees: attributes of another
 -- version than that of the row are never read. Call it in the statement that reads the row, or while it is locked.
-CREATE FUNCTION lockstep_session_record(s lockstep_session) RETURNS text LANGUAGE plpgsql STABLE AS $$
+CREATE FUNCTION lockstep_session_record(s lockstep_session, read_at timestamptz) RETURNS text LANGUAGE plpgsql STABLE AS $$
 DECLARE
   attributes json;
 BEGIN
   SELECT json_agg(json_build_array(a.name, a.value, a.revision)) INTO attributes
     FROM lockstep_session_attribute a WHERE a.session_row = s.row_id;
   RETURN json_build_array(lockstep_session_head(s), s.version, coalesce(attributes, '[]'),
-    lockstep_session_ms(clock_timestamp()));
+    lockstep_session_ms(read_at));
 END $$;
 
 -- The live session of an id, or of its successor, locked; all null when there is none.
@@ -114,11 +114,11 @@ DECLARE
 BEGIN
   LOOP
     is_renewed := false;
-    SELECT s AS session, lockstep_session_record(s) AS record INTO hit
+    SELECT s AS session, lockstep_session_record(s, clock_timestamp()) AS record INTO hit
       FROM lockstep_session s WHERE s.id = p_id AND s.group_id = p_group;
     IF NOT FOUND THEN
       is_renewed := true;
-      SELECT s AS session, lockstep_session_record(s) AS record INTO hit
+      SELECT s AS session, lockstep_session_record(s, clock_timestamp()) AS record INTO hit
         FROM lockstep_session_alias a JOIN lockstep_session s ON s.row_id = a.session_row
         WHERE a.id = p_id AND a.ends_at > clock_timestamp() AND s.group_id = p_group;
       IF NOT FOUND THEN RETURN NULL; END IF;
@@ -146,7 +146,7 @@ BEGIN
         WHERE a.id = p_id AND a.session_row = kept.row_id AND a.grace_ms IS NOT NULL;
     END IF;
     -- Again, because others may have saved while this one waited; now the row is locked.
-    RETURN (SELECT lockstep_session_record(s) FROM lockstep_session s WHERE s.row_id = kept.row_id);
+    RETURN (SELECT lockstep_session_record(s, clock_timestamp()) FROM lockstep_session s WHERE s.row_id = kept.row_id);
   END LOOP;
 END $$;
 

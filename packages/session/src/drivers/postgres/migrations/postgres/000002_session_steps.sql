@@ -11,10 +11,10 @@ CREATE FUNCTION lockstep_session_made(p_id text) RETURNS text LANGUAGE plpgsql A
 DECLARE
   record text;
 BEGIN
-  SELECT lockstep_session_record(s) INTO record
+  SELECT lockstep_session_record(s, clock_timestamp()) INTO record
     FROM lockstep_session s WHERE s.id = p_id AND lockstep_session_end(s) > clock_timestamp();
   IF NOT FOUND THEN
-    SELECT lockstep_session_record(s) INTO record
+    SELECT lockstep_session_record(s, clock_timestamp()) INTO record
       FROM lockstep_session_alias a JOIN lockstep_session s ON s.row_id = a.session_row
       WHERE a.id = p_id AND a.ends_at > clock_timestamp() AND lockstep_session_end(s) > clock_timestamp();
   END IF;
@@ -119,7 +119,7 @@ BEGIN
   END LOOP;
   INSERT INTO lockstep_session_attribute (session_row, name, value, revision)
     SELECT made.row_id, item.name, item.value, 1 FROM unnest(p_names, p_values) AS item (name, value);
-  record := lockstep_session_record(made);
+  record := lockstep_session_record(made, now_at);
 END $$;
 
 -- Gives a session a new id, in its own row: see there.
@@ -161,7 +161,7 @@ BEGIN
       VALUES (p_from, kept.row_id, lockstep_session_after(now_at, kept.idle_ms), p_grace_ms);
     UPDATE lockstep_session s SET id = p_id, issued_at = now_at, is_unused = true
       WHERE s.row_id = kept.row_id RETURNING s.* INTO kept;
-    record := lockstep_session_record(kept);
+    record := lockstep_session_record(kept, now_at);
     RETURN;
   END IF;
 
@@ -183,7 +183,7 @@ BEGIN
     expires_at = lockstep_session_after(now_at, p_absolute_ms), idle_ms = p_idle_ms,
     due_at = lockstep_session_after(now_at, least(p_idle_ms, p_absolute_ms))
     WHERE s.row_id = kept.row_id RETURNING s.* INTO kept;
-  record := lockstep_session_record(kept);
+  record := lockstep_session_record(kept, now_at);
 END $$;
 
 --   p_ids        null: all of the group
