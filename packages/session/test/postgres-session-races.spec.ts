@@ -1,6 +1,6 @@
 import 'reflect-metadata';
 import type { ReplaceRequest, SessionKey } from '@lockstep/session';
-import { type SeededRandom, seed, seededRandom } from '@lockstep/testing';
+import { type SeededRandom, seed, seededRandom, startStatementCounter } from '@lockstep/testing';
 import { usePostgres } from '@lockstep/testing/vitest';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type OpenPostgresStore, openPostgresStore } from './support/postgres-store.js';
@@ -236,6 +236,29 @@ describe('a limit of sessions in Postgres, in two processes', () => {
       }
     },
   );
+
+  it('lets nobody wait for one who waits for him, when two sessions take the place of each other', async () => {
+    const limit = { sessions: 1, policy: 'evict-oldest' } as const;
+    const counter = await startStatementCounter(postgres.url);
+    const opened = await openPostgresStore(counter.url);
+    try {
+      for (let round = 0; round < 20; round += 1) {
+        const [left, right] = [userDraft(), userDraft()];
+        for (const draft of [left, right]) await opened.store.create({ draft, attributes: NONE });
+        const swap = (from: Draft, { key }: Draft) =>
+          opened.store.replace({ from: from.key, draft: userDraft(key.group), manner: 'login', limit });
+        counter.take();
+        const outcomes = await Promise.all([swap(left, right), swap(right, left)]);
+        // One that had to give up would have been sent again.
+        expect(counter.take()).toBe(2);
+        // The first one evicts the other.
+        expect(outcomes.map(({ outcome }) => outcome).toSorted()).toEqual(['gone', 'replaced']);
+      }
+    } finally {
+      await opened.close();
+      await counter.stop();
+    }
+  });
 
   it('is refused where it could not be kept: at isolation repeatable read', async () => {
     const opened = await openPostgresStore(atIsolation(postgres.url, 'repeatable read'));

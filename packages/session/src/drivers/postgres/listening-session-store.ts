@@ -32,9 +32,10 @@ export class ListeningSessionStore extends PostgresSessionStore implements Watch
     };
     try {
       const row = await this.database.step<{ name: string | null }>('session.watch', WATCH, [id, group]);
-      const name = row?.name ?? id;
+      const name = row?.name ?? undefined;
+      if (name === undefined) await unwatch();
       // It was watched before it was renewed.
-      if (name !== id) leave.push(this.ends.add(name, watcher));
+      else if (name !== id) leave.push(this.ends.add(name, watcher));
     } catch (error) {
       await unwatch();
       throw error;

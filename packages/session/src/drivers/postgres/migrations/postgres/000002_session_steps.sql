@@ -6,6 +6,13 @@ CREATE FUNCTION lockstep_session_take_turn(p_group text) RETURNS void LANGUAGE s
   SELECT pg_advisory_xact_lock(1397052243, hashtext(p_group))
 $$;
 
+-- Of two groups, always in the same order: two sessions that change places would wait for each other.
+CREATE FUNCTION lockstep_session_take_turns(p_one text, p_other text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM lockstep_session_take_turn(CASE WHEN hashtext(p_one) < hashtext(p_other) THEN p_one ELSE p_other END);
+  PERFORM lockstep_session_take_turn(CASE WHEN hashtext(p_one) < hashtext(p_other) THEN p_other ELSE p_one END);
+END $$;
+
 -- What a step that is sent again has made before; null when nothing.
 CREATE FUNCTION lockstep_session_made(p_id text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
@@ -136,7 +143,7 @@ DECLARE
   now_at timestamptz;
   is_limited boolean := p_limit IS NOT NULL AND p_principal IS NOT NULL AND p_manner <> 'renew';
 BEGIN
-  IF is_limited THEN PERFORM lockstep_session_take_turn(p_group); END IF;
+  IF is_limited THEN PERFORM lockstep_session_take_turns(p_from_group, p_group); END IF;
   kept := lockstep_session_lock(p_from, p_from_group);
   IF kept.id IS DISTINCT FROM p_from THEN
     -- Sent twice, perhaps; the lock has waited for the first one.
