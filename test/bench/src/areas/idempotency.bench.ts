@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { redisCommandCounter, startRedis } from '@lockstep/testing';
 import { type RowPlan, runBench } from '../harness/bench-run.js';
-import { HttpConnection, placeOrder } from '../idempotency/http-load.js';
-import { OrderServer, type Setting, serverContestant } from '../idempotency/server-contestant.js';
+import { HttpConnection } from '../harness/http-connection.js';
+import { placeOrder } from '../idempotency/place-order.js';
+import { type Setting, serverContestant, startOrderServer } from '../idempotency/server-contestant.js';
 
 const OPERATIONS_COUNTED = 20;
 
@@ -52,7 +53,7 @@ function noKeyRow(setting: Setting): RowPlan {
 /** Top-level commands of one request, with one in flight. */
 async function commandsPerRequest(setting: Setting): Promise<number> {
   const { redisUrl, traffic } = setting;
-  const server = await OrderServer.start('ours', setting);
+  const server = await startOrderServer('ours', setting);
   const connection = await HttpConnection.open(server.port);
   const counter = await redisCommandCounter(redisUrl);
   try {

@@ -1,16 +1,16 @@
-import { type ChildProcess, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { type Bench, type Contestant, closedLoop } from '../harness/contestant.js';
-import { CONNECTIONS, HttpConnection, placeOrder } from './http-load.js';
+import { CONNECTIONS, HttpConnection } from '../harness/http-connection.js';
+import type { Platform } from '../harness/nest-server.js';
+import { ServerProcess } from '../harness/server-process.js';
+import { placeOrder } from './place-order.js';
 
 const SERVER = fileURLToPath(new URL('./server.js', import.meta.url));
 const REPLAYED_KEYS = 500;
 
 /** New keys; keys that were answered before; no key at all. */
 export type Traffic = 'first' | 'replay' | 'no-key';
-export type Platform = 'express' | 'fastify';
 
 /** What is measured: which server framework answers which requests. */
 export interface Setting {
@@ -19,12 +19,12 @@ export interface Setting {
   readonly traffic: Traffic;
 }
 
-/** A variant of the order service in a process of its own, under load from here. */
+/** A variant of the order service, under load from here. */
 export function serverContestant(name: string, variant: string, setting: Setting): Contestant {
   return {
     name,
     open: async () => {
-      const server = await OrderServer.start(variant, setting);
+      const server = await startOrderServer(variant, setting);
       try {
         return await underLoad(server, setting.traffic);
       } catch (error) {
@@ -35,7 +35,7 @@ export function serverContestant(name: string, variant: string, setting: Setting
   };
 }
 
-async function underLoad(server: OrderServer, traffic: Traffic): Promise<Bench> {
+async function underLoad(server: ServerProcess, traffic: Traffic): Promise<Bench> {
   const connections = await Promise.all(Array.from({ length: CONNECTIONS }, () => HttpConnection.open(server.port)));
   const keys = traffic === 'replay' ? Array.from({ length: REPLAYED_KEYS }, () => randomUUID()) : [];
   for (const key of keys) await expectCreated(connections[0], key);
@@ -56,42 +56,10 @@ async function expectCreated(connection: HttpConnection | undefined, key: string
   if (status !== 201) throw new Error(`answered ${status} instead of 201`);
 }
 
-export class OrderServer {
-  private constructor(
-    private readonly child: ChildProcess,
-    readonly port: number,
-  ) {}
-
-  /** @throws Error with the last lines of its output when it does not come up */
-  static async start(variant: string, { redisUrl, platform }: Omit<Setting, 'traffic'>): Promise<OrderServer> {
-    const env = { ...process.env, NODE_ENV: 'production' };
-    const child = spawn(process.execPath, [SERVER, variant, redisUrl, platform], {
-      env,
-      stdio: ['pipe', 'pipe', 'pipe'],
-    });
-    let output = '';
-    const port = await new Promise<number>((resolve, reject) => {
-      child.stderr.on('data', (chunk: Buffer) => {
-        output += chunk.toString();
-      });
-      child.stdout.on('data', (chunk: Buffer) => {
-        const listening = /listening on (\d+)/.exec(chunk.toString());
-        if (listening !== null) resolve(Number(listening[1]));
-      });
-      child.once('error', reject);
-      child.once('exit', () => reject(new Error(`does not start: ${firstErrorLine(output)}`)));
-    });
-    return new OrderServer(child, port);
-  }
-
-  async stop(): Promise<void> {
-    if (this.child.exitCode !== null || this.child.signalCode !== null) return;
-    const gone = once(this.child, 'exit');
-    this.child.kill('SIGKILL'); // it has nothing to save, and a graceful end would wait for the connections of the load
-    await gone;
-  }
-}
-
-function firstErrorLine(output: string): string {
-  return output.split('\n').find((line) => /error/i.test(line)) ?? output.trim().slice(0, 200);
+/** A variant of the order service in a process of its own. */
+export function startOrderServer(
+  variant: string,
+  { redisUrl, platform }: Omit<Setting, 'traffic'>,
+): Promise<ServerProcess> {
+  return ServerProcess.start(SERVER, [variant, redisUrl, platform]);
 }
