@@ -1,6 +1,6 @@
 export type { CarriedHeaders, ContextCarrier } from './context/context-carrier.js';
 export { ContextCarriers } from './context/context-carriers.js';
-export { Keyring, type KeyringOptions } from './context/keyring.js';
+export { type DerivedKeys, Keyring, type KeyringOptions } from './context/keyring.js';
 export { type Principal, RequestContext } from './context/request-context.js';
 export { CoreModule } from './core.module.js';
 export type { LockstepModuleOptions } from './core.options.js';

@@ -225,4 +225,20 @@ describe('Keyring', () => {
     expect(inspect(new Keyring(KEYRING), { showHidden: true, depth: 5 })).not.toContain('sixteen');
     expect(new Keyring({ current: 'a', keys: { a: Buffer.alloc(16) } }).sign('p', 'x')).toMatch(/^a\.[\w-]{43}$/);
   });
+
+  it('derives other keys for each purpose and secret, the same ones again, and shows none of them', () => {
+    const keyring = new Keyring({ current: 'b', keys: { a: SECRET, b: OTHER_SECRET } });
+    const bytes = (ring: Keyring, purpose: string, id: string) =>
+      ring.derive(purpose).find(id)?.export().toString('hex') ?? '';
+    const all = ['p', 'q'].flatMap((purpose) => ['a', 'b'].map((id) => bytes(keyring, purpose, id)));
+    expect(new Set(all).size).toBe(4);
+    expect(all.every((hex) => hex.length === 64)).toBe(true);
+    expect(all).not.toContain(Buffer.from(SECRET).toString('hex'));
+    expect(bytes(new Keyring(KEYRING), 'p', 'a')).toBe(all[0]);
+    expect(keyring.derive('p').currentId).toBe('b');
+    expect(keyring.derive('p').find('c')).toBeUndefined();
+    expect(keyring.derive('p').find('constructor')).toBeUndefined();
+    const shown = inspect(keyring.derive('p'), { showHidden: true, depth: 5 });
+    for (const hex of all) expect(shown).not.toContain(hex);
+  });
 });

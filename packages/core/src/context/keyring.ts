@@ -1,4 +1,4 @@
-import { createHmac, timingSafeEqual } from 'node:crypto';
+import { createHmac, createSecretKey, hkdfSync, type KeyObject, timingSafeEqual } from 'node:crypto';
 import { ConfigurationError } from '../errors/configuration.error.js';
 
 /** Secrets by key id. New signatures use `current`; the others still verify, so that keys can be rotated. */
@@ -8,7 +8,16 @@ export interface KeyringOptions {
   readonly keys: Readonly<Record<string, string | Uint8Array>>;
 }
 
+/** Keys for one purpose, one of each secret; see {@link Keyring.derive}. */
+export interface DerivedKeys {
+  /** The id of the one for what is new. */
+  readonly currentId: string;
+  /** Undefined for an id that the keyring does not have. */
+  find(id: string): KeyObject | undefined;
+}
+
 const MIN_SECRET_BYTES = 16;
+const DERIVED_BYTES = 32;
 
 /**
  * Signs what passes through other hands. A signature is `<key id>.<HMAC-SHA256, base64url>` over purpose and payload,
@@ -50,6 +59,19 @@ export class Keyring {
     const given = Buffer.from(signature.slice(dot + 1));
     const expected = Buffer.from(mac(secret, purpose, payload));
     return given.length === expected.length && timingSafeEqual(given, expected);
+  }
+
+  /**
+   * 256-bit keys for one purpose, for formats that need a key of their own, such as AES-GCM: HKDF-SHA256 of each secret
+   * with the purpose as its info. Neither another purpose's key nor the secret can be told from one. Derived once, so
+   * keep what is returned.
+   */
+  derive(purpose: string): DerivedKeys {
+    const derived = new Map<string, KeyObject>();
+    for (const [id, secret] of this.#keys) {
+      derived.set(id, createSecretKey(Buffer.from(hkdfSync('sha256', secret, '', purpose, DERIVED_BYTES))));
+    }
+    return { currentId: this.#currentId, find: (id) => derived.get(id) };
   }
 }
 
