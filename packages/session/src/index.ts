@@ -2,6 +2,7 @@ export { CurrentSession, SessionAttr } from './decorators/session-params.decorat
 export { NoSession, OnSessionStoreDown } from './decorators/session-rules.decorator.js';
 export { memorySessionStore } from './drivers/memory/index.js';
 export { MemorySessionStore, type MemorySessionStoreOptions } from './drivers/memory/memory-session-store.js';
+export type { KeepingDriver, KeepingHost, SessionKeeping } from './keeping/session-keeping.js';
 export {
   SessionContendedError,
   SessionEndedError,

@@ -124,13 +124,14 @@ export class RequestSession implements SessionRef, GatedSession {
 
   set(name: string, value: unknown): void {
     this.assertWritable();
-    if (!this.kept) this.assertHeadOpen('begin');
+    this.assertTellable();
     this.attributes.set(name, value);
     this.arm();
   }
 
   delete(name: string): void {
     this.assertWritable();
+    if (this.kept) this.assertTellable();
     this.attributes.delete(name);
     this.arm();
   }
@@ -197,6 +198,7 @@ export class RequestSession implements SessionRef, GatedSession {
 
   async logout(): Promise<void> {
     this.assertWritable();
+    if (this.kept && this.runtime.keeping.isInToken) this.assertTellable();
     await this.inTurn(async () => {
       if (this.kept) await this.runtime.keeping.end(this.kept);
       this.isLoggedOut = this.held !== undefined;
@@ -289,8 +291,8 @@ export class RequestSession implements SessionRef, GatedSession {
     const changes = this.attributes.changes();
     if (changes.set.size === 0 && (changes.remove.length === 0 || !this.kept)) return;
     const { keeping } = this.runtime;
+    this.assertTellable();
     if (!this.kept) {
-      this.assertHeadOpen('begin');
       const kept = await keeping.create(changes.set, this.runtime.metaOf(this.occasion.request));
       this.attributes.settle(changes, kept.record.attributes);
       this.hold(kept);
@@ -310,9 +312,9 @@ export class RequestSession implements SessionRef, GatedSession {
   private async tryUpdate(name: string, value: unknown): Promise<boolean> {
     const { keeping } = this.runtime;
     const set = new Map(value === undefined ? [] : [[name, this.attributes.encode(name, value)]]);
+    if (this.kept || value !== undefined) this.assertTellable();
     if (!this.kept) {
       if (value === undefined) return true;
-      this.assertHeadOpen('begin');
       this.attributes.set(name, value);
       const kept = await keeping.create(set, this.runtime.metaOf(this.occasion.request));
       this.attributes.settle({ set, remove: [] }, kept.record.attributes);
@@ -380,6 +382,16 @@ export class RequestSession implements SessionRef, GatedSession {
     // While the gate holds the answer, its head has not left.
     if (response && !Reflect.get(Object.getPrototypeOf(response) as object, 'headersSent', response)) return;
     throw new SessionMisuseError(`A session cannot ${what} once the answer has begun: its client could not be told.`);
+  }
+
+  /** What makes a new token needs somebody to tell it to. */
+  private assertTellable(): void {
+    const { isInToken } = this.runtime.keeping;
+    if (!this.kept) this.assertHeadOpen('begin');
+    else if (isInToken) this.assertHeadOpen('change');
+    if (isInToken && this.occasion.response?.destroyed) {
+      throw new SessionMisuseError('A session that is kept by its client cannot change: the client has left.');
+    }
   }
 
   private attributesOf(base: ReadonlyMap<string, StoredAttribute>): SessionAttributes {

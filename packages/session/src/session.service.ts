@@ -4,7 +4,7 @@ import { Inject, Injectable } from '@nestjs/common';
 import { SessionCookie } from './http/session-cookie.js';
 import { currentSession } from './http/session-slot.js';
 import { SessionTransport } from './http/session-transport.js';
-import { decodeLogin, type SessionKeeping } from './keeping/session-keeping.js';
+import { decodeLogin, isKeepingDriver, type KeepingDriver, type SessionKeeping } from './keeping/session-keeping.js';
 import { StoredSessions } from './keeping/stored-sessions.js';
 import type { SessionRuntime } from './request-session.js';
 import { SessionMisuseError } from './session.errors.js';
@@ -43,7 +43,7 @@ export class SessionService implements SessionRuntime {
 
   constructor(
     @Inject(SESSION_OPTIONS) readonly options: ResolvedSessionOptions,
-    @Inject(SESSION_STORE) private readonly store: SessionStore,
+    @Inject(SESSION_STORE) private readonly store: SessionStore | KeepingDriver,
     @Inject(Incidents) readonly incidents: Incidents,
   ) {
     const cookie = options.cookie && new SessionCookie(options.cookie, incidents);
@@ -56,8 +56,10 @@ export class SessionService implements SessionRuntime {
         cause,
       }),
     );
-    const tokens = new SessionTokens(options.keyring);
-    this.keeping = new StoredSessions({ store, tokens, options, events: this.events, incidents });
+    const kept = { options, events: this.events, incidents };
+    this.keeping = isKeepingDriver(store)
+      ? store.open(kept)
+      : new StoredSessions({ ...kept, store, tokens: new SessionTokens(options.keyring) });
   }
 
   /**
@@ -76,10 +78,14 @@ export class SessionService implements SessionRuntime {
     return currentSession();
   }
 
-  /** The user's live sessions, newest first, at most 1 000. */
+  /**
+   * The user's live sessions, newest first, at most 1 000.
+   *
+   * @throws SessionMisuseError where sessions are kept by their clients: nobody knows them
+   */
   async list(user: Principal): Promise<readonly SessionInfo[]> {
     const group = userGroup(user);
-    const { sessions, expired } = await this.store.list(group);
+    const { sessions, expired } = await this.stored('list').list(group);
     for (const handle of expired) this.events.emit({ type: 'expired', handle, principal: user });
     const current = currentSession()?.handle;
     return sessions.map((head) => infoOf(head, current));
@@ -89,6 +95,7 @@ export class SessionService implements SessionRuntime {
    * Ends one session of a user; its next request is a visitor's. Every process knows it at once.
    *
    * @returns false where the user has none of that handle, so that nobody can end another's
+   * @throws SessionMisuseError where sessions are kept by their clients: only all of a user can be ended
    */
   async revoke(user: Principal, handle: string): Promise<boolean> {
     return (await this.end(user, { ids: [handle] })) > 0;
@@ -97,10 +104,18 @@ export class SessionService implements SessionRuntime {
   /**
    * Ends all sessions of a user. A login that was answered before is among them, one that is answered later is not.
    *
-   * @returns how many there were
+   * @returns how many there were; -1 where sessions are kept by their clients, whom nobody counts
+   * @throws SessionMisuseError where sessions are kept by their clients, for `except`, or without revocation epochs
    */
-  revokeAll(user: Principal, options: { readonly except?: SessionRef | string | undefined } = {}): Promise<number> {
+  async revokeAll(
+    user: Principal,
+    options: { readonly except?: SessionRef | string | undefined } = {},
+  ): Promise<number> {
     const { except } = options;
+    if (this.keeping.endAll && except === undefined) {
+      await this.keeping.endAll(user);
+      return -1;
+    }
     return this.end(user, { except: typeof except === 'string' ? except : except?.handle });
   }
 
@@ -116,8 +131,16 @@ export class SessionService implements SessionRuntime {
     return text.length <= LONGEST_META ? text : '{}';
   }
 
+  private stored(what: string): SessionStore {
+    if (!isKeepingDriver(this.store)) return this.store;
+    const instead = this.keeping.endAll ? 'revokeAll(user), without `except`,' : 'Nothing but the end of their time';
+    throw new SessionMisuseError(
+      `Sessions that are kept by their clients cannot be found to ${what} them. ${instead} ends them.`,
+    );
+  }
+
   private async end(user: Principal, which: { ids?: readonly string[]; except?: string | undefined }): Promise<number> {
-    const ended = await this.store.remove({ group: userGroup(user), ...which });
+    const ended = await this.stored('revoke').remove({ group: userGroup(user), ...which });
     for (const handle of ended) this.events.emit({ type: 'revoked', handle, principal: user });
     return ended.length;
   }

@@ -1,5 +1,7 @@
-import type { Principal } from '@lockstep/core';
-import type { SessionRecord } from '../session-store.js';
+import type { Incidents, Listeners, Principal } from '@lockstep/core';
+import type { ResolvedSessionOptions } from '../session.options.js';
+import type { SessionEvent } from '../session-events.js';
+import type { SessionRecord, SessionStore } from '../session-store.js';
 
 /** A session as it was last seen, and what a client must hold to be led to it. */
 export interface KeptSession {
@@ -37,6 +39,8 @@ export interface LoginRequest {
 export interface SessionKeeping {
   /** The longest value that a client may bring. */
   readonly longestToken: number;
+  /** Whether the token is the session: what is saved then must reach the client, or it is lost. */
+  readonly isInToken: boolean;
   /** Whether a token was issued here; without I/O. */
   recognises(token: string): boolean;
   /** The session of a recognised token, and its use noted unless `looksOnly`. */
@@ -50,6 +54,25 @@ export interface SessionKeeping {
   /** The same where the id is due for it; requests with the old one are still served for a while. */
   renewIfDue(kept: KeptSession): Promise<KeptSession>;
   end(kept: KeptSession): Promise<void>;
+  /** Ends all sessions of a user without knowing them; only for a keeping that is no {@link SessionStore}. */
+  readonly endAll?: ((user: Principal) => Promise<void>) | undefined;
+}
+
+/** What a keeping is given by the module. */
+export interface KeepingHost {
+  readonly options: ResolvedSessionOptions;
+  readonly events: Listeners<SessionEvent>;
+  readonly incidents: Incidents;
+}
+
+/** A `store` of SessionModule that keeps sessions in a way of its own. */
+export interface KeepingDriver {
+  /** @throws ConfigurationError when it cannot do what the options ask for */
+  open(host: KeepingHost): SessionKeeping;
+}
+
+export function isKeepingDriver(store: SessionStore | KeepingDriver): store is KeepingDriver {
+  return typeof (store as Partial<KeepingDriver>).open === 'function';
 }
 
 export function encodeLogin({ principal, amr, at }: LoggedIn): string {

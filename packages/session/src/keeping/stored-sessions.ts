@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { checkpoint, type Incidents, type Listeners, monotonicMs, StoreUnavailableError } from '@lockstep/core';
+import { checkpoint, monotonicMs, StoreUnavailableError } from '@lockstep/core';
 import { TooManySessionsError } from '../session.errors.js';
 import type { ResolvedSessionOptions } from '../session.options.js';
 import type { SessionEvent } from '../session-events.js';
@@ -9,6 +9,7 @@ import { userGroup } from '../user/user-group.js';
 import {
   decodeLogin,
   encodeLogin,
+  type KeepingHost,
   type KeptSession,
   type LoginRequest,
   type SessionDelta,
@@ -18,17 +19,15 @@ import {
 /** A failure so soon is a connection that broke, as in a failover; a server that is down takes its time to say so. */
 const RETRIED_WITHIN_MS = 250;
 
-export interface StoredSessionsHost {
+export interface StoredSessionsHost extends KeepingHost {
   readonly store: SessionStore;
   readonly tokens: SessionTokens;
-  readonly options: ResolvedSessionOptions;
-  readonly events: Listeners<SessionEvent>;
-  readonly incidents: Incidents;
 }
 
 /** Sessions at a {@link SessionStore}; a step that fails at once is tried once more. */
 export class StoredSessions implements SessionKeeping {
   readonly longestToken = LONGEST_TOKEN;
+  readonly isInToken = false;
 
   constructor(private readonly host: StoredSessionsHost) {}
 
@@ -172,7 +171,8 @@ export class StoredSessions implements SessionKeeping {
   }
 }
 
-async function retried<T>(step: () => Promise<T>): Promise<T> {
+/** Runs a step that may be taken twice; once more where it failed at once. */
+export async function retried<T>(step: () => Promise<T>): Promise<T> {
   const startedAt = monotonicMs();
   try {
     return await step();

@@ -2,7 +2,7 @@ import type { SessionModuleExtras } from '@lockstep/session';
 import type { DynamicModule } from '@nestjs/common';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { anyUser, Browser, type HttpApp, PLATFORMS, startHttpApp } from './http-app.js';
-import { ShopController } from './shop.controller.js';
+import { held, ShopController } from './shop.controller.js';
 
 /** Where sessions are kept, as one process after another reaches it. */
 export interface Backend {
@@ -176,18 +176,4 @@ export function describeHttpSessions(init: ConformanceInit): void {
       expect((await old.get('/native')).json).toEqual({});
     });
   });
-}
-
-function held(): { name: string; entered: Promise<void>; open: () => void } {
-  const name = String(ShopController.gates.size);
-  let open = (): void => undefined;
-  let enter = (): void => undefined;
-  const opened = new Promise<void>((resolve) => {
-    open = resolve;
-  });
-  const entered = new Promise<void>((resolve) => {
-    enter = resolve;
-  });
-  ShopController.gates.set(name, { entered: enter, opened });
-  return { name, entered, open };
 }

@@ -139,3 +139,18 @@ interface RawReply {
   write(text: string): void;
   end(text: string): void;
 }
+
+/** A gate for {@link ShopController.slow}. */
+export function held(): { name: string; entered: Promise<void>; open: () => void } {
+  const name = String(ShopController.gates.size);
+  let open = (): void => undefined;
+  let enter = (): void => undefined;
+  const opened = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  const entered = new Promise<void>((resolve) => {
+    enter = resolve;
+  });
+  ShopController.gates.set(name, { entered: enter, opened });
+  return { name, entered, open };
+}

@@ -3,6 +3,7 @@ import { RedisConnection } from '@lockstep/redis';
 import type { SessionStore } from '../../session-store.js';
 import { RedisSessionStore } from './redis-session-store.js';
 
+export { RedisEpochStore, redisEpochStore } from './redis-epoch-store.js';
 export { RedisSessionStore } from './redis-session-store.js';
 
 /**
