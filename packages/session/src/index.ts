@@ -41,3 +41,5 @@ export {
   type Swept,
   type WatchableStore,
 } from './session-store.js';
+export type { UpgradeOptions } from './upgrade/upgrade.options.js';
+export type { UpgradedSession, UpgradeEnd } from './upgrade/upgraded-session.js';

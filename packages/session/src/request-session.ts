@@ -8,7 +8,7 @@ import type { ResolvedSessionOptions } from './session.options.js';
 import { SessionAttributes } from './session-attributes.js';
 import type { SessionEvent } from './session-events.js';
 import type { LoginOptions, SessionRef } from './session-ref.js';
-import type { StoredAttribute } from './session-store.js';
+import type { SessionKey, StoredAttribute } from './session-store.js';
 
 /** What all sessions of an application share. */
 export interface SessionRuntime {
@@ -104,6 +104,11 @@ export class RequestSession implements SessionRef, GatedSession {
     return at === undefined || !this.kept ? undefined : Math.max(this.kept.record.readAt - at, 0);
   }
 
+  /** Where it is kept. */
+  get key(): SessionKey | undefined {
+    return this.kept?.record.key;
+  }
+
   /** The group of its user's sessions. */
   get group(): string | undefined {
     return this.kept?.record.key.group;
@@ -164,7 +169,7 @@ export class RequestSession implements SessionRef, GatedSession {
     this.assertReadable();
     await this.inTurn(async () => {
       if (!this.kept) return;
-      const kept = await this.runtime.keeping.load(this.kept.token, true);
+      const kept = await this.look(this.kept, true);
       this.attributes = this.attributesOf(NOTHING);
       if (kept) this.hold(kept);
       else this.noteEnd();
@@ -235,6 +240,20 @@ export class RequestSession implements SessionRef, GatedSession {
     }
     // It has ended, yet the client may hold a newer one by the time of the answer: nothing is cleared.
     this.held = tokens[0];
+  }
+
+  /**
+   * Whether the session is still at the store, for what outlives its request. Does not wait for its turn: an `update`
+   * may take long.
+   */
+  async isStillThere(looksOnly: boolean): Promise<boolean> {
+    const before = this.kept;
+    if (!before) return false;
+    const kept = await this.look(before, looksOnly);
+    if (!kept && this.kept) this.noteEnd();
+    // A save may have been faster, and knows more.
+    else if (kept && this.kept === before) this.hold(kept);
+    return this.kept !== undefined;
   }
 
   /** From here on it reads as a visitor's, and refuses to be written. */
@@ -332,6 +351,11 @@ export class RequestSession implements SessionRef, GatedSession {
     return saved !== 'conflict';
   }
 
+  private async look(kept: KeptSession, looksOnly: boolean): Promise<KeptSession | undefined> {
+    const { keeping } = this.runtime;
+    return (await keeping.load(kept.token, looksOnly)) ?? keeping.again?.(kept);
+  }
+
   private hold(kept: KeptSession): void {
     this.kept = kept;
     this.attributes.rebase(kept.record.attributes);
@@ -381,7 +405,8 @@ export class RequestSession implements SessionRef, GatedSession {
     if (response && !response.headersSent) return;
     // While the gate holds the answer, its head has not left.
     if (response && !Reflect.get(Object.getPrototypeOf(response) as object, 'headersSent', response)) return;
-    throw new SessionMisuseError(`A session cannot ${what} once the answer has begun: its client could not be told.`);
+    const when = response ? 'once the answer has begun' : 'over a socket';
+    throw new SessionMisuseError(`A session cannot ${what} ${when}: its client could not be told.`);
   }
 
   /** What makes a new token needs somebody to tell it to. */

@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import { ConfigurationError, type Duration, durationMs, Keyring, type KeyringOptions } from '@lockstep/core';
 import type { DeviceMeta } from './session-ref.js';
 import type { SessionLimit } from './session-store.js';
+import { type ResolvedUpgradeOptions, resolveUpgradeOptions, type UpgradeOptions } from './upgrade/upgrade.options.js';
 
 export interface SessionCookieOptions {
   /**
@@ -68,6 +69,8 @@ export interface SessionModuleOptions {
   readonly exclude?: (request: IncomingMessage) => boolean;
   /** What is noted about the device; at most 1 024 characters of JSON. @default address and `User-Agent`, 256 characters */
   readonly meta?: (request: IncomingMessage) => DeviceMeta;
+  /** Of sessions behind WebSockets: `SessionService.fromUpgrade()`. */
+  readonly upgrade?: UpgradeOptions;
 }
 
 export interface ResolvedCookieOptions {
@@ -98,6 +101,7 @@ export interface ResolvedSessionOptions {
   readonly onStoreDown: 'unavailable' | 'anonymous';
   readonly exclude: ((request: IncomingMessage) => boolean) | undefined;
   readonly meta: ((request: IncomingMessage) => DeviceMeta) | undefined;
+  readonly upgrade: ResolvedUpgradeOptions;
 }
 
 export const SESSION_OPTIONS = Symbol('@lockstep/session:OPTIONS');
@@ -141,6 +145,7 @@ export function resolveSessionOptions(options: SessionModuleOptions): ResolvedSe
     onStoreDown: oneOf('onStoreDown', options.onStoreDown ?? 'unavailable', ['unavailable', 'anonymous']),
     exclude: checkedFunction('exclude', options.exclude),
     meta: checkedFunction('meta', options.meta),
+    upgrade: resolveUpgradeOptions(options.upgrade),
   });
 }
 

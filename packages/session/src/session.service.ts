@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http';
-import { Incidents, Listeners, type Principal } from '@lockstep/core';
+import { DrainService, Incidents, Listeners, type Principal } from '@lockstep/core';
 import { Inject, Injectable } from '@nestjs/common';
 import { SessionCookie } from './http/session-cookie.js';
 import { currentSession } from './http/session-slot.js';
@@ -13,6 +13,8 @@ import type { SessionEvent } from './session-events.js';
 import type { DeviceMeta, SessionRef } from './session-ref.js';
 import { SESSION_STORE, type SessionHead, type SessionStore } from './session-store.js';
 import { SessionTokens } from './session-token.js';
+import { SessionUpgrades } from './upgrade/session-upgrades.js';
+import type { UpgradedSession } from './upgrade/upgraded-session.js';
 import { userGroup } from './user/user-group.js';
 
 /** A session of a user as he is shown it: "my devices". */
@@ -40,11 +42,13 @@ export class SessionService implements SessionRuntime {
   readonly keeping: SessionKeeping;
   readonly transport: SessionTransport;
   readonly events: Listeners<SessionEvent>;
+  private readonly upgrades: SessionUpgrades;
 
   constructor(
     @Inject(SESSION_OPTIONS) readonly options: ResolvedSessionOptions,
     @Inject(SESSION_STORE) private readonly store: SessionStore | KeepingDriver,
     @Inject(Incidents) readonly incidents: Incidents,
+    @Inject(DrainService) drain: DrainService,
   ) {
     const cookie = options.cookie && new SessionCookie(options.cookie, incidents);
     this.transport = new SessionTransport(cookie, options);
@@ -60,6 +64,7 @@ export class SessionService implements SessionRuntime {
     this.keeping = isKeepingDriver(store)
       ? store.open(kept)
       : new StoredSessions({ ...kept, store, tokens: new SessionTokens(options.keyring) });
+    this.upgrades = new SessionUpgrades(this, isKeepingDriver(store) ? undefined : store, drain);
   }
 
   /**
@@ -76,6 +81,17 @@ export class SessionService implements SessionRuntime {
   /** The session of the request at hand; undefined outside of one. */
   find(): SessionRef | undefined {
     return currentSession();
+  }
+
+  /**
+   * The session of a request that is upgraded, to a WebSocket as a rule, with a watch over its end. Close the socket
+   * when `onEnd` is told, and call `close()` when the socket has closed.
+   *
+   * @returns undefined for a client without a live session, and for a page of another site: see `upgrade.allowedOrigins`
+   * @throws StoreUnavailableError
+   */
+  fromUpgrade(request: IncomingMessage): Promise<UpgradedSession | undefined> {
+    return this.upgrades.begin(request);
   }
 
   /**

@@ -14,7 +14,19 @@ export function sessionOf(request: IncomingMessage | undefined): RequestSession 
   return (request as Slotted | undefined)?.[SLOT];
 }
 
-/** The session of the request at hand, wherever in it this is called. */
+const bound = new WeakMap<RequestContext, RequestSession>();
+
+/** Makes a session that of a context without a request: of a message that came by a socket. */
+export function bindSession(context: RequestContext, session: RequestSession): void {
+  bound.set(context, session);
+}
+
+export function boundSession(context: RequestContext | undefined): RequestSession | undefined {
+  return context && bound.get(context);
+}
+
+/** The session of the request, or of the message of a socket, at hand, wherever in it this is called. */
 export function currentSession(): RequestSession | undefined {
-  return sessionOf(RequestContext.current()?.exchange?.request);
+  const context = RequestContext.current();
+  return sessionOf(context?.exchange?.request) ?? boundSession(context);
 }

@@ -45,6 +45,11 @@ export interface SessionKeeping {
   recognises(token: string): boolean;
   /** The session of a recognised token, and its use noted unless `looksOnly`. */
   load(token: string, looksOnly?: boolean): Promise<KeptSession | undefined>;
+  /**
+   * The session that was found before, though its token may lead there no more: its id was renewed, and the token's
+   * grace is over. Undefined where tokens are not renewed under way.
+   */
+  again?(kept: KeptSession): Promise<KeptSession | undefined>;
   create(attributes: ReadonlyMap<string, string>, meta: string): Promise<KeptSession>;
   save(kept: KeptSession, delta: SessionDelta): Promise<KeptSession | 'gone' | 'conflict'>;
   /** @throws TooManySessionsError */

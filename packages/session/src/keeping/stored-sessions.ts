@@ -44,6 +44,13 @@ export class StoredSessions implements SessionKeeping {
     return record && { token, record };
   }
 
+  async again({ token, record: { key } }: KeptSession): Promise<KeptSession | undefined> {
+    const { store, tokens } = this.host;
+    if (tokens.recognise(token)?.key.id === key.id) return undefined;
+    const record = await retried(() => store.load({ key, touchAfterMs: Number.POSITIVE_INFINITY }));
+    return record && { token, record };
+  }
+
   async create(attributes: ReadonlyMap<string, string>, meta: string): Promise<KeptSession> {
     const { tokens } = this.host;
     const { token, key } = tokens.issue();
