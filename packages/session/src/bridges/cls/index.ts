@@ -1,0 +1,1 @@
+export { type SessionClsStore, sessionClsSetup } from './session-cls-setup.js';
