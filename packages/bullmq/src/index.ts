@@ -9,3 +9,4 @@ export type {
 export { bullmqRetryScheduler, bullmqTransport } from './bullmq.providers.js';
 export type { PostgresPoolLike } from './server/postgres-pool.js';
 export type { RedisClientLike } from './server/redis-clients.js';
+export { contextTelemetry } from './telemetry/context-telemetry.js';
