@@ -60,10 +60,18 @@ export class RequestEntry {
   }
 
   private runHooks(from: number, exchange: HttpExchange, context: RequestContext, next: Done): void {
+    // Without a reason the request would go on as if the hook had let it in.
+    const fail = (error: unknown): void => next(error ?? new Error('A hook of the request failed without a reason'));
     for (let index = from; index < this.hooks.length; index += 1) {
-      const waiting = this.hooks[index]?.(exchange, context);
+      let waiting: Promise<void> | undefined;
+      try {
+        waiting = this.hooks[index]?.(exchange, context);
+      } catch (error) {
+        fail(error);
+        return;
+      }
       if (waiting) {
-        waiting.then(() => this.runHooks(index + 1, exchange, context, next), next);
+        waiting.then(() => this.runHooks(index + 1, exchange, context, next), fail);
         return;
       }
     }
