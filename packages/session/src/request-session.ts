@@ -53,7 +53,8 @@ export class RequestSession implements SessionRef, GatedSession {
   private held: string | undefined;
   private isLoggedOut = false;
   private isEnded = false;
-  private refusal: Error | undefined;
+  private refusedBy: Error | undefined;
+  private readonlyBy: Error | undefined;
   private presented: Presented | undefined;
   private running: Promise<unknown> = Promise.resolve();
 
@@ -118,7 +119,7 @@ export class RequestSession implements SessionRef, GatedSession {
     this.assertReadable();
     const value = this.attributes.get(name);
     // It may be changed in place, and nobody would tell.
-    if (typeof value === 'object' && !this.refusal) this.arm();
+    if (typeof value === 'object' && !this.refusedBy && !this.readonlyBy) this.arm();
     return value as T | undefined;
   }
 
@@ -256,13 +257,23 @@ export class RequestSession implements SessionRef, GatedSession {
     return this.kept !== undefined;
   }
 
+  /** Why whose session it is cannot be told; undefined where it can. */
+  get refusal(): Error | undefined {
+    return this.refusedBy;
+  }
+
   /** From here on it reads as a visitor's, and refuses to be written. */
   refuseWrites(error: Error): void {
-    this.refusal = error;
+    this.refusedBy = error;
+  }
+
+  /** From here on it refuses to be written, and what is changed in place is not noticed. */
+  makeReadonly(error: Error): void {
+    this.readonlyBy = error;
   }
 
   hasChanges(): boolean {
-    if (this.refusal || this.isEnded) return false;
+    if (this.refusedBy || this.readonlyBy || this.isEnded) return false;
     const { set, remove } = this.attributes.changes();
     return set.size > 0 || (remove.length > 0 && this.kept !== undefined);
   }
@@ -389,15 +400,18 @@ export class RequestSession implements SessionRef, GatedSession {
 
   private arm(): void {
     const { response } = this.occasion;
-    if (response) this.gate ??= new ResponseGate(response, this, this.runtime.incidents);
+    if (!response) return;
+    this.gate ??= new ResponseGate(response, this, this.runtime.incidents);
+    this.gate.noteChange();
   }
 
   private assertReadable(): void {
-    if (this.refusal instanceof SessionMisuseError) throw this.refusal;
+    if (this.refusedBy instanceof SessionMisuseError) throw this.refusedBy;
   }
 
   private assertWritable(): void {
-    if (this.refusal) throw this.refusal;
+    const error = this.refusedBy ?? this.readonlyBy;
+    if (error) throw error;
   }
 
   private assertHeadOpen(what: string): void {

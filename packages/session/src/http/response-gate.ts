@@ -1,5 +1,7 @@
-import type { OutgoingHttpHeaders, ServerResponse } from 'node:http';
+import type { ServerResponse } from 'node:http';
+import type { Readable } from 'node:stream';
 import { httpStatusOf, type Incidents, isLockstepError, problemDetailsOf, retryAfterSeconds } from '@lockstep/core';
+import { isUncached, listed, withCookiesOf } from './head-arguments.js';
 import type { HeadChanges } from './session-transport.js';
 
 /** What the gate asks of the session whose answer it watches. */
@@ -12,7 +14,22 @@ export interface GatedSession {
 }
 
 type Step = () => void;
+
+/** The methods as they were before, with what others had put around them by then. */
+interface Inner {
+  readonly writeHead: (...args: unknown[]) => ServerResponse;
+  readonly write: (...args: unknown[]) => boolean;
+  readonly end: (...args: unknown[]) => ServerResponse;
+  readonly flushHeaders: () => void;
+}
+
 type Method = 'writeHead' | 'write' | 'end' | 'flushHeaders';
+
+/**
+ * So much may wait before its source is asked to stop. More than the buffer of a compressing stream: middleware has the
+ * source listen to that stream, which says when it goes on only if it was full itself.
+ */
+const MOST_HELD_BYTES = 131_072;
 
 /** Headers that belong to whoever is asked, not to the answer that was not given. */
 const KEPT_ON_REFUSAL = /^(?:access-control-|vary$|strict-transport-security$|x-(?:frame|content-type)-options$)/;
@@ -27,60 +44,93 @@ const KEPT_ON_REFUSAL = /^(?:access-control-|vary$|strict-transport-security$|x-
  *                                                                         --failed--> refused: an error is the answer
  * passed --end, changes made since--> holding --saved--> ended
  *                                             --failed--> the connection is cut: a whole answer would be a lie
- * any --connection closed--> changes are saved all the same
+ * any --connection closed--> changes are saved all the same, those that come later too
  * ```
+ * Node, and what others have put around these methods, calls one from within another; such a call is part of the outer
+ * one and is let through.
  */
 export class ResponseGate {
   private readonly waiting: Step[] = [];
+  /** What is piped into the answer; if nobody takes it, it must not stay open. */
+  private readonly sources = new Set<Readable>();
   private isHolding = false;
   private isHeadDecided = false;
   private isEndHeld = false;
-  private hasHeldWrite = false;
+  private heldBytes = 0;
   /** What is written from here on is nobody's answer. */
   private isRefused = false;
-  private isDirect = false;
+  private isInside = false;
+  private isOver: boolean;
+  private readonly inner: Inner;
 
   constructor(
     private readonly response: ServerResponse,
     private readonly session: GatedSession,
     private readonly incidents: Incidents,
   ) {
+    this.inner = {
+      writeHead: response.writeHead.bind(response) as Inner['writeHead'],
+      write: response.write.bind(response) as Inner['write'],
+      end: response.end.bind(response) as Inner['end'],
+      flushHeaders: response.flushHeaders.bind(response),
+    };
+    this.isOver = response.closed === true || response.destroyed === true;
     this.watch();
+  }
+
+  /** Something may have been changed: where the answer is over already, nothing else would save it. */
+  noteChange(): void {
+    if (this.isOver) setImmediate(() => this.saveRest());
   }
 
   private watch(): void {
     const { response } = this;
-    const writeHead = response.writeHead.bind(response) as (...args: unknown[]) => ServerResponse;
-    const write = response.write.bind(response) as (...args: unknown[]) => boolean;
-    const end = response.end.bind(response) as (...args: unknown[]) => ServerResponse;
-    const flushHeaders = response.flushHeaders.bind(response);
+    const { writeHead, write, end, flushHeaders } = this.inner;
     const watched: Record<Method, (...args: unknown[]) => unknown> = {
-      writeHead: (...args) => this.pass('writeHead', () => writeHead(...this.headArguments(args)), response),
-      write: (...args) => this.pass('write', () => write(...args), false),
-      end: (...args) => this.pass('end', () => end(...args), response),
-      flushHeaders: () => this.pass('flushHeaders', flushHeaders, undefined),
+      writeHead: (...args) => this.pass('writeHead', () => writeHead(...withCookiesOf(response, args))) ?? response,
+      write: (...args) => this.pass('write', () => write(...args)) ?? this.hasRoomFor(args[0]),
+      end: (...args) => this.pass('end', () => end(...args)) ?? response,
+      flushHeaders: () => this.pass('flushHeaders', flushHeaders),
     };
     Object.assign(response, watched);
     // Frameworks ask these before they answer once more.
     override(response, 'headersSent', (isSo) => isSo || this.isHolding);
     override(response, 'writableEnded', (isSo) => isSo || this.isEndHeld);
-    response.once('close', () => this.onClose());
+    response.on('pipe', (source: Readable) => this.sources.add(source));
+    response.on('unpipe', (source: Readable) => this.sources.delete(source));
+    response.once('close', () => {
+      this.isOver = true;
+      this.saveRest();
+    });
   }
 
-  private pass<T>(method: Method, call: () => T, held: T): T {
-    if (this.isDirect) return call();
-    if (this.isRefused) return held;
+  /** @returns undefined where the call waits */
+  private pass<T>(method: Method, call: () => T): T | undefined {
+    if (this.isInside) return call();
+    if (this.isRefused) return undefined;
     if (this.isHolding) {
       this.hold(method, call);
-      return held;
+      return undefined;
     }
     if (this.mustWait(method)) {
       this.hold(method, call);
       void this.save();
-      return held;
+      return undefined;
     }
-    if (!this.isHeadDecided) this.decideHead();
-    return call();
+    return this.within(() => {
+      if (!this.isHeadDecided) this.decideHead();
+      return call();
+    });
+  }
+
+  private within<T>(call: () => T): T {
+    const { isInside } = this;
+    this.isInside = true;
+    try {
+      return call();
+    } finally {
+      this.isInside = isInside;
+    }
   }
 
   private mustWait(method: Method): boolean {
@@ -95,29 +145,44 @@ export class ResponseGate {
   }
 
   private hold(method: Method, call: Step): void {
+    // Whatever waits brings a head with it; who asks for one because he sees that none has left must not send a second.
+    if (this.isEndHeld || (this.isHolding && method === 'writeHead')) return;
     this.waiting.push(call);
     this.isHolding = true;
     if (method === 'end') this.isEndHeld = true;
-    if (method === 'write') this.hasHeldWrite = true;
+  }
+
+  private hasRoomFor(chunk: unknown): boolean {
+    this.heldBytes +=
+      typeof chunk === 'string' ? Buffer.byteLength(chunk) : ((chunk as Buffer | undefined)?.length ?? 0);
+    return this.heldBytes <= MOST_HELD_BYTES;
   }
 
   private async save(): Promise<void> {
     try {
       await this.session.commit();
     } catch (error) {
-      this.refuse(error);
+      this.refuse(error, 'SESSION_NOT_SAVED');
       return;
     }
-    this.release();
+    try {
+      this.release();
+    } catch (error) {
+      this.refuse(error, 'ANSWER_REFUSED_BY_NODE');
+    }
   }
 
+  /** @throws what a call throws that had to wait, such as one with a status that is none */
   private release(): void {
     this.isHolding = false;
     this.isEndHeld = false;
-    if (!this.isHeadDecided) this.decideHead();
-    for (const call of this.waiting.splice(0)) call();
-    if (this.hasHeldWrite && !this.response.writableEnded) this.response.emit('drain');
-    this.hasHeldWrite = false;
+    this.within(() => {
+      if (!this.isHeadDecided) this.decideHead();
+      for (const call of this.waiting.splice(0)) call();
+    });
+    const wasFull = this.heldBytes > MOST_HELD_BYTES;
+    this.heldBytes = 0;
+    if (wasFull && !this.response.writableEnded) this.response.emit('drain');
   }
 
   private decideHead(): void {
@@ -131,24 +196,7 @@ export class ResponseGate {
     if (!isUncached(response.getHeader('Cache-Control'))) response.setHeader('Cache-Control', 'no-store');
   }
 
-  /** Headers given to `writeHead` replace those that were set, and Fastify gives all of them. */
-  private headArguments(args: readonly unknown[]): unknown[] {
-    const { response } = this;
-    const at = args.length - 1;
-    const given = args[at];
-    if (typeof given !== 'object' || given === null || response.headersSent) return [...args];
-    const cookies = listed(response.getHeader('Set-Cookie'));
-    if (cookies.length === 0) return [...args];
-    const headers = entriesOf(given as OutgoingHttpHeaders | readonly unknown[]);
-    const own = headers.filter(([name]) => name.toLowerCase() === 'set-cookie').flatMap(([, value]) => listed(value));
-    const rest = headers.filter(([name, value]) => {
-      const lower = name.toLowerCase();
-      return lower !== 'set-cookie' && !(lower === 'cache-control' && !isUncached(value));
-    });
-    return [...args.slice(0, at), Object.fromEntries([...rest, ['Set-Cookie', [...new Set([...own, ...cookies])]]])];
-  }
-
-  private refuse(error: unknown): void {
+  private refuse(error: unknown, code: string): void {
     this.isHolding = false;
     this.isEndHeld = false;
     this.isRefused = true;
@@ -156,13 +204,32 @@ export class ResponseGate {
     const { response } = this;
     const isUnbegun = !response.headersSent && !response.destroyed;
     this.incidents.report({
-      code: 'SESSION_NOT_SAVED',
+      code,
       source: 'session.answer',
       message: isUnbegun ? 'The answer became an error' : 'The answer had begun; it was cut',
       cause: error,
     });
-    if (isUnbegun) this.answer(error);
-    else response.destroy();
+    const sources = [...this.sources];
+    // By then the answer is sent, and whoever ends it along with its source has nothing to break.
+    response.once('close', () => {
+      for (const source of sources) source.destroy();
+    });
+    if (!isUnbegun || !this.isAnswered(error)) response.destroy();
+  }
+
+  private isAnswered(error: unknown): boolean {
+    try {
+      this.within(() => this.answer(error));
+      return true;
+    } catch (cause) {
+      this.incidents.report({
+        code: 'ERROR_NOT_ANSWERED',
+        source: 'session.answer',
+        message: 'The answer was cut instead',
+        cause,
+      });
+      return false;
+    }
   }
 
   private answer(error: unknown): void {
@@ -172,19 +239,21 @@ export class ResponseGate {
     const status = known ? httpStatusOf(known) : 500;
     const document = known ? problemDetailsOf(known) : { type: 'about:blank', title: 'Internal Server Error', status };
     const retryAfter = known && retryAfterSeconds(known);
+    const body = Buffer.from(JSON.stringify(document));
+    // HTTP/2 has none, and warns of it.
+    if (response.req.httpVersionMajor < 2) response.statusMessage = '';
     response.statusCode = status;
-    response.statusMessage = '';
     response.setHeader('Content-Type', 'application/problem+json');
+    response.setHeader('Content-Length', body.byteLength);
     response.setHeader('Cache-Control', 'no-store');
     if (retryAfter !== undefined) response.setHeader('Retry-After', String(retryAfter));
     this.isHeadDecided = true;
-    this.isDirect = true;
-    response.end(JSON.stringify(document));
-    this.isDirect = false;
+    this.inner.writeHead(status);
+    this.inner.end(body);
   }
 
   /** An answer that was broken off may never come to its end. */
-  private onClose(): void {
+  private saveRest(): void {
     if (this.isHolding || this.isRefused) return;
     let hasChanges = true;
     try {
@@ -213,23 +282,4 @@ function override(
     configurable: true,
     get: () => get(Reflect.get(Object.getPrototypeOf(response) as object, property, response) as boolean),
   });
-}
-
-function listed(value: unknown): string[] {
-  if (value === undefined) return [];
-  return Array.isArray(value) ? value.map(String) : [String(value)];
-}
-
-function isUncached(value: unknown): boolean {
-  return /\b(?:no-store|private)\b/i.test(String(value ?? ''));
-}
-
-/** `writeHead` takes an object, a list of pairs, or names and values in turn. */
-function entriesOf(headers: OutgoingHttpHeaders | readonly unknown[]): [string, unknown][] {
-  if (!Array.isArray(headers)) return Object.entries(headers);
-  if (Array.isArray(headers[0])) return headers as [string, unknown][];
-  const entries: [string, unknown][] = [];
-  for (let index = 0; index + 1 < headers.length; index += 2)
-    entries.push([String(headers[index]), headers[index + 1]]);
-  return entries;
 }

@@ -3,7 +3,7 @@ import type { SessionModuleExtras } from '@lockstep/session';
 import { SessionModule, type SessionModuleOptions, SessionService } from '@lockstep/session';
 import type { DynamicModule, INestApplication, Type } from '@nestjs/common';
 import { Logger, Module } from '@nestjs/common';
-import { NestFactory } from '@nestjs/core';
+import { type AbstractHttpAdapter, NestFactory } from '@nestjs/core';
 import { ExpressAdapter } from '@nestjs/platform-express';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 
@@ -21,6 +21,8 @@ export interface HttpAppInit {
   readonly imports?: readonly (DynamicModule | Type)[];
   readonly providers?: readonly Type[];
   readonly session?: Partial<SessionModuleOptions & SessionModuleExtras>;
+  /** In place of the usual one of the platform. */
+  readonly adapter?: AbstractHttpAdapter;
   configure?(app: INestApplication): void;
 }
 
@@ -41,7 +43,7 @@ export async function startHttpApp(init: HttpAppInit): Promise<HttpApp> {
     controllers: [...controllers],
     providers: [...providers],
   };
-  const adapter = platform === 'express' ? new ExpressAdapter() : new FastifyAdapter();
+  const adapter = init.adapter ?? (platform === 'express' ? new ExpressAdapter() : new FastifyAdapter());
   const app = await NestFactory.create(module, adapter, { logger: false, abortOnError: false });
   Logger.overrideLogger(false);
   init.configure?.(app);
