@@ -1,5 +1,11 @@
 export { CurrentSession, SessionAttr } from './decorators/session-params.decorator.js';
-export { NoSession, OnSessionStoreDown } from './decorators/session-rules.decorator.js';
+export {
+  NoSession,
+  OnSessionStoreDown,
+  ReadonlySession,
+  RequireSession,
+  type RequireSessionOptions,
+} from './decorators/session-rules.decorator.js';
 export { memorySessionStore } from './drivers/memory/index.js';
 export { MemorySessionStore, type MemorySessionStoreOptions } from './drivers/memory/memory-session-store.js';
 export type { KeepingDriver, KeepingHost, SessionKeeping } from './keeping/session-keeping.js';

@@ -1,6 +1,6 @@
-import { CoreModule, RequestEntry } from '@lockstep/core';
+import { ConfigurationError, CoreModule, RequestEntry } from '@lockstep/core';
 import { Inject, Module } from '@nestjs/common';
-import { HttpAdapterHost } from '@nestjs/core';
+import { DiscoveryModule, HttpAdapterHost } from '@nestjs/core';
 import { installSessionProperty } from './http/request-property.js';
 import { RouteRules } from './http/route-rules.js';
 import { SessionEntry } from './http/session-entry.js';
@@ -9,9 +9,12 @@ import { resolveSessionOptions, SESSION_OPTIONS } from './session.options.js';
 import { SessionService } from './session.service.js';
 import { SESSION_STORE } from './session-store.js';
 
+/** One for each application. */
+const entries = new WeakSet<RequestEntry>();
+
 /** Sessions of HTTP requests, and {@link SessionService}. Import it once, in the root module. */
 @Module({
-  imports: [CoreModule],
+  imports: [CoreModule, DiscoveryModule],
   providers: [
     { provide: SESSION_OPTIONS, inject: [MODULE_OPTIONS_TOKEN], useFactory: resolveSessionOptions },
     SessionService,
@@ -27,6 +30,10 @@ export class SessionModule extends ConfigurableModuleClass {
     @Inject(HttpAdapterHost) host: HttpAdapterHost,
   ) {
     super();
+    if (entries.has(entry)) {
+      throw new ConfigurationError('SessionModule is imported twice: call forRoot() once, in the root module.');
+    }
+    entries.add(entry);
     const sessions = new SessionEntry(service, rules);
     entry.add((exchange, context) => sessions.enter(exchange, context));
     // An application made by TestingModule gets its adapter after its modules.

@@ -32,7 +32,7 @@ export class SessionEntry {
       (token) => token.length <= keeping.longestToken && keeping.recognises(token),
     );
     if (tokens.length === 0) return undefined;
-    const mayGoOn = rule === 'anonymous-on-store-down' || options.onStoreDown === 'anonymous';
+    const mayGoOn = (rule ?? options.onStoreDown) === 'anonymous';
     return session.load(presented, tokens).catch((error: unknown) => {
       if (!mayGoOn || !(error instanceof StoreUnavailableError)) throw error;
       session.refuseWrites(error);

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { RequestContext } from '@lockstep/core';
 import type { RequestSession } from '../request-session.js';
+import { SessionMisuseError } from '../session.errors.js';
 
 const SLOT = Symbol('lockstep:session');
 
@@ -29,4 +30,13 @@ export function boundSession(context: RequestContext | undefined): RequestSessio
 export function currentSession(): RequestSession | undefined {
   const context = RequestContext.current();
   return sessionOf(context?.exchange?.request) ?? boundSession(context);
+}
+
+/** @throws SessionMisuseError where there is none */
+export function sessionAtHand(): RequestSession {
+  const session = currentSession();
+  if (session) return session;
+  throw new SessionMisuseError(
+    'There is no session here: import SessionModule.forRoot(), and use it in HTTP requests.',
+  );
 }
