@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type OpenRedisStore, openRedisStore } from './support/redis-store.js';
 import { leaver, remover, saver, updater } from './support/session-actors.js';
 import { SessionModel } from './support/session-model.js';
-import { exploration } from './support/session-scenes.js';
+import { exploration, titled } from './support/session-scenes.js';
 import { SteppedStore } from './support/stepped-store.js';
 
 let cluster: RedisCluster;
@@ -56,9 +56,9 @@ const scenes: readonly Scene[] = [
 
 describe('a login in steps, into another slot of a Cluster', () => {
   describe.each([0, 1])('with %i crashes', (crashes) => {
-    it.each(scenes)(
-      '$title',
-      async (scene) => {
+    it.each(titled(scenes))(
+      '%s',
+      async (_, scene) => {
         const setup = async (): Promise<SessionModel> => {
           const model = new SessionModel(opened.store);
           await model.begin();
@@ -69,7 +69,7 @@ describe('a login in steps, into another slot of a Cluster', () => {
         expect(report.schedules).toBeGreaterThanOrEqual(40);
         expect(report.truncated).toBe(0);
       },
-      60_000,
+      120_000,
     );
   });
 });

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type OpenRedisStore, openRedisStore } from './support/redis-store.js';
 import { endlessKeys } from './support/redis-ttls.js';
 import { SessionModel } from './support/session-model.js';
-import { exploration, scenes } from './support/session-scenes.js';
+import { exploration, scenes, titled } from './support/session-scenes.js';
 
 const worldOf = (store: () => SessionStore) => async (): Promise<SessionModel> => {
   const model = new SessionModel(store());
@@ -15,15 +15,15 @@ const worldOf = (store: () => SessionStore) => async (): Promise<SessionModel> =
 };
 
 describe('in all interleavings', () => {
-  it.each(scenes)(
-    '$title: memory',
-    async (scene) => {
+  it.each(titled(scenes))(
+    '%s: memory',
+    async (_, scene) => {
       const setup = worldOf(() => new MemorySessionStore());
       const report = await explore(exploration(scene, setup, scene.actors, { maxSchedules: 50_000 }));
       expect(report.exhaustive).toBe(true);
       expect(report.schedules).toBeGreaterThanOrEqual(50);
     },
-    60_000,
+    120_000,
   );
 });
 
@@ -35,9 +35,9 @@ describe('in interleavings of the real scripts', () => {
   });
   afterAll(() => opened.close());
 
-  it.each(scenes)(
-    '$title, and every key has an end',
-    async (scene) => {
+  it.each(titled(scenes))(
+    '%s, and every key has an end',
+    async (_, scene) => {
       const setup = worldOf(() => opened.store);
       const report = await explore(
         exploration(scene, setup, scene.actors, {
@@ -55,6 +55,6 @@ describe('in interleavings of the real scripts', () => {
       );
       expect(report.schedules).toBeGreaterThanOrEqual(50);
     },
-    60_000,
+    120_000,
   );
 });

@@ -57,6 +57,11 @@ export const scenes: readonly SessionScene[] = [
   },
 ];
 
+/** For `it.each`, which shortens a `$title`. */
+export function titled<Scene extends Pick<SessionScene, 'title'>>(all: readonly Scene[]): [string, Scene][] {
+  return all.map((scene) => [scene.title, scene]);
+}
+
 export function exploration(
   { title }: Pick<SessionScene, 'title'>,
   setup: () => Promise<SessionModel>,
