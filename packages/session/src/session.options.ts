@@ -13,12 +13,13 @@ export interface SessionCookieOptions {
   readonly name?: string;
   /**
    * The parent domain that shares the cookie, by the host of the request (without port); undefined for a cookie of that
-   * host alone. What it returns must be a suffix of the host: `(host) => (host.endsWith('.mall.com') ? 'mall.com' :
-   * undefined)`.
+   * host alone. Clients name the host, so it has to be a list of your own: `(host) => (host.endsWith('.mall.com') ?
+   * 'mall.com' : undefined)`. What is no parent of the host, a top-level domain, or made of any host whatsoever is
+   * reported, and the cookie is for that host alone. Every host below the domain can set such a cookie.
    * @default a cookie of one host
    */
   readonly domain?: (host: string) => string | undefined;
-  /** @default 'lax' */
+  /** None becomes Lax on plain localhost. @default 'lax' */
   readonly sameSite?: 'lax' | 'strict' | 'none';
   /**
    * False sends the cookie over plain HTTP from any host; refused in production. Without it, only localhost is served
@@ -28,7 +29,7 @@ export interface SessionCookieOptions {
   readonly secure?: boolean;
   /** The cookie outlives the browser, until the session's `absolute` end. @default false, it ends with the browser */
   readonly persistent?: boolean;
-  /** For a page that is embedded in other sites (CHIPS). @default false */
+  /** For a page that is embedded in other sites (CHIPS), along with `sameSite: 'none'`. @default false */
   readonly partitioned?: boolean;
 }
 
@@ -36,7 +37,11 @@ export interface SessionModuleOptions {
   /** Signs the ids. Each secret at least 32 bytes; the ones that are not current still verify. */
   readonly keys: KeyringOptions;
   readonly cookie?: SessionCookieOptions | false;
-  /** A header that brings and takes the id in place of the cookie, for clients without cookies: `X-Auth-Token`. */
+  /**
+   * A header that brings and takes the id in place of the cookie, for clients without cookies: `X-Auth-Token`. A client
+   * that sends it, if only empty, is answered by it, and its cookies are not looked at. A page of another origin sees it
+   * only where CORS exposes it. @default none
+   */
   readonly header?: string;
   /** Unused for so long, a session ends. From 1 s to 30 days. @default '30m' */
   readonly idle?: Duration;
@@ -55,7 +60,9 @@ export interface SessionModuleOptions {
   /** Of all attributes together. Two requests side by side may exceed it by what each adds. @default 65536 */
   readonly maxBytes?: number;
   /**
-   * What an attribute means that cannot be decoded: it alone is left out, or the whole session is. Never an error.
+   * What an attribute means that cannot be decoded: it alone counts as absent, or the whole session does, which then
+   * is decoded at once with each request. Never an error. The store keeps it either way: an instance of another version
+   * may be able to read it.
    * @default 'drop-attribute'
    */
   readonly onUndecodable?: 'drop-attribute' | 'drop-session';
@@ -110,6 +117,9 @@ const DAY_MS = 86_400_000;
 const MIN_SECRET_BYTES = 32;
 const MOST_BYTES = 16 * 1_048_576;
 const COOKIE_NAME = /^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$/;
+/** Headers whose values have a meaning already, in a request or in its answer. */
+const NAMES_OF_OTHERS =
+  /^(?:cookie2?|set-cookie2?|(?:proxy-)?auth.*|host|origin|referer|user-agent|date|vary|age|etag|server|location|connection|upgrade|te|trailer|transfer-encoding|expect|forwarded|x-forwarded-.*|content-.*|cache-control|accept.*|if-.*|sec-.*|access-control-.*)$/i;
 const SAME_SITE = { lax: 'Lax', strict: 'Strict', none: 'None' } as const;
 
 /** @throws ConfigurationError naming the option and its value */
@@ -150,9 +160,11 @@ export function resolveSessionOptions(options: SessionModuleOptions): ResolvedSe
 }
 
 function resolveCookie(cookie: SessionCookieOptions): ResolvedCookieOptions {
-  const { name = 'sid', secure = true, sameSite = 'lax', partitioned = false } = cookie;
+  const { name = 'sid', sameSite = 'lax' } = cookie;
+  const secure = flag('cookie.secure', cookie.secure, true);
+  const partitioned = flag('cookie.partitioned', cookie.partitioned, false);
   const inProduction = process.env.NODE_ENV === 'production';
-  if (!COOKIE_NAME.test(name) || /^__(?:host|secure)-/i.test(name)) {
+  if (typeof name !== 'string' || !COOKIE_NAME.test(name) || /^__(?:(?:host-)?http|host|secure)-/i.test(name)) {
     throw ConfigurationError.option('cookie.name', name, 'a name of 1 to 64 characters without a prefix');
   }
   if (!secure && inProduction) {
@@ -170,7 +182,7 @@ function resolveCookie(cookie: SessionCookieOptions): ResolvedCookieOptions {
     domain: checkedFunction('cookie.domain', cookie.domain),
     sameSite: SAME_SITE[oneOf('cookie.sameSite', sameSite, ['lax', 'strict', 'none'])],
     secure,
-    persistent: cookie.persistent ?? false,
+    persistent: flag('cookie.persistent', cookie.persistent, false),
     partitioned,
     plainLocalhost: !inProduction,
   });
@@ -179,7 +191,9 @@ function resolveCookie(cookie: SessionCookieOptions): ResolvedCookieOptions {
 function checkedKeyring(keys: KeyringOptions | undefined): Keyring {
   if (!keys || typeof keys !== 'object') throw ConfigurationError.option('keys', keys, '{ current, keys }');
   for (const [id, secret] of Object.entries(keys.keys ?? {})) {
-    const length = typeof secret === 'string' ? Buffer.byteLength(secret) : secret.length;
+    // What is no secret at all is told by the keyring.
+    if (typeof secret !== 'string' && !(secret instanceof Uint8Array)) continue;
+    const length = Buffer.byteLength(secret);
     if (length >= MIN_SECRET_BYTES) continue;
     throw new ConfigurationError(
       `Option 'keys.keys.${id}' has ${length} bytes; expected at least ${MIN_SECRET_BYTES}.`,
@@ -190,7 +204,8 @@ function checkedKeyring(keys: KeyringOptions | undefined): Keyring {
 
 function checkedHeader(header: string | undefined): string | undefined {
   if (header === undefined) return undefined;
-  if (COOKIE_NAME.test(header) && !/^(?:cookie|authorization|host)$/i.test(header)) return header.toLowerCase();
+  const isName = typeof header === 'string' && COOKIE_NAME.test(header);
+  if (isName && !NAMES_OF_OTHERS.test(header)) return header.toLowerCase();
   throw ConfigurationError.option('header', header, 'the name of a header of its own');
 }
 
@@ -211,6 +226,11 @@ function bytes(option: string, value: number): number {
 function oneOf<T extends string>(option: string, value: T, allowed: readonly T[]): T {
   if (allowed.includes(value)) return value;
   throw ConfigurationError.option(option, value, `one of ${allowed.map((one) => `'${one}'`).join(', ')}`);
+}
+
+function flag(option: string, value: boolean | undefined, otherwise: boolean): boolean {
+  if (value === undefined || typeof value === 'boolean') return value ?? otherwise;
+  throw ConfigurationError.option(option, value, 'true or false');
 }
 
 function checkedFunction<T>(option: string, value: T | undefined): T | undefined {

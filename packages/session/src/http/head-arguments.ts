@@ -3,26 +3,26 @@ import type { OutgoingHttpHeader, OutgoingHttpHeaders, ServerResponse } from 'no
 type Value = OutgoingHttpHeader | undefined;
 
 /**
- * What `writeHead` is to be called with so that the cookies that were set leave as well: headers given to it replace
- * those of the response, and Fastify gives all of them.
+ * What `writeHead` of an answer that carries a token is to be called with, so that the cookies that were set leave as
+ * well and no cache keeps it: headers given to it replace those of the response, and Fastify gives all of them.
  */
-export function withCookiesOf(response: ServerResponse, args: readonly unknown[]): unknown[] {
+export function withHeadOf(response: ServerResponse, args: readonly unknown[]): unknown[] {
   const at = args.length - 1;
   const given = args[at];
   if (typeof given !== 'object' || given === null || response.headersSent) return [...args];
   const cookies = listed(response.getHeader('Set-Cookie'));
-  if (cookies.length === 0) return [...args];
   const headers = new Map<string, { name: string; values: string[] }>();
   for (const [name, value] of entriesOf(given as OutgoingHttpHeaders | readonly unknown[])) {
     const key = name.toLowerCase();
-    // Of the response, which has an answer with cookies kept by nobody.
+    // Of the response, which has it kept by nobody.
     if (key === 'cache-control' && !isUncached(value)) continue;
     const known = headers.get(key);
     if (known) known.values.push(...listed(value));
     else headers.set(key, { name, values: listed(value) });
   }
   const own = headers.get('set-cookie')?.values ?? [];
-  headers.set('set-cookie', { name: 'Set-Cookie', values: [...new Set([...own, ...cookies])] });
+  const values = [...new Set([...own, ...cookies])];
+  if (values.length > 0) headers.set('set-cookie', { name: 'Set-Cookie', values });
   const merged = [...headers.values()].map(({ name, values }) => [name, values.length === 1 ? values[0] : values]);
   return [...args.slice(0, at), Object.fromEntries(merged)];
 }

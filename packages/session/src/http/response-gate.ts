@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import type { Readable } from 'node:stream';
 import { httpStatusOf, type Incidents, isLockstepError, problemDetailsOf, retryAfterSeconds } from '@lockstep/core';
-import { isUncached, listed, withCookiesOf } from './head-arguments.js';
+import { isUncached, listed, withHeadOf } from './head-arguments.js';
 import type { HeadChanges } from './session-transport.js';
 
 /** What the gate asks of the session whose answer it watches. */
@@ -55,6 +55,8 @@ export class ResponseGate {
   private readonly sources = new Set<Readable>();
   private isHolding = false;
   private isHeadDecided = false;
+  /** Whether it carries a token, which no cache may keep. */
+  private isPersonal = false;
   private isEndHeld = false;
   private heldBytes = 0;
   /** What is written from here on is nobody's answer. */
@@ -87,7 +89,7 @@ export class ResponseGate {
     const { response } = this;
     const { writeHead, write, end, flushHeaders } = this.inner;
     const watched: Record<Method, (...args: unknown[]) => unknown> = {
-      writeHead: (...args) => this.pass('writeHead', () => writeHead(...withCookiesOf(response, args))) ?? response,
+      writeHead: (...args) => this.pass('writeHead', () => writeHead(...(this.isPersonal ? withHeadOf(response, args) : args))) ?? response,
       write: (...args) => this.pass('write', () => write(...args)) ?? this.hasRoomFor(args[0]),
       end: (...args) => this.pass('end', () => end(...args)) ?? response,
       flushHeaders: () => this.pass('flushHeaders', flushHeaders),
@@ -191,8 +193,11 @@ export class ResponseGate {
     if (response.headersSent) return;
     const { cookies, headers } = this.session.headChanges();
     for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
-    if (cookies.length === 0) return;
-    response.setHeader('Set-Cookie', [...listed(response.getHeader('Set-Cookie')), ...cookies]);
+    this.isPersonal = cookies.length > 0 || Object.keys(headers).length > 0;
+    if (!this.isPersonal) return;
+    if (cookies.length > 0) {
+      response.setHeader('Set-Cookie', [...listed(response.getHeader('Set-Cookie')), ...cookies]);
+    }
     if (!isUncached(response.getHeader('Cache-Control'))) response.setHeader('Cache-Control', 'no-store');
   }
 

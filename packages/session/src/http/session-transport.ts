@@ -1,4 +1,4 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import type { ResolvedSessionOptions } from '../session.options.js';
 import { cookieValues } from './cookie-values.js';
 import type { SessionCookie } from './session-cookie.js';
@@ -23,7 +23,10 @@ export interface HeadChanges {
   readonly headers: Readonly<Record<string, string>>;
 }
 
-/** Brings the token from the client and to it: by cookie, or by header for clients without cookies. */
+/**
+ * Brings the token from the client and to it: by cookie, or by header for clients without cookies; never one by the
+ * other, so that no script can ask for what a browser keeps from it.
+ */
 export class SessionTransport {
   constructor(
     private readonly cookie: SessionCookie | undefined,
@@ -54,12 +57,12 @@ export class SessionTransport {
     const form = this.cookie.formFor(request);
     const cookies: string[] = [];
     if (change) {
-      const age = change.token === undefined ? 0 : change.maxAgeMs;
-      cookies.push(this.cookie.serialize(form, change.token ?? '', age));
+      const { token, maxAgeMs } = change;
+      cookies.push(token === undefined ? this.cookie.expiry(form) : this.cookie.serialize(form, token, maxAgeMs));
     }
     // Cookies are only ever set for the domain here, so this one cannot be the newer.
     if (isDoubled && form.domain !== undefined) {
-      cookies.push(this.cookie.serialize({ ...form, attributes: withoutDomain(form.attributes) }, '', 0));
+      cookies.push(this.cookie.expiry({ ...form, attributes: withoutDomain(form.attributes) }));
     }
     return { cookies, headers: {} };
   }
@@ -67,9 +70,4 @@ export class SessionTransport {
 
 function withoutDomain(attributes: string): string {
   return attributes.replace(/; Domain=[^;]*/, '');
-}
-
-/** Whether the head of an answer has left, as far as Node knows. */
-export function hasBegun(response: ServerResponse | undefined): boolean {
-  return response?.headersSent === true;
 }

@@ -21,6 +21,14 @@ export class ShopController {
   /** Requests that wait here go on when `release` is called. */
   static readonly gates = new Map<string, { entered: () => void; opened: Promise<void> }>();
 
+  static gate(): { readonly name: string; readonly entered: Promise<void>; open(): void } {
+    const name = String(ShopController.gates.size);
+    const { promise: opened, resolve: open } = settled();
+    const { promise: entered, resolve: enter } = settled();
+    ShopController.gates.set(name, { entered: enter, opened });
+    return { name, entered, open };
+  }
+
   @Get('read/:name')
   read(@CurrentSession() session: SessionRef, @Param('name') name: string): object {
     return { value: session.get(name) ?? null, principal: session.principal?.id ?? null, exists: session.exists };
@@ -126,10 +134,23 @@ export class ShopController {
     return { count: await session.update<number>('count', (count = 0) => count + 1) };
   }
 
+  @Post('count/:name')
+  async countIn(@CurrentSession() session: SessionRef, @Param('name') name: string): Promise<object> {
+    return { count: await session.update<number>(name, (count = 0) => count + 1) };
+  }
+
   @Get('late')
   late(@Req() request: { session: Record<string, unknown> }): object {
     return { has: 'color' in request.session };
   }
+}
+
+function settled(): { promise: Promise<void>; resolve: () => void } {
+  let resolve = (): void => undefined;
+  const promise = new Promise<void>((done) => {
+    resolve = done;
+  });
+  return { promise, resolve };
 }
 
 interface RawReply {
