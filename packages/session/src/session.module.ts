@@ -1,7 +1,8 @@
 import { ConfigurationError, CoreModule, RequestEntry } from '@lockstep/core';
 import { Inject, Module } from '@nestjs/common';
-import { DiscoveryModule, HttpAdapterHost } from '@nestjs/core';
+import { type AbstractHttpAdapter, DiscoveryModule, HttpAdapterHost } from '@nestjs/core';
 import { installSessionProperty } from './http/request-property.js';
+import { RequestProtection } from './http/request-protection.js';
 import { RouteRules } from './http/route-rules.js';
 import { SessionEntry } from './http/session-entry.js';
 import { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } from './session.module-definition.js';
@@ -34,10 +35,15 @@ export class SessionModule extends ConfigurableModuleClass {
       throw new ConfigurationError('SessionModule is imported twice: call forRoot() once, in the root module.');
     }
     entries.add(entry);
-    const sessions = new SessionEntry(service, rules);
-    entry.add((exchange, context) => sessions.enter(exchange, context));
+    const protection = new RequestProtection();
+    const sessions = new SessionEntry(service, rules, protection);
+    entry.add((exchange, context, request) => sessions.enter(exchange, context, request));
+    const install = (adapter: AbstractHttpAdapter): void => {
+      installSessionProperty(adapter);
+      protection.watch(adapter);
+    };
     // An application made by TestingModule gets its adapter after its modules.
-    if (host.httpAdapter) installSessionProperty(host.httpAdapter);
-    else host.init$.subscribe(() => host.httpAdapter && installSessionProperty(host.httpAdapter));
+    if (host.httpAdapter) install(host.httpAdapter);
+    else host.init$.subscribe(() => host.httpAdapter && install(host.httpAdapter));
   }
 }

@@ -11,9 +11,14 @@ export interface HttpExchange {
 
 /**
  * Sees a request before everything else: middleware, body parsers, guards, also where no route is found. Runs in its
- * context. A promise is waited for; an error of it is answered by the exception filters.
+ * context. A promise is waited for; an error of it is answered by the exception filters. `request` is the one that the
+ * framework gives to handlers.
  */
-export type EntryHook = (exchange: HttpExchange, context: RequestContext) => Promise<void> | undefined;
+export type EntryHook = (
+  exchange: HttpExchange,
+  context: RequestContext,
+  request: unknown,
+) => Promise<void> | undefined;
 
 type Done = (error?: unknown) => void;
 type AdapterHook = (request: unknown, response: unknown, done: Done) => unknown;
@@ -21,6 +26,14 @@ type AdapterHook = (request: unknown, response: unknown, done: Done) => unknown;
 interface HookedAdapter {
   onRequestHook?: AdapterHook | undefined;
   setOnRequestHook?(hook: AdapterHook): void;
+}
+
+/** A request on its way through the hooks. */
+interface Entering {
+  readonly exchange: HttpExchange;
+  readonly context: RequestContext;
+  readonly request: unknown;
+  readonly next: Done;
 }
 
 /**
@@ -56,22 +69,24 @@ export class RequestEntry {
   enter(request: unknown, response: unknown, next: Done): void {
     const exchange = { request: rawRequest(request), response: rawResponse(response) };
     const context = new RequestContext(undefined, exchange);
-    RequestContext.run(context, () => this.runHooks(0, exchange, context, next));
+    const entering = { exchange, context, request, next };
+    RequestContext.run(context, () => this.runHooks(0, entering));
   }
 
-  private runHooks(from: number, exchange: HttpExchange, context: RequestContext, next: Done): void {
+  private runHooks(from: number, entering: Entering): void {
+    const { exchange, context, request, next } = entering;
     // Without a reason the request would go on as if the hook had let it in.
     const fail = (error: unknown): void => next(error ?? new Error('A hook of the request failed without a reason'));
     for (let index = from; index < this.hooks.length; index += 1) {
       let waiting: Promise<void> | undefined;
       try {
-        waiting = this.hooks[index]?.(exchange, context);
+        waiting = this.hooks[index]?.(exchange, context, request);
       } catch (error) {
         fail(error);
         return;
       }
       if (waiting) {
-        waiting.then(() => this.runHooks(index + 1, exchange, context, next), fail);
+        waiting.then(() => this.runHooks(index + 1, entering), fail);
         return;
       }
     }

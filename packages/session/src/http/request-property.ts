@@ -1,7 +1,8 @@
 import type { IncomingMessage } from 'node:http';
 import { ConfigurationError } from '@lockstep/core';
 import type { AbstractHttpAdapter } from '@nestjs/core';
-import { sessionObjectOf } from './session-object.js';
+import { SessionMisuseError } from '../session.errors.js';
+import { type SessionObject, sessionObjectOf } from './session-object.js';
 import { sessionOf } from './session-slot.js';
 
 interface FastifyLike {
@@ -9,9 +10,22 @@ interface FastifyLike {
   hasRequestDecorator(name: string): boolean;
 }
 
+interface FastifyRequestLike {
+  readonly raw: IncomingMessage;
+}
+
 interface ExpressLike {
   readonly request: object;
 }
+
+/** On Node's own request. */
+const PROPERTY: PropertyDescriptor & ThisType<IncomingMessage> = {
+  configurable: true,
+  get() {
+    return objectOf(this);
+  },
+  set: refuse,
+};
 
 /**
  * Makes `req.session` the session, on the requests that handlers of this adapter are given; once for all requests, so
@@ -21,38 +35,36 @@ interface ExpressLike {
  */
 export function installSessionProperty(adapter: AbstractHttpAdapter): void {
   const instance: unknown = adapter.getInstance();
-  const get = (raw: IncomingMessage): unknown => {
-    const session = sessionOf(raw);
-    return session && sessionObjectOf(session);
-  };
-  const set = (raw: IncomingMessage, value: unknown): void => {
-    const session = sessionOf(raw);
-    if (session && value !== null && value !== undefined)
-      throw new ConfigurationError('req.session cannot be replaced.');
-  };
   if (isFastify(instance)) {
     if (instance.hasRequestDecorator('session')) throw taken();
     instance.decorateRequest('session', {
-      getter(this: { raw: IncomingMessage }) {
-        return get(this.raw);
+      getter(this: FastifyRequestLike) {
+        return objectOf(this.raw);
       },
-      setter(this: { raw: IncomingMessage }, value: unknown) {
-        set(this.raw, value);
-      },
+      setter: refuse,
     });
     return;
   }
-  const { request } = instance as ExpressLike;
+  const { request } = instance as Partial<ExpressLike>;
+  // Another adapter: its handlers use SessionRef.
+  if (!request) return;
   if ('session' in request) throw taken();
-  Object.defineProperty(request, 'session', {
-    configurable: true,
-    get(this: IncomingMessage) {
-      return get(this);
-    },
-    set(this: IncomingMessage, value: unknown) {
-      set(this, value);
-    },
-  });
+  Object.defineProperty(request, 'session', PROPERTY);
+}
+
+/** The same on a request of Node's, which is what middleware is given where handlers are given another. */
+export function defineSessionProperty(request: IncomingMessage): void {
+  Object.defineProperty(request, 'session', PROPERTY);
+}
+
+function objectOf(request: IncomingMessage): SessionObject | undefined {
+  const session = sessionOf(request);
+  return session && sessionObjectOf(session);
+}
+
+/** Also for null and undefined, by which other libraries end a session: here it would live on. */
+function refuse(): never {
+  throw new SessionMisuseError('req.session cannot be replaced: use session.logout(), or req.session.destroy().');
 }
 
 function isFastify(instance: unknown): instance is FastifyLike {

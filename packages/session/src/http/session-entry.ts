@@ -2,6 +2,8 @@ import type { HttpExchange, RequestContext } from '@lockstep/core';
 import { StoreUnavailableError } from '@lockstep/core';
 import { RequestSession, type SessionRuntime } from '../request-session.js';
 import { SessionMisuseError } from '../session.errors.js';
+import { defineSessionProperty } from './request-property.js';
+import type { RequestProtection } from './request-protection.js';
 import type { RouteRules } from './route-rules.js';
 import { putSession } from './session-slot.js';
 
@@ -10,13 +12,15 @@ export class SessionEntry {
   constructor(
     private readonly runtime: SessionRuntime,
     private readonly rules: RouteRules,
+    private readonly protection: RequestProtection,
   ) {}
 
   /** An `EntryHook`. A request without a token of ours costs nothing but a look at its headers. */
-  enter({ request, response }: HttpExchange, context: RequestContext): Promise<void> | undefined {
+  enter({ request, response }: HttpExchange, context: RequestContext, original: unknown): Promise<void> | undefined {
     const { options, transport, keeping } = this.runtime;
     const session = new RequestSession(this.runtime, { request, response, context });
     putSession(request, session);
+    if (original !== request) defineSessionProperty(request);
     if (options.exclude?.(request)) {
       session.refuseWrites(new SessionMisuseError('This request has no session: the option `exclude` says so.'));
       return undefined;
@@ -32,6 +36,11 @@ export class SessionEntry {
       (token) => token.length <= keeping.longestToken && keeping.recognises(token),
     );
     if (tokens.length === 0) return undefined;
+    const refusal = this.protection.refusalOf(original, response);
+    if (refusal) {
+      session.refuseWrites(refusal);
+      return undefined;
+    }
     const mayGoOn = (rule ?? options.onStoreDown) === 'anonymous';
     return session.load(presented, tokens).catch((error: unknown) => {
       if (!mayGoOn || !(error instanceof StoreUnavailableError)) throw error;
