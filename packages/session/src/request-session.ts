@@ -5,7 +5,7 @@ import type { HeadChanges, Presented, SessionTransport } from './http/session-tr
 import { decodeLogin, type KeptSession, type LoggedIn, type SessionKeeping } from './keeping/session-keeping.js';
 import { SessionContendedError, SessionEndedError, SessionMisuseError } from './session.errors.js';
 import type { ResolvedSessionOptions } from './session.options.js';
-import { SessionAttributes } from './session-attributes.js';
+import { checkName, SessionAttributes } from './session-attributes.js';
 import type { SessionEvent } from './session-events.js';
 import type { LoginOptions, SessionRef } from './session-ref.js';
 import type { SessionKey, StoredAttribute } from './session-store.js';
@@ -151,6 +151,7 @@ export class RequestSession implements SessionRef, GatedSession {
     fn: (value: T | undefined) => T | undefined | Promise<T | undefined>,
   ): Promise<T | undefined> {
     this.assertWritable();
+    checkName(name);
     return this.inTurn(async () => {
       await this.saveNow();
       for (let attempt = 1; attempt <= MOST_ATTEMPTS; attempt += 1) {
@@ -172,7 +173,7 @@ export class RequestSession implements SessionRef, GatedSession {
       if (!this.kept) return;
       const kept = await this.look(this.kept, true);
       this.attributes = this.attributesOf(NOTHING);
-      if (kept) this.hold(kept);
+      if (kept && this.isReadable(kept)) this.hold(kept);
       else this.noteEnd();
     });
   }
@@ -197,6 +198,7 @@ export class RequestSession implements SessionRef, GatedSession {
       if (kept === 'gone') this.throwEnded('session.login');
       this.attributes = this.attributesOf(kept.record.attributes);
       this.isLoggedOut = false;
+      this.isEnded = false;
       this.hold(kept);
       this.arm();
     });
@@ -208,6 +210,7 @@ export class RequestSession implements SessionRef, GatedSession {
     await this.inTurn(async () => {
       if (this.kept) await this.runtime.keeping.end(this.kept);
       this.isLoggedOut = this.held !== undefined;
+      this.isEnded = false;
       this.forget();
       this.arm();
     });
@@ -232,7 +235,7 @@ export class RequestSession implements SessionRef, GatedSession {
     const { keeping } = this.runtime;
     for (const token of tokens) {
       const kept = await keeping.load(token);
-      if (!kept) continue;
+      if (!kept || !this.isReadable(kept)) continue;
       this.held = token;
       const renewed = this.occasion.response ? await keeping.renewIfDue(kept) : kept;
       this.hold(renewed);
@@ -372,6 +375,22 @@ export class RequestSession implements SessionRef, GatedSession {
     this.attributes.rebase(kept.record.attributes);
     this.loggedIn = decodeLogin(kept.record.principal);
     if (this.occasion.context && this.loggedIn) this.occasion.context.principal = this.loggedIn.principal;
+  }
+
+  /** One that cannot be read counts as none, and the store keeps it: another version may be able to read it. */
+  private isReadable({ record }: KeptSession): boolean {
+    try {
+      decodeLogin(record.principal);
+    } catch (cause) {
+      this.runtime.incidents.report({
+        code: 'SESSION_UNDECODABLE',
+        source: 'session.principal',
+        message: 'The user of a session cannot be decoded, and it counts as absent',
+        cause,
+      });
+      return false;
+    }
+    return this.runtime.options.onUndecodable === 'drop-attribute' || this.attributesOf(record.attributes).isWhole();
   }
 
   private forget(): void {

@@ -50,6 +50,11 @@ export class SessionAttributes {
     return (this.changed.has(name) ? this.changed.get(name) : this.decode(name))?.value;
   }
 
+  /** Whether all that is stored can be decoded. */
+  isWhole(): boolean {
+    return [...this.base.keys()].every((name) => this.decode(name));
+  }
+
   /** A value of its own, that nobody else can change in place. */
   fresh(name: string): unknown {
     const known = this.decode(name);
@@ -163,7 +168,7 @@ function isMutable(value: unknown): boolean {
 }
 
 /** @throws SessionMisuseError */
-function checkName(name: string): void {
+export function checkName(name: string): void {
   if (typeof name === 'string' && name.length <= LONGEST_NAME && NAME.test(name) && !RESERVED.has(name)) return;
   throw new SessionMisuseError(
     `A session attribute cannot be named ${JSON.stringify(name)}: 1 to ${LONGEST_NAME} characters, without control ones`,
