@@ -119,7 +119,7 @@ const MOST_BYTES = 16 * 1_048_576;
 const COOKIE_NAME = /^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$/;
 /** Headers whose values have a meaning already, in a request or in its answer. */
 const NAMES_OF_OTHERS =
-  /^(?:cookie2?|set-cookie2?|(?:proxy-)?auth.*|host|origin|referer|user-agent|date|vary|age|etag|server|location|connection|upgrade|te|trailer|transfer-encoding|expect|forwarded|x-forwarded-.*|content-.*|cache-control|accept.*|if-.*|sec-.*|access-control-.*)$/i;
+  /^(?:cookie2?|set-cookie2?|(?:proxy-)?auth(?:orization|enticat.*)|host|origin|referer|user-agent|date|vary|age|etag|server|location|connection|upgrade|te|trailer|transfer-encoding|expect|forwarded|x-forwarded-.*|content-.*|cache-control|accept.*|if-.*|sec-.*|access-control-.*)$/i;
 const SAME_SITE = { lax: 'Lax', strict: 'Strict', none: 'None' } as const;
 
 /** @throws ConfigurationError naming the option and its value */
