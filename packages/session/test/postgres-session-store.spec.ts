@@ -2,8 +2,8 @@ import 'reflect-metadata';
 import { eventually } from '@lockstep/testing';
 import { usePostgres } from '@lockstep/testing/vitest';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { anyGroup, anySave, HOUR_MS, userDraft, visitorDraft } from './support/any-session.js';
 import { type OpenPostgresStore, openPostgresStore } from './support/postgres-store.js';
-import { anySave, HOUR_MS, newGroup, newKey, userDraft, visitorDraft } from './support/session-drafts.js';
 
 const NONE: ReadonlyMap<string, string> = new Map();
 
@@ -32,7 +32,7 @@ describe('sessions in Postgres', () => {
     );
 
   it('are read as they were made, by the clock of the database', async () => {
-    const draft = userDraft(newGroup(), { meta: '{"ip":"::1"}' });
+    const draft = userDraft(anyGroup(), { meta: '{"ip":"::1"}' });
     const made = await create(
       draft,
       new Map([
@@ -80,7 +80,7 @@ describe('sessions in Postgres', () => {
   });
 
   it('that have run out are not readable, saved to, replaced, listed or counted, however long they are kept', async () => {
-    const group = newGroup();
+    const group = anyGroup();
     const draft = userDraft(group);
     await create(draft);
     await passTime(draft.key.id, HOUR_MS + 1);
@@ -100,73 +100,6 @@ describe('sessions in Postgres', () => {
     await eventually(async () => expect(await look(last.key)).toBeUndefined());
     expect(await opened.store.list(group)).toMatchObject({ sessions: [{}], expired: [last.key.id] });
     expect((await opened.store.list(group)).expired).toEqual([]);
-  });
-
-  it('take every save once, and what others saved meanwhile stays', async () => {
-    const { key } = await create(
-      visitorDraft(),
-      new Map([
-        ['a', '1'],
-        ['b', '1'],
-      ]),
-    );
-    const save = anySave();
-    expect(await set(key, 'a', '2', save)).toEqual({ outcome: 'saved', version: 2, revisions: [2] });
-    await opened.store.save({ key, set: NONE, remove: ['b'], save: anySave() });
-    expect(await set(key, 'a', '3')).toEqual({ outcome: 'saved', version: 4, revisions: [4] });
-    expect(await set(key, 'a', '2', save)).toEqual({ outcome: 'saved', version: 4, revisions: [4] });
-    expect((await look(key))?.attributes).toEqual(new Map([['a', { text: '3', revision: 4 }]]));
-    for (let n = 0; n < 13; n += 1) await set(key, 'c', String(n));
-    expect(await set(key, 'a', '2', save)).toMatchObject({ version: 17, revisions: [4] });
-    await set(key, 'c', 'last');
-    expect(await set(key, 'a', 'forgotten', save)).toMatchObject({ version: 19, revisions: [19] });
-  });
-
-  it('refuse a save that expects another revision, and lose none of many that expect the right one', async () => {
-    const { key } = await create();
-    const add = async (): Promise<void> => {
-      const at = (await look(key))?.attributes.get('n');
-      const saved = await opened.store.save({
-        key,
-        set: new Map([['n', String(Number(at?.text ?? 0) + 1)]]),
-        remove: [],
-        expect: { attribute: 'n', revision: at?.revision ?? 0 },
-        save: anySave(),
-      });
-      if (saved.outcome === 'conflict') return add();
-    };
-    await Promise.all(Array.from({ length: 20 }, add));
-    expect((await look(key))?.attributes.get('n')).toMatchObject({ text: '20' });
-    expect(
-      await opened.store.save({
-        key,
-        set: NONE,
-        remove: ['n'],
-        expect: { attribute: 'n', revision: 0 },
-        save: anySave(),
-      }),
-    ).toEqual({ outcome: 'conflict' });
-  });
-
-  it('go along with a login under a new id, and the old one is worth nothing', async () => {
-    const old = await create(visitorDraft(), new Map([['cart', '1']]));
-    const draft = userDraft();
-    const renewal = visitorDraft({ key: newKey(old.key.group) });
-    await opened.store.replace({ from: old.key, draft: renewal, manner: 'renew', graceMs: HOUR_MS });
-    const request = { from: renewal.key, draft, manner: 'login' } as const;
-    const replaced = await opened.store.replace(request);
-    expect(replaced).toMatchObject({ outcome: 'replaced', record: { key: draft.key, principal: draft.principal } });
-    for (const key of [old.key, renewal.key]) expect(await look(key)).toBeUndefined();
-    expect(await set(old.key, 'cart', '2')).toEqual({ outcome: 'gone' });
-    expect((await look(draft.key))?.attributes.get('cart')).toEqual({ text: '1', revision: 1 });
-    expect(await set(draft.key, 'cart', '2')).toMatchObject({ outcome: 'saved', revisions: [3] });
-    expect(await opened.store.replace(request)).toMatchObject({ outcome: 'replaced', record: { version: 3 } });
-    const reset = userDraft(draft.key.group);
-    await opened.store.replace({ from: draft.key, draft: reset, manner: 'reset' });
-    expect((await look(reset.key))?.attributes).toEqual(new Map());
-    expect(await opened.store.replace({ from: draft.key, draft: userDraft(), manner: 'login' })).toEqual({
-      outcome: 'gone',
-    });
   });
 
   it('keep everything but the id when they are renewed, and the old id leads to them until the grace has passed', async () => {
@@ -194,76 +127,6 @@ describe('sessions in Postgres', () => {
     expect(await look(winner.key, HOUR_MS)).toMatchObject({ key: winner.key });
     await eventually(async () => expect(await look(old.key)).toBeUndefined());
     expect(await look(winner.key)).toBeDefined();
-  });
-
-  it('end under the id that they were renewed from, and all but one of a group do', async () => {
-    const group = newGroup();
-    const drafts = [1, 2, 3].map(() => userDraft(group));
-    for (const draft of drafts) await create(draft);
-    const renewed = userDraft(group);
-    const from = drafts[0]?.key ?? newKey();
-    await opened.store.replace({ from, draft: renewed, manner: 'renew', graceMs: HOUR_MS });
-    expect(await opened.store.remove({ group: newGroup(), ids: [from.id] })).toEqual([]);
-    const others = drafts.slice(1).map(({ key }) => key.id);
-    expect((await opened.store.remove({ group, except: from.id })).toSorted()).toEqual(others.toSorted());
-    expect(await opened.store.remove({ group, ids: [from.id, from.id] })).toEqual([renewed.key.id]);
-    expect(await look(from)).toBeUndefined();
-    expect(await opened.store.list(group)).toEqual({ sessions: [], expired: [] });
-  });
-
-  it('make room by the oldest, and count no one who has run out', async () => {
-    const group = newGroup();
-    const drafts = [1, 2, 3].map(() => userDraft(group));
-    for (const draft of drafts) await create(draft);
-    const limit = { sessions: 3, policy: 'reject' } as const;
-    const request = { draft: userDraft(group), attributes: NONE, limit };
-    expect(await opened.store.create(request)).toEqual({ outcome: 'refused' });
-    const visitor = await create();
-    const login = { from: visitor.key, draft: userDraft(group), manner: 'login' } as const;
-    expect(await opened.store.replace({ ...login, limit })).toEqual({ outcome: 'refused' });
-    expect(await look(visitor.key)).toEqual({ ...visitor, readAt: expect.any(Number) });
-    const evicting = await opened.store.replace({ ...login, limit: { sessions: 2, policy: 'evict-oldest' } });
-    const ids = drafts.map(({ key }) => key.id);
-    expect(evicting).toMatchObject({ outcome: 'replaced', evicted: ids.slice(0, 2), expired: [] });
-    const again = await opened.store.replace({
-      from: login.draft.key,
-      draft: userDraft(group),
-      manner: 'login',
-      limit,
-    });
-    expect(again).toMatchObject({ outcome: 'replaced', evicted: [] });
-  });
-
-  it('tell who watches them of their end, once, and of nothing else', async () => {
-    const other = await openPostgresStore(postgres.url);
-    try {
-      const group = newGroup();
-      const ended: string[] = [];
-      const watch = async (name: string, key: { id: string; group: string }) =>
-        other.store.watch(key, () => ended.push(name));
-      const [removed, loggedIn, left, renewed] = [
-        userDraft(group),
-        userDraft(group),
-        userDraft(group),
-        userDraft(group),
-      ];
-      for (const draft of [removed, loggedIn, left, renewed]) await create(draft);
-      await watch('removed', removed.key);
-      await watch('logged in', loggedIn.key);
-      await (await watch('left', left.key))();
-      await watch('renewed', renewed.key);
-      const successor = userDraft(group);
-      await opened.store.replace({ from: renewed.key, draft: successor, manner: 'renew', graceMs: 0 });
-      await watch('successor', successor.key);
-      await set(removed.key, 'a', '1');
-      await opened.store.remove({ group, ids: [removed.key.id, left.key.id] });
-      await opened.store.replace({ from: loggedIn.key, draft: userDraft(group), manner: 'login' });
-      await eventually(() => expect(ended.toSorted()).toEqual(['logged in', 'removed']));
-      await opened.store.remove({ group });
-      await eventually(() => expect(ended.toSorted()).toEqual(['logged in', 'removed', 'renewed', 'successor']));
-    } finally {
-      await other.close();
-    }
   });
 
   it('take every step by itself, also while the caller has a transaction that is rolled back', async () => {

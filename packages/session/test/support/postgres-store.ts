@@ -37,3 +37,10 @@ export async function openPostgresStore(
   if (!(opened instanceof ListeningSessionStore)) throw new TypeError('the store is another one');
   return { store: opened, sql: module.get(Sql), incidents, close: () => module.close() };
 }
+
+/** As an administrator may have set it for the whole database. */
+export function atIsolation(url: string, level: string): string {
+  const at = new URL(url);
+  at.searchParams.set('options', `-c default_transaction_isolation=${level.replaceAll(' ', '\\ ')}`);
+  return at.href;
+}
