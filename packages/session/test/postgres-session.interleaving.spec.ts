@@ -4,7 +4,7 @@ import { usePostgres } from '@lockstep/testing/vitest';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type OpenPostgresStore, openPostgresStore } from './support/postgres-store.js';
 import { SessionModel } from './support/session-model.js';
-import { exploration, scenes } from './support/session-scenes.js';
+import { exploration, scenes, titled } from './support/session-scenes.js';
 
 describe('in interleavings of the real statements', () => {
   const postgres = usePostgres();
@@ -14,9 +14,9 @@ describe('in interleavings of the real statements', () => {
   });
   afterAll(() => opened.close());
 
-  it.each(scenes)(
-    '$title',
-    async (scene) => {
+  it.each(titled(scenes))(
+    '%s',
+    async (_title, scene) => {
       const setup = async (): Promise<SessionModel> => {
         const model = new SessionModel(opened.store);
         await model.begin();
