@@ -8,8 +8,8 @@ import { eventually, type FaultProxy, startFaultProxy, startPostgres } from '@lo
 import { usePostgres } from '@lockstep/testing/vitest';
 import { Test } from '@nestjs/testing';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import { anySave, userDraft, visitorDraft } from './support/any-session.js';
 import { type OpenPostgresStore, openPostgresStore } from './support/postgres-store.js';
+import { anySave, userDraft, visitorDraft } from './support/session-drafts.js';
 
 const NONE: ReadonlyMap<string, string> = new Map();
 const LOOK = Number.POSITIVE_INFINITY;

@@ -2,8 +2,8 @@ import 'reflect-metadata';
 import { type SeededRandom, seed, seededRandom, startStatementCounter } from '@lockstep/testing';
 import { usePostgres } from '@lockstep/testing/vitest';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { anyGroup, userDraft, visitorDraft } from './support/any-session.js';
 import { atIsolation, type OpenPostgresStore, openPostgresStore } from './support/postgres-store.js';
+import { newGroup, userDraft, visitorDraft } from './support/session-drafts.js';
 
 const NONE: ReadonlyMap<string, string> = new Map();
 type Draft = ReturnType<typeof userDraft>;
@@ -26,7 +26,7 @@ describe('a limit of sessions in Postgres, in two processes', () => {
       const random = seededRandom(seed());
       const limit = { sessions: 3, policy };
       for (let round = 0; round < 25; round += 1) {
-        const [group, other] = [anyGroup(), anyGroup()];
+        const [group, other] = [newGroup(), newGroup()];
         const enter = async (to: string, on: string | undefined): Promise<void> => {
           const [visitor, user] = [visitorDraft(), userDraft(to)];
           const store = pick(random);

@@ -3,8 +3,8 @@ import type { SessionHead } from '@lockstep/session';
 import { eventually } from '@lockstep/testing';
 import { usePostgres } from '@lockstep/testing/vitest';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { anyGroup, HOUR_MS, userDraft } from './support/any-session.js';
 import { type OpenPostgresStore, openPostgresStore } from './support/postgres-store.js';
+import { HOUR_MS, newGroup, userDraft } from './support/session-drafts.js';
 
 describe('sessions in Postgres that have run out', () => {
   const postgres = usePostgres();
@@ -68,7 +68,7 @@ describe('sessions in Postgres that have run out', () => {
   });
 
   it('are named to one of many who list at the same time', async () => {
-    const group = anyGroup();
+    const group = newGroup();
     const drafts = [1, 2, 3, 4].map(() => userDraft(group));
     for (const draft of drafts) await opened.store.create({ draft, attributes: new Map() });
     await opened.sql.execute(`UPDATE lockstep_session SET last_access_at = ${hours(-2)} WHERE group_id = $1`, [group]);

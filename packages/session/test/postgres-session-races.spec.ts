@@ -3,8 +3,8 @@ import type { ReplaceRequest, SessionKey } from '@lockstep/session';
 import { seed, seededRandom } from '@lockstep/testing';
 import { usePostgres } from '@lockstep/testing/vitest';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { anyGroup, anySave, HOUR_MS, userDraft, visitorDraft } from './support/any-session.js';
 import { atIsolation, type OpenPostgresStore, openPostgresStore } from './support/postgres-store.js';
+import { anySave, HOUR_MS, newGroup, userDraft, visitorDraft } from './support/session-drafts.js';
 
 const NONE: ReadonlyMap<string, string> = new Map();
 const LOOK = Number.POSITIVE_INFINITY;
@@ -39,7 +39,7 @@ describe.each([
 
   it('are all ended when the removal of all is answered, however fast they are renewed and logged in again (C6)', async () => {
     for (let round = 0; round < rounds; round += 1) {
-      const group = anyGroup();
+      const group = newGroup();
       const keys: SessionKey[] = [];
       const fleeing = async (manner: ReplaceRequest['manner']): Promise<void> => {
         let from = userDraft(group).key;
@@ -76,7 +76,7 @@ describe.each([
   it('are alive exactly where the list of their user names them, when logins race removals (C7)', async () => {
     const random = seededRandom(seed());
     for (let round = 0; round < rounds; round += 1) {
-      const group = anyGroup();
+      const group = newGroup();
       const keys: SessionKey[] = [];
       const enter = async (store = random.pick([one, two]).store): Promise<void> => {
         const [visitor, user, again] = [visitorDraft(), userDraft(group), userDraft(group)];
@@ -139,7 +139,7 @@ describe.each([
 
   it('are not ended with those of a user whom they have left by then', async () => {
     for (let round = 0; round < rounds; round += 1) {
-      const [group, other] = [anyGroup(), anyGroup()];
+      const [group, other] = [newGroup(), newGroup()];
       const drafts = [1, 2, 3].map(() => userDraft(group));
       for (const draft of drafts) await one.store.create({ draft, attributes: NONE });
       const leave = drafts.map(async ({ key }) => {

@@ -7,8 +7,8 @@ import {
   startStatementCounter,
 } from '@lockstep/testing';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { anySave, userDraft, visitorDraft } from './support/any-session.js';
 import { type OpenPostgresStore, openPostgresStore } from './support/postgres-store.js';
+import { anySave, userDraft, visitorDraft } from './support/session-drafts.js';
 
 describe('sessions in Postgres, as the server counts', () => {
   let server: PostgresServer;

@@ -2,8 +2,8 @@ import 'reflect-metadata';
 import { eventually } from '@lockstep/testing';
 import { usePostgres } from '@lockstep/testing/vitest';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { anyGroup, anySave, HOUR_MS, userDraft, visitorDraft } from './support/any-session.js';
 import { type OpenPostgresStore, openPostgresStore } from './support/postgres-store.js';
+import { anySave, HOUR_MS, newGroup, userDraft, visitorDraft } from './support/session-drafts.js';
 
 const NONE: ReadonlyMap<string, string> = new Map();
 
@@ -32,7 +32,7 @@ describe('sessions in Postgres', () => {
     );
 
   it('are read as they were made, by the clock of the database', async () => {
-    const draft = userDraft(anyGroup(), { meta: '{"ip":"::1"}' });
+    const draft = userDraft(newGroup(), { meta: '{"ip":"::1"}' });
     const made = await create(
       draft,
       new Map([
@@ -80,7 +80,7 @@ describe('sessions in Postgres', () => {
   });
 
   it('that have run out are not readable, saved to, replaced, listed or counted, however long they are kept', async () => {
-    const group = anyGroup();
+    const group = newGroup();
     const draft = userDraft(group);
     await create(draft);
     await passTime(draft.key.id, HOUR_MS + 1);

@@ -89,7 +89,8 @@ export class ResponseGate {
     const { response } = this;
     const { writeHead, write, end, flushHeaders } = this.inner;
     const watched: Record<Method, (...args: unknown[]) => unknown> = {
-      writeHead: (...args) => this.pass('writeHead', () => writeHead(...(this.isPersonal ? withHeadOf(response, args) : args))) ?? response,
+      writeHead: (...args) =>
+        this.pass('writeHead', () => writeHead(...(this.isPersonal ? withHeadOf(response, args) : args))) ?? response,
       write: (...args) => this.pass('write', () => write(...args)) ?? this.hasRoomFor(args[0]),
       end: (...args) => this.pass('end', () => end(...args)) ?? response,
       flushHeaders: () => this.pass('flushHeaders', flushHeaders),

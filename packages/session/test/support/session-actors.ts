@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { ReplaceRequest, SaveRequest, SessionStore } from '@lockstep/session';
 import type { Actor } from '@lockstep/testing';
-import { LONG_MS, saveOf } from './session-drafts.js';
+import { HOUR_MS, saveOf } from './session-drafts.js';
 import type { SessionModel } from './session-model.js';
 
 /** Writes an attribute of its own, by the id that the session had at first, each time twice, as a client may. */
@@ -60,7 +60,7 @@ export function renewer(model: SessionModel): Actor {
       from: model.visitor,
       draft: model.renewalDraft(),
       manner: 'renew',
-      graceMs: LONG_MS,
+      graceMs: HOUR_MS,
     };
     const outcome = await model.store.replace(request);
     model.replaced(request, outcome);
