@@ -41,6 +41,7 @@ export const placedClients = [
   { name: 'pg', only: /^(drivers|contract)\// },
   { name: 'mysql2', only: /^drivers\/mariadb\// },
   { name: '@nestjs-cls/transactional', only: /^bridges\/cls\// },
+  { name: 'nestjs-cls', only: /^bridges\/cls\// },
   { name: 'vitest', only: /^(contract|vitest)\// },
 ];
 

@@ -11,7 +11,7 @@ import { SessionMisuseError } from './session.errors.js';
 import { type ResolvedSessionOptions, SESSION_OPTIONS } from './session.options.js';
 import type { SessionEvent } from './session-events.js';
 import type { DeviceMeta, SessionRef } from './session-ref.js';
-import { SESSION_STORE, type SessionHead, type SessionStore } from './session-store.js';
+import { isWatchable, SESSION_STORE, type SessionHead, type SessionStore } from './session-store.js';
 import { SessionTokens } from './session-token.js';
 import { SessionUpgrades } from './upgrade/session-upgrades.js';
 import type { UpgradedSession } from './upgrade/upgraded-session.js';
@@ -64,7 +64,7 @@ export class SessionService implements SessionRuntime {
     this.keeping = isKeepingDriver(store)
       ? store.open(kept)
       : new StoredSessions({ ...kept, store, tokens: new SessionTokens(options.keyring) });
-    this.upgrades = new SessionUpgrades(this, isKeepingDriver(store) ? undefined : store, drain);
+    this.upgrades = new SessionUpgrades(this, !isKeepingDriver(store) && isWatchable(store) ? store : undefined, drain);
   }
 
   /**
@@ -84,10 +84,11 @@ export class SessionService implements SessionRuntime {
   }
 
   /**
-   * The session of a request that is upgraded, to a WebSocket as a rule, with a watch over its end. Close the socket
-   * when `onEnd` is told, and call `close()` when the socket has closed.
+   * The session of a request that is upgraded, to a WebSocket as a rule, with a watch over its end for as long as the
+   * connection lasts. Close the socket when `onEnd` is told.
    *
-   * @returns undefined for a client without a live session, and for a page of another site: see `upgrade.allowedOrigins`
+   * @returns undefined for a client without a live session, or that has left meanwhile, and for a page of another site:
+   *   see `upgrade.allowedOrigins`
    * @throws StoreUnavailableError
    */
   fromUpgrade(request: IncomingMessage): Promise<UpgradedSession | undefined> {

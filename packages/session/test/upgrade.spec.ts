@@ -1,5 +1,7 @@
 import 'reflect-metadata';
 import { once } from 'node:events';
+import { IncomingMessage } from 'node:http';
+import { Socket } from 'node:net';
 import { DrainService, type Incident, Incidents } from '@lockstep/core';
 import {
   type LoadRequest,
@@ -288,6 +290,14 @@ describe('a socket', () => {
     expect(store.loads.slice(before).map(({ key }) => key.id)).not.toContain(id);
     expect(told).toEqual([]);
     expect(await witness.ask('see')).toMatchObject({ principal: 'bob' });
+  });
+
+  it('gets no session when its client has left before it was found', async () => {
+    const { app } = await start();
+    const browser = await loggedIn(app, 'alice');
+    const request = new IncomingMessage(new Socket().destroy());
+    request.headers = { host: '127.0.0.1', cookie: `sid=${browser.token}` };
+    expect(await app.sessions.fromUpgrade(request)).toBeUndefined();
   });
 
   it('is told of a shutdown once its messages are handled', async () => {

@@ -3,7 +3,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type DrainService, PeriodicTask, RequestContext } from '@lockstep/core';
 import { boundSession } from '../http/session-slot.js';
 import { RequestSession, type SessionRuntime } from '../request-session.js';
-import type { SessionStore } from '../session-store.js';
+import type { WatchableStore } from '../session-store.js';
 import { UpgradedSession, type UpgradeHost } from './upgraded-session.js';
 
 /** Looks at the store that are under way at a time. */
@@ -22,8 +22,7 @@ export class SessionUpgrades implements UpgradeHost {
 
   constructor(
     private readonly runtime: SessionRuntime,
-    /** Undefined where sessions are kept by their clients. */
-    readonly store: SessionStore | undefined,
+    readonly watchable: WatchableStore | undefined,
     drain: DrainService,
   ) {
     this.task = new PeriodicTask({
@@ -55,9 +54,11 @@ export class SessionUpgrades implements UpgradeHost {
     if (tokens.length === 0) return undefined;
     const session = this.sessionOf(request);
     await session.load(presented, tokens);
-    if (!session.exists) return undefined;
+    // A client that has left meanwhile would never close again.
+    if (!session.exists || request.socket.destroyed) return undefined;
     const upgraded = new UpgradedSession(this, session);
     this.open.add(upgraded);
+    request.socket.once('close', () => void upgraded.close());
     if (this.isDrained) await upgraded.finish('shutdown');
     else await this.lookAfter(upgraded);
     return upgraded;

@@ -4,14 +4,14 @@ import { bindSession } from '../http/session-slot.js';
 import type { RequestSession } from '../request-session.js';
 import { SessionEndedError } from '../session.errors.js';
 import type { SessionRef } from '../session-ref.js';
-import { isWatchable, type SessionStore } from '../session-store.js';
+import type { WatchableStore } from '../session-store.js';
 
 /** Why a socket should be closed: its session is no longer there, or the application shuts down. */
 export type UpgradeEnd = 'session-ended' | 'shutdown';
 
 export interface UpgradeHost {
-  /** Undefined where nobody can tell of ends. */
-  readonly store: SessionStore | undefined;
+  /** Undefined where nobody tells of an end. */
+  readonly watchable: WatchableStore | undefined;
   readonly incidents: Incidents;
   /** Hears of everything that runs for the socket, to let it finish at a shutdown. */
   track(work: Promise<unknown>): void;
@@ -26,7 +26,7 @@ export interface UpgradeHost {
  * open --run--> open                      the messages of the client, in the context of its user
  * open --revoked, logged out, evicted, replaced by a login (pushed, or found by a look), run out (found)--> over
  * open --shutdown--> over
- * open --close--> over, and nobody is told
+ * open --close, connection closed--> over, and nobody is told
  * ```
  * A message counts as use of the session; that the socket is open does not.
  */
@@ -63,7 +63,7 @@ export class UpgradedSession {
     return this.kept;
   }
 
-  /** Aborts when {@link onEnd} is told, and at {@link close}. */
+  /** Aborts when {@link onEnd} is told, and when the connection has closed. */
   get signal(): AbortSignal {
     return this.controller.signal;
   }
@@ -82,7 +82,7 @@ export class UpgradedSession {
     bindSession(context, this.kept);
     const result = RequestContext.run(context, fn);
     // Where the store does not tell, a logout would be found by the next look only.
-    if (result instanceof Promise) this.host.track(result.finally(() => this.finishIfGone()));
+    if (result instanceof Promise) this.host.track(this.finishAfter(result));
     else void this.finishIfGone();
     return result;
   }
@@ -96,7 +96,7 @@ export class UpgradedSession {
     return unsubscribe;
   }
 
-  /** To be called when the socket has closed: the session is no longer watched on its behalf. Never rejects. */
+  /** Ends the watch before the connection closes, which ends it as well. Never rejects. */
   async close(): Promise<void> {
     await this.finish('closed');
   }
@@ -126,18 +126,26 @@ export class UpgradedSession {
     await this.unwatch?.();
   }
 
+  private async finishAfter(work: Promise<unknown>): Promise<void> {
+    try {
+      await work;
+    } finally {
+      await this.finishIfGone();
+    }
+  }
+
   private async finishIfGone(): Promise<void> {
     if (!this.kept.exists) await this.finish('session-ended');
   }
 
   /** Watches the id that the session has now: a request may have renewed it. @returns whether a new watch began */
   private async follow(): Promise<boolean> {
-    const { store, incidents } = this.host;
+    const { watchable, incidents } = this.host;
     const { key } = this.kept;
-    if (!key || key.id === this.watchedId || !store || !isWatchable(store)) return false;
+    if (!key || key.id === this.watchedId || !watchable) return false;
     const before = this.unwatch;
     try {
-      const unwatch = await store.watch(key, () => void this.finish('session-ended'));
+      const unwatch = await watchable.watch(key, () => void this.finish('session-ended'));
       if (this.end) await unwatch();
       else this.unwatch = unwatch;
     } catch (cause) {

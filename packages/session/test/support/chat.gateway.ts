@@ -46,10 +46,8 @@ export class ChatGateway implements OnGatewayConnection<WebSocket>, OnGatewayDis
     client.send(JSON.stringify({ hello: session.session.principal?.id ?? null }));
   }
 
-  async handleDisconnect(client: WebSocket): Promise<void> {
-    const session = this.sessions.get(client);
+  handleDisconnect(client: WebSocket): void {
     this.sessions.delete(client);
-    await session?.close();
   }
 
   @SubscribeMessage('see')
