@@ -1,7 +1,7 @@
 import 'reflect-metadata';
 import { CoreModule, RequestContext, RequestEntry } from '@lockstep/core';
 import { Controller, Get, type INestApplication, Module } from '@nestjs/common';
-import { NestFactory } from '@nestjs/core';
+import { AbstractHttpAdapter, NestFactory } from '@nestjs/core';
 import { ExpressAdapter } from '@nestjs/platform-express';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import { Test } from '@nestjs/testing';
@@ -99,9 +99,12 @@ describe.each(PLATFORMS)('the entry of requests on %s', (platform) => {
     expect((await fetch(url)).status).toBe(500);
   });
 
-  it('is a middleware where the adapter has no hook for it', async () => {
+  it.each([
+    ['has no hook', undefined],
+    ['has inherited one that nobody calls', AbstractHttpAdapter.prototype.setOnRequestHook],
+  ])('is a middleware where the adapter %s', async (_what, setOnRequestHook) => {
     const adapter = platform === 'express' ? new ExpressAdapter() : new FastifyAdapter();
-    Object.assign(adapter, { setOnRequestHook: undefined });
+    Object.assign(adapter, { setOnRequestHook });
     const app = await NestFactory.create(SeenModule, adapter, { logger: false });
     app.setGlobalPrefix('api');
     let entered = 0;

@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Inject, Injectable } from '@nestjs/common';
-import { HttpAdapterHost } from '@nestjs/core';
+import { AbstractHttpAdapter, HttpAdapterHost } from '@nestjs/core';
 import { RequestContext } from '../context/request-context.js';
 
 /** A request and its answer as Node has them, whatever framework is around. */
@@ -95,6 +95,8 @@ export class RequestEntry {
 
   private hookInto(adapter: HookedAdapter | undefined | null): void {
     if (!adapter?.setOnRequestHook || this.isHooked) return;
+    // What adapters inherit takes a hook and never calls it.
+    if (adapter.setOnRequestHook === AbstractHttpAdapter.prototype.setOnRequestHook) return;
     this.isHooked = true;
     let inner = adapter.onRequestHook;
     adapter.setOnRequestHook((request, response, done) => {
