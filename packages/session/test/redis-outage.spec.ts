@@ -59,7 +59,7 @@ describe.each(PLATFORMS)('on %s', (platform) => {
     });
   });
   afterAll(async () => {
-    proxy.heal();
+    await proxy.heal();
     await shop.close();
     await proxy.stop();
   });
@@ -79,7 +79,7 @@ describe.each(PLATFORMS)('on %s', (platform) => {
       expect(refused.setCookies).toEqual([]);
       expect((await browser.get('/front')).json).toEqual({ color: null });
       expect((await new Browser(shop.url).get('/color')).json).toEqual({ color: null });
-      proxy.heal();
+      await proxy.heal();
       await eventually(async () => expect((await browser.get('/color')).json).toEqual({ color: 'red' }), {
         timeoutMs: 15_000,
       });
@@ -95,7 +95,7 @@ describe.each(PLATFORMS)('on %s', (platform) => {
     expect(refused.text).not.toContain('of the handler');
     expect(browser.token).toBeUndefined();
     ShopController.beforeAnswer = () => undefined;
-    proxy.heal();
+    await proxy.heal();
     await eventually(async () => expect((await browser.post('/begin')).status).toBe(201), { timeoutMs: 15_000 });
   });
 });

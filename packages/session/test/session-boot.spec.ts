@@ -9,7 +9,8 @@ import {
   SessionService,
 } from '@lockstep/session';
 import { Controller, Get, Logger, Module, Post } from '@nestjs/common';
-import { NestFactory } from '@nestjs/core';
+import { AbstractHttpAdapter, NestFactory } from '@nestjs/core';
+import { ExpressAdapter } from '@nestjs/platform-express';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
 import { Test } from '@nestjs/testing';
 import { describe, expect, it } from 'vitest';
@@ -102,7 +103,6 @@ class Root {}
 
 /** What is done to the requests of Express before the application is made. */
 async function startTaken(): Promise<unknown> {
-  const { ExpressAdapter } = await import('@nestjs/platform-express');
   const adapter = new ExpressAdapter();
   adapter.getInstance().request.session = {};
   const root = { module: Root, imports: [SessionModule.forRoot({ keys: KEYS })] };
@@ -159,6 +159,16 @@ describe.each(PLATFORMS)('the session module on %s', (platform) => {
     const browser = new Browser(shop.url);
     expect((await browser.get('/color')).status).toBe(500);
     expect((await browser.post('/begin')).status).toBe(201);
+    await shop.close();
+  });
+
+  it('reads sessions in a middleware where the adapter has no hook for it', async () => {
+    const adapter = platform === 'fastify' ? new FastifyAdapter() : new ExpressAdapter();
+    Object.assign(adapter, { setOnRequestHook: AbstractHttpAdapter.prototype.setOnRequestHook });
+    const shop = await startHttpApp({ platform, adapter, controllers: [ShopController] });
+    const browser = new Browser(shop.url);
+    await browser.post('/begin');
+    expect((await browser.get('/color')).json).toEqual({ color: 'red' });
     await shop.close();
   });
 

@@ -30,6 +30,8 @@ export function pathsOf(adapter: AbstractHttpAdapter): AdapterPaths {
       pathOf: (url) => decoded(pathname(url)),
     };
   }
+  // Of a framework that is not known here, only what is written exactly so is certain.
+  if (adapter.getType() !== 'express') return { isCaseSensitive: true, isStrict: true, pathOf: pathname };
   const { router } = adapter.getInstance() as ExpressInstance;
   return { isCaseSensitive: router?.caseSensitive === true, isStrict: router?.strict === true, pathOf: pathname };
 }

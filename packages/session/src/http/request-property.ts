@@ -45,7 +45,7 @@ export function installSessionProperty(adapter: AbstractHttpAdapter): void {
     });
     return;
   }
-  const { request } = instance as Partial<ExpressLike>;
+  const { request } = (instance ?? {}) as Partial<ExpressLike>;
   // Another adapter: its handlers use SessionRef.
   if (!request) return;
   if ('session' in request) throw taken();
@@ -68,7 +68,7 @@ function refuse(): never {
 }
 
 function isFastify(instance: unknown): instance is FastifyLike {
-  return typeof (instance as Partial<FastifyLike>).decorateRequest === 'function';
+  return typeof (instance as Partial<FastifyLike> | undefined)?.decorateRequest === 'function';
 }
 
 function taken(): ConfigurationError {
