@@ -48,6 +48,7 @@ async function serve(stage: Stage, port: number): Promise<void> {
   await stage.open({ port });
   console.log(`\nThe mall is open at ${stage.baseUrl}; Ctrl+C closes it.`);
   console.log(`  curl ${stage.baseUrl}/products`);
+  console.log(`  one login for two hosts: http://www.mall.localhost:${port} and http://order.mall.localhost:${port}`);
   console.log(`  the warehouse restocks with: Authorization: Bearer ${stage.tokens.warehouse}`);
   console.log(`  the next charge of the bank is answered too late after: curl -X PUT ${stage.bank.url}/faults/late`);
   console.log(`  the operators settle with: Authorization: Bearer ${stage.tokens.operator}`);

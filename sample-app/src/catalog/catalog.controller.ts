@@ -1,10 +1,13 @@
+import { OnSessionStoreDown } from '@lockstep/session';
 import { Body, Controller, Get, Inject, Param, Put, UseGuards } from '@nestjs/common';
 import { CatalogService } from './catalog.service.js';
 import type { Product } from './product.js';
 import { ProductPipe, SkuPipe } from './product.pipe.js';
 import { WarehouseGuard } from './warehouse.guard.js';
 
+/** Whoever only looks around is served as a visitor while the sessions are down. */
 @Controller('products')
+@OnSessionStoreDown('anonymous')
 export class CatalogController {
   constructor(@Inject(CatalogService) private readonly catalog: CatalogService) {}
 

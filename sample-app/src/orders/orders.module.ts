@@ -9,5 +9,6 @@ import { OrdersService } from './orders.service.js';
   imports: [AccountsModule, StockModule],
   controllers: [OrdersController],
   providers: [OrderRepository, OrdersService],
+  exports: [OrdersService],
 })
 export class OrdersModule {}

@@ -1,3 +1,4 @@
+import { hkdfSync } from 'node:crypto';
 import { ConfigurationError, type Duration, durationMs } from '@lockstep/core';
 
 /** Which jobs a process does. One process may do all of them. */
@@ -11,8 +12,12 @@ export interface MallConfig {
   readonly bankUrl: string | undefined;
   readonly port: number;
   readonly roles: ReadonlySet<MallRole>;
+  /** Below it are `www`, where customers log in and fill their carts, and `order`, where they check out. */
+  readonly domain: string;
   /** Signs what travels with messages, and keys the fingerprints of requests. */
   readonly secret: string;
+  /** Signs the ids of sessions. */
+  readonly sessionKey: Uint8Array;
   /** Lets the warehouse restock. */
   readonly warehouseToken: string;
   /** Lets the operators settle. */
@@ -22,17 +27,23 @@ export interface MallConfig {
 }
 
 const ROLES: readonly MallRole[] = ['web', 'relay', 'consumer', 'settlement'];
+const DOMAIN = /^(?:[a-z0-9-]+\.)+[a-z0-9-]+$/;
+const SESSION_KEY_BYTES = 32;
 const AT_NIGHT = '0 30 2 * * *';
 
 /** @throws ConfigurationError naming the variable */
 export function mallConfigFrom(env: NodeJS.ProcessEnv): MallConfig {
+  const secret = required(env, 'MALL_SECRET');
   return {
     databaseUrl: required(env, 'DATABASE_URL'),
     redisUrl: env.REDIS_URL || undefined,
     bankUrl: env.MALL_BANK_URL || undefined,
     port: portFrom(env),
     roles: roles(env.MALL_ROLES ?? ROLES.join(',')),
-    secret: required(env, 'MALL_SECRET'),
+    domain: domainFrom(env),
+    secret,
+    // A key of its own for each purpose, from one secret.
+    sessionKey: new Uint8Array(hkdfSync('sha256', secret, '', 'mall:session', SESSION_KEY_BYTES)),
     warehouseToken: required(env, 'MALL_WAREHOUSE_TOKEN'),
     operatorToken: required(env, 'MALL_OPERATOR_TOKEN'),
     lockTtlMs: durationMs((env.MALL_LOCK_TTL || '10s') as Duration, 'MALL_LOCK_TTL'),
@@ -56,6 +67,13 @@ export function portFrom(env: NodeJS.ProcessEnv): number {
 /** When the merchants are paid, as a cron expression in UTC. Apart, because the decorator wants it before all else. */
 export function settlementTimeFrom(env: NodeJS.ProcessEnv): string {
   return env.MALL_SETTLEMENT_CRON || AT_NIGHT;
+}
+
+/** @throws ConfigurationError when MALL_DOMAIN is no name with a dot */
+function domainFrom(env: NodeJS.ProcessEnv): string {
+  const text = (env.MALL_DOMAIN || 'mall.localhost').toLowerCase();
+  if (DOMAIN.test(text)) return text;
+  throw ConfigurationError.option('MALL_DOMAIN', text, 'a name such as mall.example');
 }
 
 function roles(text: string): ReadonlySet<MallRole> {

@@ -7,13 +7,16 @@ import { LockModule } from '@lockstep/lock';
 import { OutboxModule } from '@lockstep/outbox';
 import { postgresOutboxStore } from '@lockstep/outbox/postgres';
 import { RedisModule } from '@lockstep/redis';
+import { SessionModule } from '@lockstep/session';
 import { SqlModule } from '@lockstep/sql';
 import { pgDriver } from '@lockstep/sql/postgres';
 import { type DynamicModule, Module } from '@nestjs/common';
 import { APP_GUARD } from '@nestjs/core';
 import { ScheduleModule } from '@nestjs/schedule';
 import { AccountsModule } from '../accounts/accounts.module.js';
+import { CartModule } from '../cart/cart.module.js';
 import { CatalogModule } from '../catalog/catalog.module.js';
+import { CheckoutModule } from '../checkout/checkout.module.js';
 import { OrdersModule } from '../orders/orders.module.js';
 import { PaymentsModule } from '../payments/payments.module.js';
 import { PointsModule } from '../points/points.module.js';
@@ -23,6 +26,8 @@ import { mallLocks, NAMESPACE } from './lock-store.js';
 import type { MallConfig } from './mall.config.js';
 import { SchemaModule } from './schema.module.js';
 import { SchemaReadyGuard } from './schema-ready.guard.js';
+import { mallSessionStore } from './session-store.js';
+import { isOfMall } from './site.js';
 
 /** The mall, put together from its configuration. What a process does is decided by its roles. */
 @Module({})
@@ -44,6 +49,13 @@ function platform(config: MallConfig): DynamicModule[] {
     SqlModule.forRoot({ driver: pgDriver({ url: config.databaseUrl }) }),
     ...(redisUrl ? [RedisModule.forRoot({ url: redisUrl, namespace: NAMESPACE })] : []),
     LockModule.forRoot({ store: mallLocks(config).store, ttl: config.lockTtlMs }),
+    SessionModule.forRoot({
+      store: mallSessionStore(config),
+      keys: { current: 'k1', keys: { k1: config.sessionKey } },
+      // One cookie for www and order.
+      cookie: { domain: (host) => (isOfMall(host, config.domain) ? config.domain : undefined) },
+      maxPerUser: { sessions: 10, policy: 'evict-oldest' },
+    }),
     ScheduleModule.forRoot({ cronJobs: config.roles.has('settlement') }),
     IdempotencyModule.forRoot({
       store: redisUrl ? redisIdempotencyStore() : sqlIdempotencyStore(),
@@ -75,8 +87,10 @@ function releaseWhatIsFoundAgain(error: unknown): 'release' | undefined {
 function shops(config: MallConfig): (DynamicModule | typeof OrdersModule)[] {
   return [
     AccountsModule,
+    CartModule,
     CatalogModule.forWarehouse(config.warehouseToken),
     OrdersModule,
+    CheckoutModule,
     PointsModule,
     ...(config.bankUrl ? [PaymentsModule.forBank(config.bankUrl, config.operatorToken)] : []),
     SettlementModule.forOperators(config.operatorToken),
