@@ -28,14 +28,19 @@ export class MallProcess {
     return exit.signal ?? `exit code ${exit.code}`;
   }
 
-  /** Resolves once it has passed the checkpoint. */
-  reached(checkpoint: string): Promise<void> {
-    return this.child.reached(checkpoint);
+  /** Resolves once it has passed the checkpoint, so many times. */
+  reached(checkpoint: string, hit = 1): Promise<void> {
+    return this.child.reached({ name: checkpoint, hit });
   }
 
   /** Goes on after it was stopped. */
   wake(): void {
     this.child.sigcont();
+  }
+
+  /** By SIGKILL: it has no time for anything. */
+  async kill(): Promise<void> {
+    await this.child.sigkill();
   }
 
   get lastLines(): readonly string[] {

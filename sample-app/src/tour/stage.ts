@@ -1,4 +1,5 @@
 import { randomBytes, randomUUID } from 'node:crypto';
+import type { SpawnNodeOptions } from '@lockstep/testing';
 import type { BankStandIn } from '../bank/bank-stand-in.js';
 import { mallLocks } from '../platform/lock-store.js';
 import type { MallServers } from '../platform/servers.js';
@@ -40,7 +41,7 @@ export class Stage {
   }
 
   /** Another instance beside the mall, for web requests alone; its leases are of one second. */
-  async openBeside(at: { pauseAt?: string; killAt?: string } = {}): Promise<MallProcess> {
+  async openBeside(at: Pick<SpawnNodeOptions, 'pauseAt' | 'killAt'> = {}): Promise<MallProcess> {
     const env = this.environment({ PORT: '0', MALL_ROLES: 'web', MALL_LOCK_TTL: '1s' });
     const other = await MallProcess.open(env, at);
     this.others.push(other);
