@@ -10,6 +10,7 @@ import {
 } from '@lockstep/testing';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Mall, type MallAnswer } from '../support/mall.js';
+import { Customer } from '../support/mall-customer.js';
 
 let postgres: PostgresServer;
 let redis: RedisServer;
@@ -94,6 +95,24 @@ describe('an outage of a server', () => {
     expect(await mall.piecesLeft(sku)).toBe(2);
     await mall.close();
     expect(mall.child.unhandledRejections).toEqual([]);
+  });
+
+  it('lets a customer go on looking around while the sessions are down, and keep his cookie', async () => {
+    await using mall = await Mall.open({ databaseUrl, redisUrl: redis.url, roles: 'web' });
+    const customer = new Customer();
+    await customer.login(mall, await customer.signUp(mall));
+    await redis.kill();
+    try {
+      const looked = await customer.ask(mall, 'GET /products');
+      expect({ status: looked.status, setCookies: looked.setCookies }).toEqual({ status: 200, setCookies: [] });
+      expect(await customer.ask(mall, 'GET /me')).toMatchObject({
+        status: 503,
+        body: { code: 'STORE_UNAVAILABLE' },
+        setCookies: [],
+      });
+    } finally {
+      await redis.restart();
+    }
   });
 
   it('is told apart from a server that is too old: the log names the version that is needed', async () => {
