@@ -48,6 +48,7 @@ export class PackedProject {
     const dependencies = {
       '@lockstep/idempotency': local['@lockstep/idempotency'],
       '@lockstep/lock': local['@lockstep/lock'],
+      '@lockstep/session': local['@lockstep/session'],
       ...Object.fromEntries(nestDependencies),
       'reflect-metadata': '0.2.2',
       rxjs: '7.8.2',

@@ -5,7 +5,8 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { IdempotencyModule, Idempotent } from '@lockstep/idempotency';
 import { currentLease, DistributedLock, LockModule, LockService } from '@lockstep/lock';
-import { Body, Controller, Inject, Injectable, Module, Post } from '@nestjs/common';
+import { CurrentSession, RequireSession, SessionModule, type SessionRef } from '@lockstep/session';
+import { Body, Controller, Get, Inject, Injectable, Module, Post, Session } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { ExpressAdapter } from '@nestjs/platform-express';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
@@ -40,9 +41,28 @@ class OrdersController {
   }
 }
 
+@Controller('account')
+class AccountController {
+  @Post('login')
+  async login(@CurrentSession() session: SessionRef): Promise<void> {
+    session.set('cart', ['anchor']);
+    await session.login({ id: 'ann' });
+  }
+
+  @Get()
+  @RequireSession()
+  mine(@CurrentSession() { principal }: SessionRef, @Session() session: Record<string, unknown>): object {
+    return { user: principal?.id, cart: session['cart'] };
+  }
+}
+
 @Module({
-  imports: [LockModule.forRoot({}), IdempotencyModule.forRoot({ scope: 'global', secret: 'sixteen bytes or more' })],
-  controllers: [OrdersController],
+  imports: [
+    LockModule.forRoot({}),
+    IdempotencyModule.forRoot({ scope: 'global', secret: 'sixteen bytes or more' }),
+    SessionModule.forRoot({ keys: { current: 'a', keys: { a: 'a secret of thirty-two bytes or more' } } }),
+  ],
+  controllers: [OrdersController, AccountController],
   providers: [OrdersService],
 })
 class ShopModule {}
@@ -54,6 +74,7 @@ async function smoke(adapter: ExpressAdapter | FastifyAdapter): Promise<void> {
     const url = await app.getUrl();
     await aRouteReplays(url);
     await errorsAreProblems(url, app.get(LockService));
+    await aSessionFollows(url);
   } finally {
     await app.close();
   }
@@ -81,6 +102,16 @@ async function errorsAreProblems(url: string, locks: LockService): Promise<void>
     const busy = await place(url, 'sail', randomUUID());
     assert.deepEqual([busy.status, busy.type, busy.body.code], [423, 'application/problem+json', 'LOCK_BUSY']);
   });
+}
+
+async function aSessionFollows(url: string): Promise<void> {
+  const stranger = await fetch(`${url}/account`);
+  assert.deepEqual([stranger.status, stranger.headers.get('content-type')], [401, 'application/problem+json']);
+  const login = await fetch(`${url}/account/login`, { method: 'POST' });
+  const [cookie = ''] = login.headers.getSetCookie();
+  assert.match(cookie, /^sid=s1\..+; HttpOnly/);
+  const mine = await fetch(`${url}/account`, { headers: { cookie: cookie.split(';')[0] ?? '' } });
+  assert.deepEqual(await mine.json(), { user: 'ann', cart: ['anchor'] });
 }
 
 interface Answer {
