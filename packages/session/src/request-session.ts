@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Incidents, Listeners, Principal, RequestContext } from '@lockstep/core';
+import { hasHeadLeft } from './http/gated-response.js';
 import { type GatedSession, ResponseGate } from './http/response-gate.js';
 import type { HeadChanges, Presented, SessionTransport } from './http/session-transport.js';
 import { decodeLogin, type KeptSession, type LoggedIn, type SessionKeeping } from './keeping/session-keeping.js';
@@ -435,9 +436,7 @@ export class RequestSession implements SessionRef, GatedSession {
 
   private assertHeadOpen(what: string): void {
     const { response } = this.occasion;
-    if (response && !response.headersSent) return;
-    // While the gate holds the answer, its head has not left.
-    if (response && !Reflect.get(Object.getPrototypeOf(response) as object, 'headersSent', response)) return;
+    if (response && !hasHeadLeft(response)) return;
     const when = response ? 'once the answer has begun' : 'over a socket';
     throw new SessionMisuseError(`A session cannot ${what} ${when}: its client could not be told.`);
   }

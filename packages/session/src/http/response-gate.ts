@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import type { Readable } from 'node:stream';
 import { httpStatusOf, type Incidents, isLockstepError, problemDetailsOf, retryAfterSeconds } from '@lockstep/core';
+import { gateResponse, type Inner, type Method } from './gated-response.js';
 import { isUncached, listed, withHeadOf } from './head-arguments.js';
 import type { HeadChanges } from './session-transport.js';
 
@@ -14,16 +15,6 @@ export interface GatedSession {
 }
 
 type Step = () => void;
-
-/** The methods as they were before, with what others had put around them by then. */
-interface Inner {
-  readonly writeHead: (...args: unknown[]) => ServerResponse;
-  readonly write: (...args: unknown[]) => boolean;
-  readonly end: (...args: unknown[]) => ServerResponse;
-  readonly flushHeaders: () => void;
-}
-
-type Method = 'writeHead' | 'write' | 'end' | 'flushHeaders';
 
 /**
  * So much may wait before its source is asked to stop. More than the buffer of a compressing stream: middleware has the
@@ -63,6 +54,7 @@ export class ResponseGate {
   private isRefused = false;
   private isInside = false;
   private isOver: boolean;
+  /** What the answer would do without a gate, with what others had put around it by then. */
   private readonly inner: Inner;
 
   constructor(
@@ -70,12 +62,7 @@ export class ResponseGate {
     private readonly session: GatedSession,
     private readonly incidents: Incidents,
   ) {
-    this.inner = {
-      writeHead: response.writeHead.bind(response) as Inner['writeHead'],
-      write: response.write.bind(response) as Inner['write'],
-      end: response.end.bind(response) as Inner['end'],
-      flushHeaders: response.flushHeaders.bind(response),
-    };
+    this.inner = gateResponse(response, this);
     this.isOver = response.closed === true || response.destroyed === true;
     this.watch();
   }
@@ -85,20 +72,37 @@ export class ResponseGate {
     if (this.isOver) setImmediate(() => this.saveRest());
   }
 
+  get hidesHead(): boolean {
+    return this.isHolding;
+  }
+
+  get hidesEnd(): boolean {
+    return this.isEndHeld;
+  }
+
+  writeHead(args: unknown[]): ServerResponse {
+    const { response, inner } = this;
+    const write = (): unknown => inner.writeHead(this.isPersonal ? withHeadOf(response, args) : args);
+    this.pass('writeHead', write);
+    return response;
+  }
+
+  write(args: unknown[]): boolean {
+    const wasTaken = this.pass('write', () => this.inner.write(args));
+    return wasTaken ?? this.hasRoomFor(args[0]);
+  }
+
+  end(args: unknown[]): ServerResponse {
+    this.pass('end', () => this.inner.end(args));
+    return this.response;
+  }
+
+  flushHeaders(): void {
+    this.pass('flushHeaders', () => this.inner.flushHeaders());
+  }
+
   private watch(): void {
     const { response } = this;
-    const { writeHead, write, end, flushHeaders } = this.inner;
-    const watched: Record<Method, (...args: unknown[]) => unknown> = {
-      writeHead: (...args) =>
-        this.pass('writeHead', () => writeHead(...(this.isPersonal ? withHeadOf(response, args) : args))) ?? response,
-      write: (...args) => this.pass('write', () => write(...args)) ?? this.hasRoomFor(args[0]),
-      end: (...args) => this.pass('end', () => end(...args)) ?? response,
-      flushHeaders: () => this.pass('flushHeaders', flushHeaders),
-    };
-    Object.assign(response, watched);
-    // Frameworks ask these before they answer once more.
-    override(response, 'headersSent', (isSo) => isSo || this.isHolding);
-    override(response, 'writableEnded', (isSo) => isSo || this.isEndHeld);
     response.on('pipe', (source: Readable) => this.sources.add(source));
     response.on('unpipe', (source: Readable) => this.sources.delete(source));
     response.once('close', () => {
@@ -254,8 +258,8 @@ export class ResponseGate {
     response.setHeader('Cache-Control', 'no-store');
     if (retryAfter !== undefined) response.setHeader('Retry-After', String(retryAfter));
     this.isHeadDecided = true;
-    this.inner.writeHead(status);
-    this.inner.end(body);
+    this.inner.writeHead([status]);
+    this.inner.end([body]);
   }
 
   /** An answer that was broken off may never come to its end. */
@@ -277,15 +281,4 @@ export class ResponseGate {
       });
     });
   }
-}
-
-function override(
-  response: ServerResponse,
-  property: 'headersSent' | 'writableEnded',
-  get: (isSo: boolean) => boolean,
-): void {
-  Object.defineProperty(response, property, {
-    configurable: true,
-    get: () => get(Reflect.get(Object.getPrototypeOf(response) as object, property, response) as boolean),
-  });
 }
