@@ -6,7 +6,7 @@ import type { HeadChanges, Presented, SessionTransport } from './http/session-tr
 import { decodeLogin, type KeptSession, type LoggedIn, type SessionKeeping } from './keeping/session-keeping.js';
 import { SessionContendedError, SessionEndedError, SessionMisuseError } from './session.errors.js';
 import type { ResolvedSessionOptions } from './session.options.js';
-import { checkName, SessionAttributes } from './session-attributes.js';
+import { type AttributeChanges, checkName, SessionAttributes } from './session-attributes.js';
 import type { SessionEvent } from './session-events.js';
 import type { LoginOptions, SessionRef } from './session-ref.js';
 import type { SessionKey, StoredAttribute } from './session-store.js';
@@ -29,6 +29,7 @@ export interface SessionOccasion {
 }
 
 const NOTHING: ReadonlyMap<string, StoredAttribute> = new Map();
+const NO_CHANGES: AttributeChanges = { set: new Map(), remove: [] };
 const MOST_ATTEMPTS = 10;
 
 /**
@@ -131,6 +132,7 @@ export class RequestSession implements SessionRef, GatedSession {
 
   set(name: string, value: unknown): void {
     this.assertWritable();
+    this.assertNotEnded('session.set');
     this.assertTellable();
     this.attributes.set(name, value);
     this.arm();
@@ -138,6 +140,7 @@ export class RequestSession implements SessionRef, GatedSession {
 
   delete(name: string): void {
     this.assertWritable();
+    this.assertNotEnded('session.delete');
     if (this.kept) this.assertTellable();
     this.attributes.delete(name);
     this.arm();
@@ -156,8 +159,10 @@ export class RequestSession implements SessionRef, GatedSession {
     return this.inTurn(async () => {
       await this.saveNow();
       for (let attempt = 1; attempt <= MOST_ATTEMPTS; attempt += 1) {
+        // Before `fn` waits for anything: what is stored may be looked at again meanwhile.
+        const revision = this.attributes.revision(name);
         const value = await fn(this.attributes.fresh(name) as T | undefined);
-        if (await this.tryUpdate(name, value)) return value;
+        if (await this.tryUpdate(name, value, revision)) return value;
       }
       throw new SessionContendedError(MOST_ATTEMPTS);
     });
@@ -171,9 +176,9 @@ export class RequestSession implements SessionRef, GatedSession {
   async reload(): Promise<void> {
     this.assertReadable();
     await this.inTurn(async () => {
-      if (!this.kept) return;
-      const kept = await this.look(this.kept, true);
+      const kept = this.kept && (await this.look(this.kept, true));
       this.attributes = this.attributesOf(NOTHING);
+      if (!this.kept) return;
       if (kept && this.isReadable(kept)) this.hold(kept);
       else this.noteEnd();
     });
@@ -187,17 +192,16 @@ export class RequestSession implements SessionRef, GatedSession {
     await this.inTurn(async () => {
       if (this.kept && keepAttributes) await this.saveNow();
       if (!keepAttributes) this.attributes = this.attributesOf(this.kept?.record.attributes ?? NOTHING);
-      const attributes = this.kept ? new Map<string, string>() : this.attributes.changes().set;
-      const meta = this.runtime.metaOf(this.occasion.request);
+      const changes = this.kept ? NO_CHANGES : this.attributes.send(this.attributes.changes());
       const kept = await this.runtime.keeping.login({
         from: this.kept,
         user: { principal, amr, at: undefined },
         keepAttributes,
-        attributes: keepAttributes ? attributes : new Map(),
-        meta,
+        attributes: changes.set,
+        meta: this.runtime.metaOf(this.occasion.request),
       });
       if (kept === 'gone') this.throwEnded('session.login');
-      this.attributes = this.attributesOf(kept.record.attributes);
+      this.attributes.settle(changes, kept.record.attributes);
       this.isLoggedOut = false;
       this.isEnded = false;
       this.hold(kept);
@@ -326,6 +330,7 @@ export class RequestSession implements SessionRef, GatedSession {
     if (changes.set.size === 0 && (changes.remove.length === 0 || !this.kept)) return;
     const { keeping } = this.runtime;
     this.assertTellable();
+    this.attributes.send(changes);
     if (!this.kept) {
       const kept = await keeping.create(changes.set, this.runtime.metaOf(this.occasion.request));
       this.attributes.settle(changes, kept.record.attributes);
@@ -343,24 +348,24 @@ export class RequestSession implements SessionRef, GatedSession {
   }
 
   /** @returns whether nobody else was faster */
-  private async tryUpdate(name: string, value: unknown): Promise<boolean> {
+  private async tryUpdate(name: string, value: unknown, revision: number): Promise<boolean> {
+    if (this.isEnded) throw new SessionEndedError('session.update');
     const { keeping } = this.runtime;
-    const set = new Map(value === undefined ? [] : [[name, this.attributes.encode(name, value)]]);
-    if (this.kept || value !== undefined) this.assertTellable();
+    const isSet = value !== undefined;
+    if (!this.kept && !isSet) return true;
+    const set = new Map(isSet ? [[name, this.attributes.encode(name, value)]] : []);
+    const changes = { set, remove: isSet ? [] : [name] };
+    this.attributes.checkSize(changes);
+    this.assertTellable();
+    this.attributes.send(changes);
     if (!this.kept) {
-      if (value === undefined) return true;
-      this.attributes.set(name, value);
-      const kept = await keeping.create(set, this.runtime.metaOf(this.occasion.request));
-      this.attributes.settle({ set, remove: [] }, kept.record.attributes);
-      this.hold(kept);
+      this.hold(await keeping.create(set, this.runtime.metaOf(this.occasion.request)));
       this.arm();
       return true;
     }
-    const changes = { set, remove: value === undefined ? [name] : [] };
-    const expect = { attribute: name, revision: this.attributes.revision(name) };
-    const saved = await keeping.save(this.kept, { ...changes, expect });
+    const saved = await keeping.save(this.kept, { ...changes, expect: { attribute: name, revision } });
     if (saved === 'gone') this.throwEnded('session.update');
-    const kept = saved === 'conflict' ? await keeping.load(this.kept.token, true) : saved;
+    const kept = saved === 'conflict' ? await this.look(this.kept, true) : saved;
     if (!kept) this.throwEnded('session.update');
     this.hold(kept);
     return saved !== 'conflict';
@@ -432,6 +437,11 @@ export class RequestSession implements SessionRef, GatedSession {
   private assertWritable(): void {
     const error = this.refusedBy ?? this.readonlyBy;
     if (error) throw error;
+  }
+
+  /** What is set would be dropped, and nobody would tell. */
+  private assertNotEnded(operation: string): void {
+    if (this.isEnded) throw new SessionEndedError(operation);
   }
 
   private assertHeadOpen(what: string): void {

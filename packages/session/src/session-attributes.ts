@@ -30,6 +30,8 @@ const NAME = /^[^\p{Cc}\p{Surrogate}]+$/u;
 export class SessionAttributes {
   private readonly decoded = new Map<string, Decoded>();
   private readonly changed = new Map<string, Decoded | undefined>();
+  /** Under way to the store, which may have them by now. */
+  private sent: ReadonlyMap<string, string> | undefined;
 
   constructor(
     private base: ReadonlyMap<string, StoredAttribute>,
@@ -75,7 +77,7 @@ export class SessionAttributes {
   }
 
   delete(name: string): void {
-    if (this.base.has(name)) this.changed.set(name, undefined);
+    if (this.base.has(name) || this.sent?.has(name)) this.changed.set(name, undefined);
     else this.changed.delete(name);
   }
 
@@ -102,15 +104,23 @@ export class SessionAttributes {
       const now = this.encode(name, value);
       if (now !== text) set.set(name, now);
     }
-    if (set.size > 0) this.checkSize(set, remove);
-    return { set, remove };
+    const changes = { set, remove };
+    this.checkSize(changes);
+    return changes;
+  }
+
+  /** Those changes leave for the store: {@link settle} or {@link rebase} follows if it took them. */
+  send(changes: AttributeChanges): AttributeChanges {
+    this.sent = changes.set;
+    return changes;
   }
 
   /** Those changes are saved, and `base` is what is stored now. What was changed since then stays. */
   settle({ set, remove }: AttributeChanges, base: ReadonlyMap<string, StoredAttribute>): void {
     for (const [name, text] of set) {
-      const known = this.changed.get(name) ?? this.decoded.get(name);
-      if (!known || (this.changed.has(name) && this.textNow(name, known) !== text)) continue;
+      const isChanged = this.changed.has(name);
+      const known = isChanged ? this.changed.get(name) : this.decoded.get(name);
+      if (!known || (isChanged && this.textNow(name, known) !== text)) continue;
       this.changed.delete(name);
       this.decoded.set(name, { value: known.value, text });
     }
@@ -134,6 +144,17 @@ export class SessionAttributes {
     this.base = base;
   }
 
+  /** @throws SessionTooLargeError where all of them together would be too large with those changes */
+  checkSize({ set, remove }: AttributeChanges): void {
+    if (set.size === 0) return;
+    let bytes = 0;
+    for (const [name, { text }] of this.base) {
+      if (!set.has(name) && !remove.includes(name)) bytes += Buffer.byteLength(name) + Buffer.byteLength(text);
+    }
+    for (const [name, text] of set) bytes += Buffer.byteLength(name) + Buffer.byteLength(text);
+    if (bytes > this.limits.maxBytes) throw new SessionTooLargeError('session', bytes, this.limits.maxBytes);
+  }
+
   private textNow(name: string, { value, text }: Decoded): string {
     return isMutable(value) ? encodeAttribute(name, value) : text;
   }
@@ -151,15 +172,6 @@ export class SessionAttributes {
       this.limits.onUndecodable(name, cause);
       return undefined;
     }
-  }
-
-  private checkSize(set: ReadonlyMap<string, string>, remove: readonly string[]): void {
-    let bytes = 0;
-    for (const [name, { text }] of this.base) {
-      if (!set.has(name) && !remove.includes(name)) bytes += Buffer.byteLength(name) + Buffer.byteLength(text);
-    }
-    for (const [name, text] of set) bytes += Buffer.byteLength(name) + Buffer.byteLength(text);
-    if (bytes > this.limits.maxBytes) throw new SessionTooLargeError('session', bytes, this.limits.maxBytes);
   }
 }
 

@@ -44,6 +44,7 @@ export interface SessionRef {
    *
    * @throws SessionMisuseError for a name that is none, a value that cannot be kept, on a `@ReadonlySession()` route,
    *   or when a new session would need a cookie and the answer has already begun
+   * @throws SessionEndedError when this request has found that the session has ended
    */
   set(name: string, value: unknown): void;
   delete(name: string): void;

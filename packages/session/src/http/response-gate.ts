@@ -176,7 +176,10 @@ export class ResponseGate {
       this.release();
     } catch (error) {
       this.refuse(error, 'ANSWER_REFUSED_BY_NODE');
+      return;
     }
+    // The client left meanwhile, and what was set meanwhile has nobody else to save it.
+    if (this.isOver) this.saveRest();
   }
 
   /** @throws what a call throws that had to wait, such as one with a status that is none */
@@ -257,7 +260,8 @@ export class ResponseGate {
     response.setHeader('Content-Length', body.byteLength);
     response.setHeader('Cache-Control', 'no-store');
     if (retryAfter !== undefined) response.setHeader('Retry-After', String(retryAfter));
-    this.isHeadDecided = true;
+    // An id that was replaced is worth nothing any more, whatever became of the rest.
+    this.decideHead();
     this.inner.writeHead([status]);
     this.inner.end([body]);
   }

@@ -98,7 +98,9 @@ export class StoredSessions implements SessionKeeping {
     const principal = user && encodeLogin({ ...user, at: user.at ?? createdAt });
     const draft = { key, idleMs, absoluteMs: Math.max(expiresAt - readAt, 1), principal, meta };
     const outcome = await this.replace({ from: record.key, draft, manner: 'login' });
-    return outcome === 'gone' || outcome === 'renewed' ? 'gone' : { token, record: outcome };
+    if (outcome === 'gone' || outcome === 'renewed') return 'gone';
+    this.tell('renewed', key.id, principal);
+    return { token, record: outcome };
   }
 
   async renewIfDue(kept: KeptSession): Promise<KeptSession> {
@@ -137,7 +139,8 @@ export class StoredSessions implements SessionKeeping {
     const { id, group } = record.key;
     const removed = await retried(() => this.host.store.remove({ group, ids: [id] }));
     checkpoint('session.removed');
-    if (removed.length > 0) this.tell('logout', id, record.principal);
+    // A request may have renewed its id meanwhile.
+    for (const ended of removed) this.tell('logout', ended, record.principal);
   }
 
   private async make(
