@@ -4,7 +4,7 @@ import { Inject, Injectable } from '@nestjs/common';
 import { SessionCookie } from './http/session-cookie.js';
 import { currentSession } from './http/session-slot.js';
 import { SessionTransport } from './http/session-transport.js';
-import { decodeLogin, isKeepingDriver, type KeepingDriver, type SessionKeeping } from './keeping/session-keeping.js';
+import { findLogin, isKeepingDriver, type KeepingDriver, type SessionKeeping } from './keeping/session-keeping.js';
 import { StoredSessions } from './keeping/stored-sessions.js';
 import type { SessionRuntime } from './request-session.js';
 import { SessionMisuseError } from './session.errors.js';
@@ -144,8 +144,8 @@ export class SessionService implements SessionRuntime {
   /** What is noted about a device. */
   metaOf(request: IncomingMessage): string {
     const meta = this.options.meta ? this.options.meta(request) : defaultMeta(request);
-    const text = JSON.stringify(meta);
-    return text.length <= LONGEST_META ? text : '{}';
+    const text = JSON.stringify(meta) as string | undefined;
+    return text !== undefined && text.length <= LONGEST_META ? text : '{}';
   }
 
   private stored(what: string): SessionStore {
@@ -169,8 +169,18 @@ function defaultMeta({ socket, headers }: IncomingMessage): DeviceMeta {
   return { ...(ip === undefined ? {} : { ip }), ...(userAgent === undefined ? {} : { userAgent }) };
 }
 
+/** What another version wrote about a device tells nothing; its session is listed, so that it can be ended. */
+function decodeMeta(text: string): DeviceMeta {
+  try {
+    const meta: unknown = JSON.parse(text);
+    return typeof meta === 'object' && meta !== null ? (meta as DeviceMeta) : {};
+  } catch {
+    return {};
+  }
+}
+
 function infoOf(head: SessionHead, current: string | undefined): SessionInfo {
-  const login = decodeLogin(head.principal);
+  const login = findLogin(head.principal);
   return {
     handle: head.key.id,
     isCurrent: head.key.id === current,
@@ -178,6 +188,6 @@ function infoOf(head: SessionHead, current: string | undefined): SessionInfo {
     lastAccessAt: new Date(head.lastAccessAt),
     expiresAt: new Date(head.expiresAt),
     amr: login?.amr ?? [],
-    meta: JSON.parse(head.meta) as DeviceMeta,
+    meta: decodeMeta(head.meta),
   };
 }

@@ -1,4 +1,6 @@
 import 'reflect-metadata';
+import { once } from 'node:events';
+import type { ServerResponse } from 'node:http';
 import {
   CurrentSession,
   SessionEndedError,
@@ -7,12 +9,13 @@ import {
   type SessionRef,
   SessionTooLargeError,
 } from '@lockstep/session';
-import { Controller, Get, Post } from '@nestjs/common';
+import { eventually } from '@lockstep/testing';
+import { Controller, Get, Post, Res } from '@nestjs/common';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { Browser, type HttpApp, startHttpApp } from './support/http-app.js';
 import { down, ShakyStore } from './support/shaky-store.js';
 
-type Script = (session: SessionRef) => unknown;
+type Script = (session: SessionRef, response: ServerResponse) => unknown;
 
 /** Its handler is whatever a test says. */
 @Controller()
@@ -20,8 +23,11 @@ class ScriptController {
   static script: Script = () => undefined;
 
   @Post('run')
-  async run(@CurrentSession() session: SessionRef): Promise<object> {
-    return { result: (await ScriptController.script(session)) ?? null };
+  async run(
+    @CurrentSession() session: SessionRef,
+    @Res({ passthrough: true }) response: ServerResponse,
+  ): Promise<object> {
+    return { result: (await ScriptController.script(session, response)) ?? null };
   }
 
   @Get('all')
@@ -42,9 +48,9 @@ describe('what one request does to its session at the same time', () => {
 
   async function run(browser: Browser, script: Script): ReturnType<Browser['post']> {
     let failure: { readonly error: unknown } | undefined;
-    ScriptController.script = async (session) => {
+    ScriptController.script = async (session, response) => {
       try {
-        return await script(session);
+        return await script(session, response);
       } catch (error) {
         failure = { error };
         throw error;
@@ -189,6 +195,30 @@ describe('what one request does to its session at the same time', () => {
     expect(answer.headers.get('cache-control')).toBe('no-store');
     store.mend();
     expect(await allOf(browser)).toEqual({ color: 'red' });
+  });
+
+  it('saves what is set while its client leaves and the answer waits to be saved', async () => {
+    const browser = await begun();
+    const leaving = new AbortController();
+    const request = new Promise<void>((resolve) => {
+      ScriptController.script = (session, response) => {
+        session.set('color', 'blue');
+        store.failure = async (step) => {
+          if (step !== 'save') return undefined;
+          store.mend();
+          leaving.abort();
+          await once(response, 'close');
+          session.set('late', 1);
+          // After the look of a change that comes when all is over.
+          await new Promise((later) => setImmediate(() => setImmediate(later)));
+          resolve();
+          return undefined;
+        };
+      };
+    });
+    await expect(browser.get('/run', { method: 'POST', signal: leaving.signal })).rejects.toThrow();
+    await request;
+    await eventually(async () => expect(await allOf(browser)).toEqual({ color: 'blue', late: 1 }));
   });
 
   it('takes steps that are called together one after the other', async () => {

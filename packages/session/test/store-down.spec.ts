@@ -1,7 +1,8 @@
 import 'reflect-metadata';
-import { Incidents } from '@lockstep/core';
+import { Incidents, StoreUnavailableError } from '@lockstep/core';
 import { CurrentSession, OnSessionStoreDown, RequireSession, type SessionRef } from '@lockstep/session';
-import { Controller, Get, Post, Req, Res } from '@nestjs/common';
+import { type ArgumentsHost, Catch, Controller, type ExceptionFilter, Get, Post, Req, Res } from '@nestjs/common';
+import { HttpAdapterHost } from '@nestjs/core';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Answer, Browser, type HttpApp, type HttpAppInit, PLATFORMS, startHttpApp } from './support/http-app.js';
 import { down, ShakyStore } from './support/shaky-store.js';
@@ -119,11 +120,12 @@ describe.each(PLATFORMS)('while the store is down, a request on %s', (platform) 
   });
   afterEach(() => shop?.close());
 
-  async function start(session: HttpAppInit['session'] = {}): Promise<void> {
+  async function start(session: HttpAppInit['session'] = {}, configure?: HttpAppInit['configure']): Promise<void> {
     shop = await startHttpApp({
       platform,
       controllers: [ShopController, AnonymousController],
       session: { store: store.driver, ...session },
+      ...(configure ? { configure } : {}),
     });
     shop.app.get(Incidents).subscribe(({ code }) => incidents.push(code));
     browser = new Browser(shop.url);
@@ -144,6 +146,32 @@ describe.each(PLATFORMS)('while the store is down, a request on %s', (platform) 
     store.goDown();
     for (const path of ['/read', '/own', '/nowhere', '/strict']) expectUnavailable(await browser.get(path));
     expect(browser.token).toBeDefined();
+    store.mend();
+    expect((await browser.get('/read')).json).toEqual({ color: 'red', exists: true });
+  });
+
+  it('keeps its cookie, whatever a filter that answers the error sets', async () => {
+    const refused: unknown[] = [];
+    @Catch()
+    class FlashFilter implements ExceptionFilter {
+      catch(error: unknown, host: ArgumentsHost): void {
+        const request = host.switchToHttp().getRequest<{ session: Record<string, unknown> }>();
+        try {
+          request.session['flash'] = 'sorry';
+        } catch (refusal) {
+          refused.push(refusal);
+        }
+        shop?.app
+          .get(HttpAdapterHost)
+          .httpAdapter.reply(host.switchToHttp().getResponse(), { error: String(error) }, 503);
+      }
+    }
+    await start({}, (app) => app.useGlobalFilters(new FlashFilter()));
+    store.failure = (step) => (step === 'load' ? down(step) : undefined);
+    const answer = await browser.get('/nowhere');
+    expect(answer.status).toBe(503);
+    expect(answer.setCookies).toEqual([]);
+    expect(refused).toEqual([expect.any(StoreUnavailableError)]);
     store.mend();
     expect((await browser.get('/read')).json).toEqual({ color: 'red', exists: true });
   });

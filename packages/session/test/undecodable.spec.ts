@@ -81,14 +81,41 @@ describe.each(PLATFORMS)('text that cannot be decoded on %s', (platform) => {
   it.each(['drop-attribute', 'drop-session'] as const)(
     'makes nobody of a user, and of his session none, with %s',
     async (onUndecodable) => {
-      const spoil = (record: SessionRecord): SessionRecord => ({ ...record, principal: '{"id":' });
-      const { browser, incidents } = await shopAfter(platform, spoil, onUndecodable);
-      const seen = await browser.get('/read/color');
-      expect(seen.status).toBe(200);
-      expect(seen.json).toEqual({ value: null, principal: null, exists: false });
-      expect(incidents).toContain('SESSION_UNDECODABLE');
+      for (const principal of ['{"id":', '{}', 'null', '[]', '{"id":7,"amr":[]}', '{"id":"ann","amr":"pwd"}']) {
+        const spoil = (record: SessionRecord): SessionRecord => ({ ...record, principal });
+        const { browser, incidents } = await shopAfter(platform, spoil, onUndecodable);
+        const seen = await browser.get('/read/color');
+        expect(seen.status).toBe(200);
+        expect(seen.json, principal).toEqual({ value: null, principal: null, exists: false });
+        expect(incidents).toContain('SESSION_UNDECODABLE');
+      }
     },
   );
+
+  it('of a user or a device is listed all the same, so that its session can be ended', async () => {
+    class SpoiltList extends MemorySessionStore {
+      override async list(group: string): ReturnType<MemorySessionStore['list']> {
+        const { sessions, expired } = await super.list(group);
+        return { sessions: sessions.map((head) => ({ ...head, principal: '{', meta: '{"ip":' })), expired };
+      }
+    }
+    const session = { store: { useFactory: () => new SpoiltList() } };
+    const shop = await startHttpApp({ platform, controllers: [ShopController], session });
+    shops.push(shop);
+    await new Browser(shop.url).post('/login/ann');
+    const [info] = await shop.sessions.list({ id: 'ann' });
+    expect(info).toMatchObject({ amr: [], meta: {} });
+    expect(await shop.sessions.revoke({ id: 'ann' }, info?.handle ?? '')).toBe(true);
+  });
+
+  it('is not written where `meta` tells nothing of a device', async () => {
+    const session = { meta: () => undefined as never };
+    const shop = await startHttpApp({ platform, controllers: [ShopController], session });
+    shops.push(shop);
+    const browser = new Browser(shop.url);
+    expect((await browser.post('/login/ann')).status).toBe(201);
+    expect((await shop.sessions.list({ id: 'ann' }))[0]?.meta).toEqual({});
+  });
 });
 
 describe.each(PLATFORMS)('names of attributes on %s', (platform) => {

@@ -273,6 +273,36 @@ describe('a socket', () => {
     expect(await client.closed).toEqual(ENDED);
   });
 
+  it('loses no update of a request while its own computes, also when the session is looked at meanwhile', async () => {
+    let skippedMs = 0;
+    const store = new MemorySessionStore({ nowMs: () => performance.timeOrigin + performance.now() + skippedMs });
+    const { app, gateway } = await start(store, { renewEvery: '10s', upgrade: { recheckEvery: '1h' } });
+    const browser = await loggedIn(app, 'alice');
+    await connected(app, browser);
+    const upgraded = gateway.any;
+    let attempts = 0;
+    const update = (between: () => Promise<unknown>): Promise<number | undefined> =>
+      upgraded.session.update<number>('count', async (count = 0) => {
+        attempts += 1;
+        if (attempts === 1) await between();
+        return count + 1;
+      });
+    const looked = update(async () => {
+      await browser.post('/count');
+      await upgraded.check();
+    });
+    expect(await looked).toBe(2);
+    // Under an id that was renewed, and whose old one leads there no more.
+    skippedMs += 20_000;
+    await browser.get('/read/count');
+    await upgraded.check();
+    await browser.get('/read/count');
+    skippedMs += 60_000;
+    attempts = 0;
+    expect(await update(() => browser.post('/count'))).toBe(4);
+    expect(attempts).toBe(2);
+  });
+
   it('is no longer looked after when it has closed, and a message that comes after the end is refused', async () => {
     const store = new MuteStore();
     const { app, gateway } = await start(store, { upgrade: { recheckEvery: 100 } });

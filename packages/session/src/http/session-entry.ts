@@ -43,8 +43,9 @@ export class SessionEntry {
     }
     const mayGoOn = (rule ?? options.onStoreDown) === 'anonymous';
     return session.load(presented, tokens).catch((error: unknown) => {
+      // Whoever answers the error must not begin another session in place of one that may be there.
+      session.refuseWrites(error instanceof Error ? error : new Error('The session cannot be read', { cause: error }));
       if (!mayGoOn || !(error instanceof StoreUnavailableError)) throw error;
-      session.refuseWrites(error);
     });
   }
 }

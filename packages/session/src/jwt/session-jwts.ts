@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { ConfigurationError, type DerivedKeys, type Duration, durationMs, type Principal } from '@lockstep/core';
 import { Inject, Injectable, type OnModuleInit } from '@nestjs/common';
 import type * as Jose from 'jose';
-import { decodeLogin, isKeepingDriver, type KeepingDriver } from '../keeping/session-keeping.js';
+import { findLogin, isKeepingDriver, type KeepingDriver } from '../keeping/session-keeping.js';
 import { SessionMisuseError, SessionRequiredError } from '../session.errors.js';
 import { SessionService } from '../session.service.js';
 import type { SessionRef } from '../session-ref.js';
@@ -165,7 +165,7 @@ export class SessionJwts implements OnModuleInit {
       );
     }
     const record = await store.load({ key, touchAfterMs: Number.POSITIVE_INFINITY });
-    const user = decodeLogin(record?.principal)?.principal;
+    const user = findLogin(record?.principal)?.principal;
     if (user?.id !== principal.id || user.tenant !== principal.tenant) throw new SessionJwtError('ended');
   }
 

@@ -85,9 +85,24 @@ export function encodeLogin({ principal, amr, at }: LoggedIn): string {
   return JSON.stringify({ id, ...(tenant === undefined ? {} : { tenant }), amr, ...(at === undefined ? {} : { at }) });
 }
 
+/** @throws SyntaxError or TypeError for what was not encoded here */
 export function decodeLogin(text: string | undefined): LoggedIn | undefined {
   if (text === undefined) return undefined;
   const { id, tenant, amr, at } = JSON.parse(text) as Principal & Omit<LoggedIn, 'principal'>;
+  const isUser = typeof id === 'string' && id !== '' && (tenant === undefined || typeof tenant === 'string');
+  if (!isUser || !Array.isArray(amr) || (at !== undefined && !Number.isFinite(at))) {
+    throw new TypeError('The user of a session is none');
+  }
   const principal = Object.freeze(tenant === undefined ? { id } : { id, tenant });
   return { principal, amr, at };
+}
+
+/** The same where a text that cannot be decoded is that of nobody. */
+export function findLogin(text: string | undefined): LoggedIn | undefined {
+  try {
+    return decodeLogin(text);
+  } catch {
+    // Of another version. Its session is reported where a request brings it.
+    return undefined;
+  }
 }

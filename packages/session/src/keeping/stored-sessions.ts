@@ -9,6 +9,7 @@ import { userGroup } from '../user/user-group.js';
 import {
   decodeLogin,
   encodeLogin,
+  findLogin,
   type KeepingHost,
   type KeptSession,
   type LoginRequest,
@@ -176,7 +177,7 @@ export class StoredSessions implements SessionKeeping {
     principal: string | undefined,
   ): void {
     if (!this.host.events.isEmpty) {
-      this.host.events.emit({ type, handle: id, principal: decodeLogin(principal)?.principal });
+      this.host.events.emit({ type, handle: id, principal: findLogin(principal)?.principal });
     }
   }
 }

@@ -7,7 +7,7 @@ type Step = 'load' | 'create' | 'save' | 'replace' | 'remove';
 export class ShakyStore extends MemorySessionStore {
   readonly asked: Step[] = [];
   /** What a step rejects with, if it does. */
-  failure: ((step: Step) => Error | Promise<Error> | undefined) | undefined;
+  failure: ((step: Step) => Error | Promise<Error | undefined> | undefined) | undefined;
 
   get loads(): number {
     return this.asked.filter((step) => step === 'load').length;
