@@ -26,6 +26,7 @@ export type { DeviceMeta, LoginOptions, SessionRef } from './session-ref.js';
 export {
   type CreateOutcome,
   type CreateRequest,
+  type ExpiryTellingStore,
   type Gone,
   isWatchable,
   type LoadRequest,
@@ -45,6 +46,7 @@ export {
   type SessionStore,
   type StoredAttribute,
   type Swept,
+  tellsOfExpiry,
   type WatchableStore,
 } from './session-store.js';
 export type { UpgradeOptions } from './upgrade/upgrade.options.js';

@@ -200,4 +200,17 @@ export function isWatchable(store: SessionStore): store is SessionStore & Watcha
   return typeof (store as Partial<WatchableStore>).watch === 'function';
 }
 
+/** A store that clears up by itself and tells of it. */
+export interface ExpiryTellingStore {
+  /**
+   * Calls `listener` with sessions of somebody that have run out, as they are cleared up; none of them is in a
+   * {@link Swept} or a list as well. Best effort. Returns the function that ends it.
+   */
+  onExpired(listener: (sessions: readonly SessionHead[]) => void): () => void;
+}
+
+export function tellsOfExpiry(store: SessionStore): store is SessionStore & ExpiryTellingStore {
+  return typeof (store as Partial<ExpiryTellingStore>).onExpired === 'function';
+}
+
 export const SESSION_STORE = Symbol('@lockstep/session:SESSION_STORE');

@@ -11,7 +11,7 @@ import { SessionMisuseError } from './session.errors.js';
 import { type ResolvedSessionOptions, SESSION_OPTIONS } from './session.options.js';
 import type { SessionEvent } from './session-events.js';
 import type { DeviceMeta, SessionRef } from './session-ref.js';
-import { isWatchable, SESSION_STORE, type SessionHead, type SessionStore } from './session-store.js';
+import { isWatchable, SESSION_STORE, type SessionHead, type SessionStore, tellsOfExpiry } from './session-store.js';
 import { SessionTokens } from './session-token.js';
 import { SessionUpgrades } from './upgrade/session-upgrades.js';
 import type { UpgradedSession } from './upgrade/upgraded-session.js';
@@ -65,6 +65,7 @@ export class SessionService implements SessionRuntime {
       ? store.open(kept)
       : new StoredSessions({ ...kept, store, tokens: new SessionTokens(options.keyring) });
     this.upgrades = new SessionUpgrades(this, !isKeepingDriver(store) && isWatchable(store) ? store : undefined, drain);
+    if (!isKeepingDriver(store) && tellsOfExpiry(store)) store.onExpired((heads) => this.tellExpired(heads));
   }
 
   /**
@@ -146,6 +147,12 @@ export class SessionService implements SessionRuntime {
     const meta = this.options.meta ? this.options.meta(request) : defaultMeta(request);
     const text = JSON.stringify(meta) as string | undefined;
     return text !== undefined && text.length <= LONGEST_META ? text : '{}';
+  }
+
+  private tellExpired(heads: readonly SessionHead[]): void {
+    for (const { key, principal } of heads) {
+      this.events.emit({ type: 'expired', handle: key.id, principal: findLogin(principal)?.principal });
+    }
   }
 
   private stored(what: string): SessionStore {
