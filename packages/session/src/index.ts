@@ -8,7 +8,7 @@ export {
 } from './decorators/session-rules.decorator.js';
 export { memorySessionStore } from './drivers/memory/index.js';
 export { MemorySessionStore, type MemorySessionStoreOptions } from './drivers/memory/memory-session-store.js';
-export type { KeepingDriver, KeepingHost, SessionKeeping } from './keeping/session-keeping.js';
+export type { KeepingDriver, KeepingHost, ProvenToken, SessionKeeping } from './keeping/session-keeping.js';
 export {
   SessionContendedError,
   SessionEndedError,

@@ -3,7 +3,13 @@ import type { Incidents, Listeners, Principal, RequestContext } from '@lockstep/
 import { hasHeadLeft } from './http/gated-response.js';
 import { type GatedSession, ResponseGate } from './http/response-gate.js';
 import type { HeadChanges, Presented, SessionTransport } from './http/session-transport.js';
-import { decodeLogin, type KeptSession, type LoggedIn, type SessionKeeping } from './keeping/session-keeping.js';
+import {
+  decodeLogin,
+  type KeptSession,
+  type LoggedIn,
+  type ProvenToken,
+  type SessionKeeping,
+} from './keeping/session-keeping.js';
 import { SessionContendedError, SessionEndedError, SessionMisuseError } from './session.errors.js';
 import type { ResolvedSessionOptions } from './session.options.js';
 import { type AttributeChanges, checkName, SessionAttributes } from './session-attributes.js';
@@ -235,11 +241,12 @@ export class RequestSession implements SessionRef, GatedSession {
   }
 
   /** Finds the session that the client's tokens lead to. */
-  async load(presented: Presented, tokens: readonly string[]): Promise<void> {
+  async load(presented: Presented, tokens: readonly ProvenToken[]): Promise<void> {
     this.presented = presented;
     const { keeping } = this.runtime;
-    for (const token of tokens) {
-      const kept = await keeping.load(token);
+    for (const proven of tokens) {
+      const { token } = proven;
+      const kept = await proven.load();
       if (!kept || !this.isReadable(kept)) continue;
       this.held = token;
       const renewed = this.occasion.response ? await keeping.renewIfDue(kept) : kept;
@@ -248,7 +255,7 @@ export class RequestSession implements SessionRef, GatedSession {
       return;
     }
     // It has ended, yet the client may hold a newer one by the time of the answer: nothing is cleared.
-    this.held = tokens[0];
+    this.held = tokens[0]?.token;
   }
 
   /**
@@ -373,7 +380,7 @@ export class RequestSession implements SessionRef, GatedSession {
 
   private async look(kept: KeptSession, looksOnly: boolean): Promise<KeptSession | undefined> {
     const { keeping } = this.runtime;
-    return (await keeping.load(kept.token, looksOnly)) ?? keeping.again?.(kept);
+    return (await keeping.recognise(kept.token)?.load(looksOnly)) ?? keeping.again?.(kept);
   }
 
   private hold(kept: KeptSession): void {

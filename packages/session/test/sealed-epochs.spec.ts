@@ -157,8 +157,8 @@ describe('the epoch of a login', () => {
     const [kept] = await Promise.all([early, revoked]);
     const late = await begin();
     if (kept === 'gone' || late === 'gone') throw new Error('gone');
-    expect(await sessions.keeping.load(kept.token)).toBeUndefined();
-    expect(await sessions.keeping.load(late.token)).toBeDefined();
+    expect(await sessions.keeping.recognise(kept.token)?.load()).toBeUndefined();
+    expect(await sessions.keeping.recognise(late.token)?.load()).toBeDefined();
   });
 });
 

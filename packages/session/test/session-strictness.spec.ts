@@ -1,6 +1,7 @@
 import 'reflect-metadata';
+import { Keyring } from '@lockstep/core';
 import type { SessionModuleOptions } from '@lockstep/session';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type HttpApp, PLATFORMS, SECRET, startHttpApp } from './support/http-app.js';
 import { pairOf, type RawAnswer, raw, tokenOf } from './support/raw-http.js';
 import { ShopController } from './support/shop.controller.js';
@@ -46,6 +47,19 @@ describe.each(PLATFORMS)('an id on %s', (platform) => {
     expect(tokenOf(pairOf(answer))).toMatch(/^s1\./);
     expect(pairOf(answer)).not.toBe(pair);
     expect((await read(pair)).json).toMatchObject({ exists: false });
+  });
+
+  it('is verified once for a request, and not at all for one without', async () => {
+    const pair = pairOf(await set());
+    const verify = vi.spyOn(Keyring.prototype, 'verify');
+    try {
+      expect((await read(pair)).json).toMatchObject({ value: 'red' });
+      expect(verify).toHaveBeenCalledTimes(1);
+      await read('other=1');
+      expect(verify).toHaveBeenCalledTimes(1);
+    } finally {
+      verify.mockRestore();
+    }
   });
 
   it('that somebody planted before the login is worth nothing after it', async () => {

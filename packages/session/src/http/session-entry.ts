@@ -1,5 +1,6 @@
 import type { HttpExchange, RequestContext } from '@lockstep/core';
 import { StoreUnavailableError } from '@lockstep/core';
+import { provenTokens } from '../keeping/session-keeping.js';
 import { RequestSession, type SessionRuntime } from '../request-session.js';
 import { SessionMisuseError } from '../session.errors.js';
 import { defineSessionProperty } from './request-property.js';
@@ -32,9 +33,7 @@ export class SessionEntry {
     }
     const presented = transport.presented(request);
     if (presented.tokens.length === 0) return undefined;
-    const tokens = presented.tokens.filter(
-      (token) => token.length <= keeping.longestToken && keeping.recognises(token),
-    );
+    const tokens = provenTokens(presented, keeping);
     if (tokens.length === 0) return undefined;
     const refusal = this.protection.refusalOf(original, response);
     if (refusal) {

@@ -1,4 +1,5 @@
 import type { Incidents, Listeners, Principal } from '@lockstep/core';
+import type { Presented } from '../http/session-transport.js';
 import type { ResolvedSessionOptions } from '../session.options.js';
 import type { SessionEvent } from '../session-events.js';
 import type { SessionRecord, SessionStore } from '../session-store.js';
@@ -7,6 +8,13 @@ import type { SessionRecord, SessionStore } from '../session-store.js';
 export interface KeptSession {
   readonly token: string;
   readonly record: SessionRecord;
+}
+
+/** A token that was issued here, proven once: it costs more than to look at a map. */
+export interface ProvenToken {
+  readonly token: string;
+  /** The session that it leads to, and its use noted unless `looksOnly`. */
+  load(looksOnly?: boolean): Promise<KeptSession | undefined>;
 }
 
 /** What login writes about a user; encoded, the `principal` of a record. */
@@ -41,10 +49,8 @@ export interface SessionKeeping {
   readonly longestToken: number;
   /** Whether the token is the session: what is saved then must reach the client, or it is lost. */
   readonly isInToken: boolean;
-  /** Whether a token was issued here; without I/O. */
-  recognises(token: string): boolean;
-  /** The session of a recognised token, and its use noted unless `looksOnly`. */
-  load(token: string, looksOnly?: boolean): Promise<KeptSession | undefined>;
+  /** Without I/O. Undefined for whatever was not issued here. */
+  recognise(token: string): ProvenToken | undefined;
   /**
    * The session that was found before, though its token may lead there no more: its id was renewed, and the token's
    * grace is over. Undefined where tokens are not renewed under way.
@@ -78,6 +84,16 @@ export interface KeepingDriver {
 
 export function isKeepingDriver(store: SessionStore | KeepingDriver): store is KeepingDriver {
   return typeof (store as Partial<KeepingDriver>).open === 'function';
+}
+
+/** Those of a client's tokens that were issued here. */
+export function provenTokens({ tokens }: Presented, keeping: SessionKeeping): ProvenToken[] {
+  const proven: ProvenToken[] = [];
+  for (const token of tokens) {
+    const one = token.length <= keeping.longestToken && keeping.recognise(token);
+    if (one) proven.push(one);
+  }
+  return proven;
 }
 
 export function encodeLogin({ principal, amr, at }: LoggedIn): string {

@@ -4,7 +4,7 @@ import { TooManySessionsError } from '../session.errors.js';
 import type { ResolvedSessionOptions } from '../session.options.js';
 import type { SessionEvent } from '../session-events.js';
 import type { ReplaceRequest, SessionDraft, SessionKey, SessionRecord, SessionStore, Swept } from '../session-store.js';
-import { LONGEST_TOKEN, type SessionTokens } from '../session-token.js';
+import { LONGEST_TOKEN, type SessionToken, type SessionTokens } from '../session-token.js';
 import { userGroup } from '../user/user-group.js';
 import {
   decodeLogin,
@@ -13,6 +13,7 @@ import {
   type KeepingHost,
   type KeptSession,
   type LoginRequest,
+  type ProvenToken,
   type SessionDelta,
   type SessionKeeping,
 } from './session-keeping.js';
@@ -32,17 +33,9 @@ export class StoredSessions implements SessionKeeping {
 
   constructor(private readonly host: StoredSessionsHost) {}
 
-  recognises(token: string): boolean {
-    return this.host.tokens.recognise(token) !== undefined;
-  }
-
-  async load(token: string, looksOnly = false): Promise<KeptSession | undefined> {
-    const { store, tokens, options } = this.host;
-    const found = tokens.recognise(token);
-    if (!found) return undefined;
-    const touchAfterMs = looksOnly ? Number.POSITIVE_INFINITY : options.touchAfterMs;
-    const record = await retried(() => store.load({ key: found.key, touchAfterMs }));
-    return record && { token, record };
+  recognise(token: string): ProvenToken | undefined {
+    const found = this.host.tokens.recognise(token);
+    return found && { token, load: (looksOnly) => this.load(found, looksOnly) };
   }
 
   async again({ token, record: { key } }: KeptSession): Promise<KeptSession | undefined> {
@@ -107,9 +100,9 @@ export class StoredSessions implements SessionKeeping {
   async renewIfDue(kept: KeptSession): Promise<KeptSession> {
     const { options, tokens } = this.host;
     const { record } = kept;
+    if (record.readAt - record.issuedAt < options.renewEveryMs) return kept;
     // An id that was renewed by another request leads here, and is not renewed twice.
-    const isOwn = tokens.recognise(kept.token)?.key.id === record.key.id;
-    if (!isOwn || record.readAt - record.issuedAt < options.renewEveryMs) return kept;
+    if (tokens.recognise(kept.token)?.key.id !== record.key.id) return kept;
     const { token, key } = tokens.issue(record.key.group);
     const { idleMs, principal, meta } = record;
     const draft = { key, idleMs, absoluteMs: options.absoluteMs, principal, meta };
@@ -142,6 +135,13 @@ export class StoredSessions implements SessionKeeping {
     checkpoint('session.removed');
     // A request may have renewed its id meanwhile.
     for (const ended of removed) this.tell('logout', ended, record.principal);
+  }
+
+  private async load({ token, key }: SessionToken, looksOnly = false): Promise<KeptSession | undefined> {
+    const { store, options } = this.host;
+    const touchAfterMs = looksOnly ? Number.POSITIVE_INFINITY : options.touchAfterMs;
+    const record = await retried(() => store.load({ key, touchAfterMs }));
+    return record && { token, record };
   }
 
   private async make(

@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type DrainService, PeriodicTask, RequestContext } from '@lockstep/core';
 import { boundSession } from '../http/session-slot.js';
+import { provenTokens } from '../keeping/session-keeping.js';
 import { RequestSession, type SessionRuntime } from '../request-session.js';
 import type { WatchableStore } from '../session-store.js';
 import { UpgradedSession, type UpgradeHost } from './upgraded-session.js';
@@ -48,9 +49,7 @@ export class SessionUpgrades implements UpgradeHost {
     const { keeping, transport } = this.runtime;
     if (!this.mayOpen(request)) return undefined;
     const presented = transport.presented(request);
-    const tokens = presented.tokens.filter(
-      (token) => token.length <= keeping.longestToken && keeping.recognises(token),
-    );
+    const tokens = provenTokens(presented, keeping);
     if (tokens.length === 0) return undefined;
     const session = this.sessionOf(request);
     await session.load(presented, tokens);

@@ -7,6 +7,7 @@ import {
   type KeepingHost,
   type KeptSession,
   type LoginRequest,
+  type ProvenToken,
   type SessionDelta,
   type SessionKeeping,
 } from '../../keeping/session-keeping.js';
@@ -56,20 +57,9 @@ export class SealedSessions implements SessionKeeping {
     if (epochs) this.endAll = (user) => this.bump(epochs, user);
   }
 
-  recognises(token: string): boolean {
-    return this.box.open(token) !== undefined;
-  }
-
-  async load(token: string, looksOnly = false): Promise<KeptSession | undefined> {
+  recognise(token: string): ProvenToken | undefined {
     const text = this.box.open(token);
-    if (text === undefined) return undefined;
-    const content = this.within(decodeContent(text));
-    const now = this.sealed.nowMs();
-    if (!this.isLive(content, now) || (await this.isRevoked(content))) return undefined;
-    if (looksOnly || now - content.lastAccessAt < this.host.options.touchAfterMs) return this.kept(token, content);
-    const touched = { ...content, lastAccessAt: now };
-    // It was small enough for the client before: a smaller limit must not lock its user out.
-    return this.kept(this.box.seal(encodeContent(touched)), touched);
+    return text === undefined ? undefined : { token, load: (looksOnly) => this.load(token, text, looksOnly) };
   }
 
   async create(attributes: ReadonlyMap<string, string>): Promise<KeptSession> {
@@ -109,6 +99,16 @@ export class SealedSessions implements SessionKeeping {
 
   async end(kept: KeptSession): Promise<void> {
     this.tell('logout', kept);
+  }
+
+  private async load(token: string, text: string, looksOnly = false): Promise<KeptSession | undefined> {
+    const content = this.within(decodeContent(text));
+    const now = this.sealed.nowMs();
+    if (!this.isLive(content, now) || (await this.isRevoked(content))) return undefined;
+    if (looksOnly || now - content.lastAccessAt < this.host.options.touchAfterMs) return this.kept(token, content);
+    const touched = { ...content, lastAccessAt: now };
+    // It was small enough for the client before: a smaller limit must not lock its user out.
+    return this.kept(this.box.seal(encodeContent(touched)), touched);
   }
 
   private begun(
