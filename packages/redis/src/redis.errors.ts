@@ -19,6 +19,8 @@ export class RedisScriptError extends LockstepError {
 /** Refusals that the server gives before it executes anything, because it cannot or may not serve just now. */
 const REFUSED =
   /^(LOADING|READONLY|CLUSTERDOWN|MASTERDOWN|TRYAGAIN|MOVED|ASK|BUSY|OOM|MISCONF|NOREPLICAS|NOAUTH|NOPERM|WRONGPASS) /;
+/** A script met a key that is on its way to another server: a slot is being moved. It had begun, unlike with {@link REFUSED}. */
+const BEING_MOVED = /non local key in a cluster node/;
 /** What a command that was refused here says. */
 export const NOT_SENT = 'Not sent: there is no connection';
 /** What ioredis, with the offline queue off, and {@link NOT_SENT} say before anything is written. */
@@ -33,9 +35,13 @@ export function isDemotion(reply: unknown): boolean {
   return isReplyError(reply) && reply.message.startsWith('READONLY ');
 }
 
+function isUnavailability(message: string): boolean {
+  return REFUSED.test(message) || BEING_MOVED.test(message);
+}
+
 /** Whether the script itself raised, rather than the server refusing to run it. */
 export function isScriptFailure(error: unknown): error is Error {
-  return isReplyError(error) && !REFUSED.test(error.message);
+  return isReplyError(error) && !isUnavailability(error.message);
 }
 
 /** Whether the server does not know the script: then it has not executed anything either. */
@@ -58,6 +64,6 @@ export function commandError(operation: string, cause: unknown): LockstepError {
 
 /** The error of one item of a script call. */
 export function itemError(script: string, cause: Error): LockstepError {
-  if (!REFUSED.test(cause.message)) return new RedisScriptError(script, cause);
+  if (!isUnavailability(cause.message)) return new RedisScriptError(script, cause);
   return new StoreUnavailableError({ store: 'redis', operation: script, outcome: 'unknown', cause });
 }

@@ -3,8 +3,11 @@
 -- ARGV: what the keys of the group's sessions begin with · how many at most
 -- Returns: {expired ids, id, h, t, m, p, id, h, t, m, p …} (see session-state.lua)
 local function one(index, prefix, most)
+  local state = library()
   local expired, reply = {}, {''}
-  for _, id in ipairs(redis.call('ZREVRANGE', index, 0, -1)) do
+  local ids = redis.call('ZREVRANGE', index, 0, -1)
+  state.assert_here(index, prefix, ids)
+  for _, id in ipairs(ids) do
     if #reply > most * 5 then break end
     local v = redis.call('HMGET', prefix .. id, 'h', 't', 'm', 'p')
     if v[1] then
@@ -14,7 +17,7 @@ local function one(index, prefix, most)
       expired[#expired + 1] = id
     end
   end
-  library().each('ZREM', index, expired)
+  state.each('ZREM', index, expired)
   reply[1] = table.concat(expired, ' ')
   return reply
 end

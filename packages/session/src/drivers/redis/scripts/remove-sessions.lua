@@ -5,12 +5,18 @@
 -- Returns: the ids of those that ended, a space between them
 local function one(index, prefix, ids, except)
   local state = library()
+  local asked = ids == '*' and redis.call('ZRANGE', index, 0, -1) or {}
+  if ids ~= '*' then
+    for id in string.gmatch(ids, '%S+') do asked[#asked + 1] = id end
+  end
+  state.assert_here(index, prefix, asked)
+  if except ~= '' then state.assert_here(index, prefix, {except}) end
   local spared = except ~= '' and state.resolve(prefix .. except)
   local doomed, ended = {}, {}
   if ids == '*' then
-    doomed = redis.call('ZRANGE', index, 0, -1)
+    doomed = asked
   else
-    for id in string.gmatch(ids, '%S+') do
+    for _, id in ipairs(asked) do
       local key = state.resolve(prefix .. id)
       if key then doomed[#doomed + 1] = state.id(key) end
     end

@@ -15,12 +15,22 @@ function state.id(key)
   return string.match(key, '[^:]*$')
 end
 
+-- Raises where some of the keys are not on this server because their slot is being moved: they would pass for sessions
+-- that have run out. One command with several keys, since that alone is refused then.
+function state.assert_here(key, prefix, ids)
+  local keys = {}
+  for i = 1, #ids do keys[i] = prefix .. ids[i] end
+  state.each('EXISTS', key, keys)
+end
+
 -- The key of the live session that a key leads to, and its version; or false, and what the id was replaced by.
 function state.resolve(key)
   for _ = 1, MOST_HOPS do
     local v = redis.call('HMGET', key, 's', 'v', 'x')
     if not v[1] then return v[2] and key, v[2] or v[3] end
-    key = state.prefix(key) .. v[1]
+    local prefix = state.prefix(key)
+    state.assert_here(key, prefix, {v[1]})
+    key = prefix .. v[1]
   end
   return false
 end
