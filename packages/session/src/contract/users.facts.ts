@@ -157,20 +157,26 @@ export function describeLimits(subject: ContractSubject): void {
     async (_, enter) => {
       const group = subject.group();
       const dead: string[] = [];
+      const told: string[] = [];
       for (let index = 0; index < 5; index += 1) {
-        dead.push((await subject.created(subject.userDraft(group, { idleMs: 100 }))).record.key.id);
+        const { record, expired } = await subject.created(subject.userDraft(group, { idleMs: 100 }));
+        dead.push(record.key.id);
+        // On a slow machine the first has run out by now, and may be told here.
+        told.push(...expired);
       }
       for (const id of dead) await subject.gone({ id, group });
       const outcome = await enter(group, reject(1));
-      expect('expired' in outcome && outcome.expired.toSorted()).toEqual(dead.sort());
+      if ('expired' in outcome) told.push(...outcome.expired);
+      expect(outcome.outcome).not.toBe('refused');
+      expect(told.sort()).toEqual(dead.sort());
       expect(await subject.listed(group)).toHaveLength(1);
     },
   );
 
   it.each(ways)('evicts nobody while those that have run out make room, at %s', async (_, enter) => {
     const group = subject.group();
-    const { record } = await subject.created(subject.userDraft(group, { idleMs: 100 }));
     const [live] = await sessionsOf(subject, group, 1);
+    const { record } = await subject.created(subject.userDraft(group, { idleMs: 100 }));
     await subject.gone(record.key);
     expect(await enter(group, evict(2))).toMatchObject({ evicted: [], expired: [record.key.id] });
     expect(await subject.isLive(live)).toBe(true);
