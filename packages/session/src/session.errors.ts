@@ -59,6 +59,7 @@ export class SessionTooLargeError extends LockstepError {
       code: 'SESSION_TOO_LARGE',
       kind: 'misuse',
       message: `The ${what} would have ${bytes} bytes; ${maxBytes} are allowed`,
+      httpStatus: 413,
       fields: { what, bytes, maxBytes },
     });
   }

@@ -122,15 +122,43 @@ const NAMES_OF_OTHERS =
   /^(?:cookie2?|set-cookie2?|(?:proxy-)?auth(?:orization|enticat.*)|host|origin|referer|user-agent|date|vary|age|etag|server|location|connection|upgrade|te|trailer|transfer-encoding|expect|forwarded|x-forwarded-.*|content-.*|cache-control|accept.*|if-.*|sec-.*|access-control-.*)$/i;
 const SAME_SITE = { lax: 'Lax', strict: 'Strict', none: 'None' } as const;
 
+const NAMES: Readonly<Record<keyof SessionModuleOptions, true>> = {
+  keys: true,
+  cookie: true,
+  header: true,
+  idle: true,
+  absolute: true,
+  touchAfter: true,
+  renewEvery: true,
+  renewGrace: true,
+  maxPerUser: true,
+  maxAttributeBytes: true,
+  maxBytes: true,
+  onUndecodable: true,
+  onStoreDown: true,
+  exclude: true,
+  meta: true,
+  upgrade: true,
+};
+const COOKIE_NAMES: Readonly<Record<keyof SessionCookieOptions, true>> = {
+  name: true,
+  domain: true,
+  sameSite: true,
+  secure: true,
+  persistent: true,
+  partitioned: true,
+};
+
 /** @throws ConfigurationError naming the option and its value */
 export function resolveSessionOptions(options: SessionModuleOptions): ResolvedSessionOptions {
+  assertKnown('', options, NAMES);
   const idleMs = durationMs(options.idle ?? '30m', 'idle', { minMs: 1_000, maxMs: 30 * DAY_MS });
   const absolute = options.absolute ?? Math.max(12 * 3_600_000, idleMs);
   const defaultTouchMs = Math.min(60_000, Math.ceil(idleMs / 10));
   const renewEveryMs =
     options.renewEvery === undefined
       ? Number.POSITIVE_INFINITY
-      : durationMs(options.renewEvery, 'renewEvery', { minMs: 10_000, maxMs: 400 * DAY_MS });
+      : durationMs(options.renewEvery, 'renewEvery', { minMs: 10_000, maxMs: durationMs(absolute, 'absolute') });
   const cookie = options.cookie === false ? undefined : resolveCookie(options.cookie ?? {});
   const header = checkedHeader(options.header);
   if (!cookie && header === undefined) {
@@ -160,6 +188,7 @@ export function resolveSessionOptions(options: SessionModuleOptions): ResolvedSe
 }
 
 function resolveCookie(cookie: SessionCookieOptions): ResolvedCookieOptions {
+  assertKnown('cookie.', cookie, COOKIE_NAMES);
   const { name = 'sid', sameSite = 'lax' } = cookie;
   const secure = flag('cookie.secure', cookie.secure, true);
   const partitioned = flag('cookie.partitioned', cookie.partitioned, false);
@@ -189,10 +218,17 @@ function resolveCookie(cookie: SessionCookieOptions): ResolvedCookieOptions {
 }
 
 function checkedKeyring(keys: KeyringOptions | undefined): Keyring {
-  if (!keys || typeof keys !== 'object') throw ConfigurationError.option('keys', keys, '{ current, keys }');
+  // Not with its value, which may be the secret.
+  if (!keys || typeof keys !== 'object' || typeof keys.keys !== 'object' || !keys.keys) {
+    throw new ConfigurationError("Option 'keys' must be { current: 'a', keys: { a: a secret of 32 bytes or more } }.");
+  }
+  if (!Object.hasOwn(keys.keys, keys.current)) {
+    throw ConfigurationError.option('keys.current', keys.current, 'the id of one of keys.keys');
+  }
   for (const [id, secret] of Object.entries(keys.keys ?? {})) {
-    // What is no secret at all is told by the keyring.
-    if (typeof secret !== 'string' && !(secret instanceof Uint8Array)) continue;
+    if (typeof secret !== 'string' && !(secret instanceof Uint8Array)) {
+      throw new ConfigurationError(`Option 'keys.keys.${id}' is ${typeof secret}; expected a string or bytes.`);
+    }
     const length = Buffer.byteLength(secret);
     if (length >= MIN_SECRET_BYTES) continue;
     throw new ConfigurationError(
@@ -211,11 +247,27 @@ function checkedHeader(header: string | undefined): string | undefined {
 
 function checkedLimit(limit: number | SessionLimit | undefined): SessionLimit | undefined {
   if (limit === undefined) return undefined;
+  if (typeof limit !== 'number' && (typeof limit !== 'object' || limit === null)) {
+    throw ConfigurationError.option('maxPerUser', limit, 'a number, or { sessions, policy }');
+  }
   const { sessions, policy } = typeof limit === 'number' ? { sessions: limit, policy: 'reject' as const } : limit;
   if (!Number.isInteger(sessions) || sessions < 1 || sessions > 1_000) {
     throw ConfigurationError.option('maxPerUser', sessions, 'a whole number from 1 to 1000');
   }
   return Object.freeze({ sessions, policy: oneOf('maxPerUser.policy', policy, ['reject', 'evict-oldest']) });
+}
+
+/** A name that is misspelt would leave its default in force, and nobody would notice. */
+function assertKnown(prefix: string, options: object, names: Readonly<Record<string, true>>): void {
+  if (typeof options !== 'object' || options === null) {
+    throw new ConfigurationError('SessionModule needs options: at least { keys }.');
+  }
+  for (const name of Object.keys(options)) {
+    if (Object.hasOwn(names, name)) continue;
+    const advice =
+      name === 'store' ? 'it belongs beside useFactory, not into what the factory returns' : 'there is no such option';
+    throw new ConfigurationError(`Option '${prefix}${name}' of SessionModule: ${advice}.`);
+  }
 }
 
 function bytes(option: string, value: number): number {

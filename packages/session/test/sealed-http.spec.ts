@@ -99,7 +99,7 @@ describe.each(PLATFORMS)('a session that its client keeps, on %s', (platform) =>
     const browser = visitor();
     await browser.post('/set/color', { value: 'red' });
     const answer = await browser.post('/kept/large');
-    expect(answer.status).toBe(500);
+    expect(answer.status).toBe(413);
     expect(answer.setCookies).toEqual([]);
     expect((await browser.get('/native')).json).toEqual({ color: 'red' });
   });

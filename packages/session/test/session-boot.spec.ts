@@ -2,6 +2,7 @@ import 'reflect-metadata';
 import {
   CurrentSession,
   memorySessionStore,
+  memorySessionStore,
   SessionModule,
   type SessionModuleExtras,
   type SessionModuleOptions,
@@ -44,6 +45,12 @@ function start(options: Partial<SessionModuleOptions & SessionModuleExtras>): Pr
 describe('an application does not start', () => {
   it.each<[string, object]>([
     ['keys', { keys: undefined }],
+    ['keys.current', { keys: { current: 'b', keys: { a: SECRET } } }],
+    ['idel', { idel: '3m' }],
+    ['cookie.maxAge', { cookie: { maxAge: 1_000 } }],
+    ['renewEvery', { renewEvery: '2d' }],
+    ['maxPerUser', { maxPerUser: '3' }],
+    ['upgrade.allowedOrigins', { upgrade: { allowedOrigins: 'https://a.com' } }],
     ['keys', { keys: 'secret' }],
     ['keys.keys.a', { keys: { current: 'a', keys: { a: 'too short' } } }],
     ['current', { keys: { current: 'b', keys: { a: SECRET } } }],
@@ -81,6 +88,19 @@ describe('an application does not start', () => {
   ])('where the option %s is wrong: %j', async (option, options) => {
     const message = new RegExp(`\\b${option.replaceAll('.', '\\.')}\\b`);
     await expect(start(options as Partial<SessionModuleOptions>)).rejects.toThrow(message);
+  });
+
+  it('where a factory returns the store, which would be in memory then', async () => {
+    const useFactory = () => ({ keys: KEYS, store: memorySessionStore() });
+    const root = { module: Root, imports: [SessionModule.forRootAsync({ useFactory })] };
+    const starting = NestFactory.create(root, new ExpressAdapter(), { logger: false, abortOnError: false });
+    await expect(starting).rejects.toThrow("Option 'store' of SessionModule: it belongs beside useFactory");
+  });
+
+  it('where keys are one string, and does not print it', async () => {
+    const error: unknown = await start({ keys: SECRET as never }).catch((thrown: unknown) => thrown);
+    expect(String(error)).toContain('keys');
+    expect(String(error)).not.toContain(SECRET);
   });
 
   it.each(PLATFORMS)('on %s where the module is imported twice, and says so', async (platform) => {

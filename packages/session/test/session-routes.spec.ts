@@ -296,9 +296,9 @@ describe.each(PLATFORMS)('a route on %s that says what it needs of a session', (
     [
       '@RequireSession()',
       () => {
-        @RequireSession()
         @Controller()
         class Contradicting {
+          @RequireSession()
           @NoSession()
           @Get()
           get(): void {}
@@ -309,9 +309,9 @@ describe.each(PLATFORMS)('a route on %s that says what it needs of a session', (
     [
       '@ReadonlySession()',
       () => {
-        @NoSession()
         @Controller()
         class Contradicting {
+          @NoSession()
           @ReadonlySession()
           @Get()
           get(): void {}
@@ -358,6 +358,40 @@ describe.each(PLATFORMS)('a route on %s that says what it needs of a session', (
   ])('does not start where @NoSession() stands beside %s', async (other, contradicting) => {
     const starting = startHttpApp({ platform, controllers: [contradicting()] });
     await expect(starting).rejects.toThrow(`Contradicting.get is marked with @NoSession() and with ${other}`);
+  });
+
+  it('lets a method take back what its class says', async () => {
+    @Controller('closed')
+    @RequireSession()
+    class Closed {
+      @Get('account')
+      account(): object {
+        return {};
+      }
+
+      @Get('health')
+      @NoSession()
+      health(): object {
+        return { ok: true };
+      }
+    }
+    @Controller('open')
+    @NoSession()
+    class Open {
+      @Get('account')
+      @RequireSession()
+      account(): object {
+        return {};
+      }
+    }
+    const shop = await startHttpApp({ platform, controllers: [Closed, Open] });
+    const visitor = new Browser(shop.url);
+    const statuses = [];
+    for (const path of ['/closed/account', '/closed/health', '/open/account']) {
+      statuses.push((await visitor.get(path)).status);
+    }
+    expect(statuses).toEqual([401, 200, 401]);
+    await shop.close();
   });
 
   it('refuses a choice that there is not', () => {

@@ -3,11 +3,12 @@ import type { CanActivate, ExecutionContext } from '@nestjs/common';
 import { currentSession, sessionAtHand } from '../http/session-slot.js';
 import type { RequestSession } from '../request-session.js';
 import { SessionMisuseError, SessionRequiredError } from '../session.errors.js';
-import { onStoreDownOf, requirementOf } from './session-rules.js';
+import { isReadonly, isWithoutSession, onStoreDownOf, requirementOf } from './session-rules.js';
 
 /** Keeps what `@NoSession()` promises where the route could not be told before it was reached. */
 export const noSessionGuard: CanActivate = {
-  canActivate: () => {
+  canActivate: (context: ExecutionContext) => {
+    if (!isWithoutSession(context.getClass(), context.getHandler())) return true;
     const session = currentSession();
     if (!session || session.refusal instanceof SessionMisuseError) return true;
     assertUnchanged(session, '@NoSession()');
@@ -27,7 +28,8 @@ export const storeDownGuard: CanActivate = {
 };
 
 export const readonlyGuard: CanActivate = {
-  canActivate: () => {
+  canActivate: (context: ExecutionContext) => {
+    if (!isReadonly(context.getClass(), context.getHandler())) return true;
     const session = sessionAtHand();
     assertUnchanged(session, '@ReadonlySession()');
     session.makeReadonly(new SessionMisuseError('This route only reads: it is marked with @ReadonlySession().'));
@@ -37,9 +39,11 @@ export const readonlyGuard: CanActivate = {
 
 export const requirementGuard: CanActivate = {
   canActivate: (context: ExecutionContext) => {
+    const requirement = requirementOf(context.getClass(), context.getHandler());
+    if (!requirement) return true;
+    const { principal, maxAgeMs } = requirement;
     const session = sessionAtHand();
     if (session.refusal) throw session.refusal;
-    const { principal = true, maxAgeMs = 0 } = requirementOf(context.getClass(), context.getHandler()) ?? {};
     if (!session.exists) throw new SessionRequiredError('no-session');
     if (!principal) return true;
     if (!session.principal) throw new SessionRequiredError('no-principal');

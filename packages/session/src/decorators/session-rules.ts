@@ -10,12 +10,15 @@ export interface SessionRequirement {
   readonly maxAgeMs: number;
 }
 
+/** Marks that cannot stand together; one of a method takes back those of its class. */
+const EXCLUSIVE = [NO_SESSION, READONLY_SESSION, REQUIRED_SESSION] as const;
+
 export function isWithoutSession(type: object, handler: object): boolean {
-  return ruled<boolean>(NO_SESSION, type, handler) === true;
+  return exclusive<boolean>(NO_SESSION, type, handler) === true;
 }
 
 export function isReadonly(type: object, handler: object): boolean {
-  return ruled<boolean>(READONLY_SESSION, type, handler) === true;
+  return exclusive<boolean>(READONLY_SESSION, type, handler) === true;
 }
 
 export function onStoreDownOf(type: object, handler: object): StoreDownChoice | undefined {
@@ -23,7 +26,17 @@ export function onStoreDownOf(type: object, handler: object): StoreDownChoice | 
 }
 
 export function requirementOf(type: object, handler: object): SessionRequirement | undefined {
-  return ruled<SessionRequirement>(REQUIRED_SESSION, type, handler);
+  return exclusive<SessionRequirement>(REQUIRED_SESSION, type, handler);
+}
+
+/** A class that requires a session may have a method without one, and the reverse. */
+function exclusive<T>(key: string, type: object, handler: object): T | undefined {
+  const isTakenBack =
+    key === NO_SESSION
+      ? EXCLUSIVE.some((other) => other !== NO_SESSION && Reflect.hasMetadata(other, handler))
+      : Reflect.hasMetadata(NO_SESSION, handler);
+  const own = Reflect.getMetadata(key, handler) as T | undefined;
+  return own ?? (isTakenBack ? undefined : (Reflect.getMetadata(key, type) as T | undefined));
 }
 
 /** What the method says goes before what its class says. */

@@ -10,6 +10,7 @@ import { UpgradedSession, type UpgradeHost } from './upgraded-session.js';
 /** Looks at the store that are under way at a time. */
 const LOOKS_AT_ONCE = 64;
 const SHORTEST_PAUSE_MS = 1_000;
+const LONGEST_FIELD = 256;
 
 /**
  * The sessions behind open sockets of this process. One task looks after all of them; at a shutdown what runs for them
@@ -103,6 +104,7 @@ export class SessionUpgrades implements UpgradeHost {
       code: 'SESSION_ORIGIN_REFUSED',
       source: 'session.upgrade',
       message: 'A page of another site opened a socket; it got no session',
+      fields: { origin: origin.slice(0, LONGEST_FIELD), host: (request.headers.host ?? '').slice(0, LONGEST_FIELD) },
     });
     return false;
   }

@@ -29,6 +29,8 @@ export function resolveUpgradeOptions({ allowedOrigins, recheckEvery }: UpgradeO
 function resolveOrigins(allowed: UpgradeOptions['allowedOrigins']): ResolvedUpgradeOptions['mayOpen'] {
   if (allowed === undefined) return isSameHost;
   if (typeof allowed === 'function') return allowed;
+  if (!Array.isArray(allowed))
+    throw ConfigurationError.option('upgrade.allowedOrigins', allowed, 'a list or a function');
   const origins = new Set(allowed.map(checkedOrigin));
   return (origin) => origins.has(origin);
 }
