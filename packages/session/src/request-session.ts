@@ -1,40 +1,13 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Incidents, Listeners, Principal, RequestContext } from '@lockstep/core';
-import { hasHeadLeft } from './http/gated-response.js';
+import type { Principal } from '@lockstep/core';
 import { type GatedSession, ResponseGate } from './http/response-gate.js';
-import type { HeadChanges, Presented, SessionTransport } from './http/session-transport.js';
-import {
-  decodeLogin,
-  type KeptSession,
-  type LoggedIn,
-  type ProvenToken,
-  type SessionKeeping,
-} from './keeping/session-keeping.js';
+import type { HeadChanges, Presented } from './http/session-transport.js';
+import type { ProvenToken } from './keeping/session-keeping.js';
 import { SessionContendedError, SessionEndedError, SessionMisuseError } from './session.errors.js';
-import type { ResolvedSessionOptions } from './session.options.js';
-import { type AttributeChanges, checkName, SessionAttributes } from './session-attributes.js';
-import type { SessionEvent } from './session-events.js';
+import { type AttributeChanges, checkName } from './session-attributes.js';
 import type { LoginOptions, SessionRef } from './session-ref.js';
-import type { SessionKey, StoredAttribute } from './session-store.js';
+import { type SessionOccasion, type SessionRuntime, SessionState } from './session-state.js';
+import type { SessionKey } from './session-store.js';
 
-/** What all sessions of an application share. */
-export interface SessionRuntime {
-  readonly keeping: SessionKeeping;
-  readonly options: ResolvedSessionOptions;
-  readonly transport: SessionTransport;
-  readonly events: Listeners<SessionEvent>;
-  readonly incidents: Incidents;
-  metaOf(request: IncomingMessage): string;
-}
-
-/** Whom a session serves: an HTTP request, or the upgrade to a WebSocket, which has no answer to change. */
-export interface SessionOccasion {
-  readonly request: IncomingMessage;
-  readonly response: ServerResponse | undefined;
-  readonly context: RequestContext | undefined;
-}
-
-const NOTHING: ReadonlyMap<string, StoredAttribute> = new Map();
 const NO_CHANGES: AttributeChanges = { set: new Map(), remove: [] };
 const MOST_ATTEMPTS = 10;
 
@@ -53,36 +26,32 @@ const MOST_ATTEMPTS = 10;
  * meanwhile (H8).
  */
 export class RequestSession implements SessionRef, GatedSession {
-  private kept: KeptSession | undefined;
-  private loggedIn: LoggedIn | undefined;
-  private attributes: SessionAttributes;
+  private readonly state: SessionState;
   private gate: ResponseGate | undefined;
   /** What the client holds that has led here. */
   private held: string | undefined;
   private isLoggedOut = false;
-  private isEnded = false;
   private refusedBy: Error | undefined;
   private readonlyBy: Error | undefined;
   private presented: Presented | undefined;
-  private running: Promise<unknown> = Promise.resolve();
 
   constructor(
     private readonly runtime: SessionRuntime,
     private readonly occasion: SessionOccasion,
   ) {
-    this.attributes = this.attributesOf(NOTHING);
+    this.state = new SessionState(runtime, occasion);
   }
 
   get exists(): boolean {
-    return this.kept !== undefined;
+    return this.state.kept !== undefined;
   }
 
   get handle(): string | undefined {
-    return this.kept?.record.key.id;
+    return this.state.kept?.record.key.id;
   }
 
   get principal(): Principal | undefined {
-    return this.loggedIn?.principal;
+    return this.state.loggedIn?.principal;
   }
 
   get loggedInAt(): Date | undefined {
@@ -91,41 +60,41 @@ export class RequestSession implements SessionRef, GatedSession {
   }
 
   get amr(): readonly string[] {
-    return this.loggedIn?.amr ?? [];
+    return this.state.loggedIn?.amr ?? [];
   }
 
   get createdAt(): Date | undefined {
-    return this.kept && new Date(this.kept.record.createdAt);
+    return this.state.kept && new Date(this.state.kept.record.createdAt);
   }
 
   get expiresAt(): Date | undefined {
-    return this.kept && new Date(this.kept.record.expiresAt);
+    return this.state.kept && new Date(this.state.kept.record.expiresAt);
   }
 
   get names(): readonly string[] {
     this.assertReadable();
-    return this.attributes.names();
+    return this.state.attributes.names();
   }
 
   /** How long ago the login was when the session was read, by the store's clock; undefined for a session of nobody. */
   get loginAgeMs(): number | undefined {
     const at = this.loggedInAtMs;
-    return at === undefined || !this.kept ? undefined : Math.max(this.kept.record.readAt - at, 0);
+    return at === undefined || !this.state.kept ? undefined : Math.max(this.state.kept.record.readAt - at, 0);
   }
 
   /** Where it is kept. */
   get key(): SessionKey | undefined {
-    return this.kept?.record.key;
+    return this.state.kept?.record.key;
   }
 
   /** The group of its user's sessions. */
   get group(): string | undefined {
-    return this.kept?.record.key.group;
+    return this.state.kept?.record.key.group;
   }
 
   get<T = unknown>(name: string): T | undefined {
     this.assertReadable();
-    const value = this.attributes.get(name);
+    const value = this.state.attributes.get(name);
     // It may be changed in place, and nobody would tell.
     if (typeof value === 'object' && !this.refusedBy && !this.readonlyBy) this.arm();
     return value as T | undefined;
@@ -133,22 +102,22 @@ export class RequestSession implements SessionRef, GatedSession {
 
   has(name: string): boolean {
     this.assertReadable();
-    return this.attributes.has(name);
+    return this.state.attributes.has(name);
   }
 
   set(name: string, value: unknown): void {
     this.assertWritable();
     this.assertNotEnded('session.set');
-    this.assertTellable();
-    this.attributes.set(name, value);
+    this.state.assertTellable();
+    this.state.attributes.set(name, value);
     this.arm();
   }
 
   delete(name: string): void {
     this.assertWritable();
     this.assertNotEnded('session.delete');
-    if (this.kept) this.assertTellable();
-    this.attributes.delete(name);
+    if (this.state.kept) this.state.assertTellable();
+    this.state.attributes.delete(name);
     this.arm();
   }
 
@@ -162,13 +131,16 @@ export class RequestSession implements SessionRef, GatedSession {
   ): Promise<T | undefined> {
     this.assertWritable();
     checkName(name);
-    return this.inTurn(async () => {
-      await this.saveNow();
+    return this.state.inTurn(async () => {
+      await this.state.saveNow();
       for (let attempt = 1; attempt <= MOST_ATTEMPTS; attempt += 1) {
         // Before `fn` waits for anything: what is stored may be looked at again meanwhile.
-        const revision = this.attributes.revision(name);
-        const value = await fn(this.attributes.fresh(name) as T | undefined);
-        if (await this.tryUpdate(name, value, revision)) return value;
+        const revision = this.state.attributes.revision(name);
+        const value = await fn(this.state.attributes.fresh(name) as T | undefined);
+        if (!(await this.state.tryUpdate(name, value, revision))) continue;
+        // It may have begun the session, or be in the token itself.
+        this.arm();
+        return value;
       }
       throw new SessionContendedError(MOST_ATTEMPTS);
     });
@@ -176,66 +148,66 @@ export class RequestSession implements SessionRef, GatedSession {
 
   async save(): Promise<void> {
     this.assertWritable();
-    await this.inTurn(() => this.saveNow());
+    await this.state.inTurn(() => this.state.saveNow());
   }
 
   async reload(): Promise<void> {
     this.assertReadable();
-    await this.inTurn(async () => {
-      const kept = this.kept && (await this.look(this.kept, true));
-      this.attributes = this.attributesOf(NOTHING);
-      if (!this.kept) return;
-      if (kept && this.isReadable(kept)) this.hold(kept);
-      else this.noteEnd();
+    await this.state.inTurn(async () => {
+      const kept = this.state.kept && (await this.state.look(this.state.kept, true));
+      this.state.forgetChanges();
+      if (!this.state.kept) return;
+      if (kept && this.state.isReadable(kept)) this.state.hold(kept);
+      else this.state.noteEnd();
     });
   }
 
   async login(user: Principal, options: LoginOptions = {}): Promise<void> {
     this.assertWritable();
-    this.assertHeadOpen('log in');
+    this.state.assertHeadOpen('log in');
     const principal = checkedPrincipal(user);
     const { amr = [], keepAttributes = true } = options;
-    await this.inTurn(async () => {
-      if (this.kept && keepAttributes) await this.saveNow();
-      if (!keepAttributes) this.attributes = this.attributesOf(this.kept?.record.attributes ?? NOTHING);
-      const changes = this.kept ? NO_CHANGES : this.attributes.send(this.attributes.changes());
+    await this.state.inTurn(async () => {
+      if (this.state.kept && keepAttributes) await this.state.saveNow();
+      if (!keepAttributes) this.state.forgetChanges();
+      const changes = this.state.kept ? NO_CHANGES : this.state.attributes.send(this.state.attributes.changes());
       const kept = await this.runtime.keeping.login({
-        from: this.kept,
+        from: this.state.kept,
         user: { principal, amr, at: undefined },
         keepAttributes,
         attributes: changes.set,
         meta: this.runtime.metaOf(this.occasion.request),
       });
-      if (kept === 'gone') this.throwEnded('session.login');
-      this.attributes.settle(changes, kept.record.attributes);
+      if (kept === 'gone') this.state.throwEnded('session.login');
+      this.state.attributes.settle(changes, kept.record.attributes);
       this.isLoggedOut = false;
-      this.isEnded = false;
-      this.hold(kept);
+      this.state.isEnded = false;
+      this.state.hold(kept);
       this.arm();
     });
   }
 
   async logout(): Promise<void> {
     this.assertWritable();
-    if (this.kept && this.runtime.keeping.isInToken) this.assertTellable();
-    await this.inTurn(async () => {
-      if (this.kept) await this.runtime.keeping.end(this.kept);
+    if (this.state.kept && this.runtime.keeping.isInToken) this.state.assertTellable();
+    await this.state.inTurn(async () => {
+      if (this.state.kept) await this.runtime.keeping.end(this.state.kept);
       this.isLoggedOut = this.held !== undefined;
-      this.isEnded = false;
-      this.forget();
+      this.state.isEnded = false;
+      this.state.forget();
       this.arm();
     });
   }
 
   async rotate(): Promise<void> {
     this.assertWritable();
-    this.assertHeadOpen('take a new id');
-    await this.inTurn(async () => {
-      await this.saveNow();
-      if (!this.kept) return;
-      const kept = await this.runtime.keeping.rotate(this.kept);
-      if (kept === 'gone') this.throwEnded('session.rotate');
-      this.hold(kept);
+    this.state.assertHeadOpen('take a new id');
+    await this.state.inTurn(async () => {
+      await this.state.saveNow();
+      if (!this.state.kept) return;
+      const kept = await this.runtime.keeping.rotate(this.state.kept);
+      if (kept === 'gone') this.state.throwEnded('session.rotate');
+      this.state.hold(kept);
       this.arm();
     });
   }
@@ -247,10 +219,10 @@ export class RequestSession implements SessionRef, GatedSession {
     for (const proven of tokens) {
       const { token } = proven;
       const kept = await proven.load();
-      if (!kept || !this.isReadable(kept)) continue;
+      if (!kept || !this.state.isReadable(kept)) continue;
       this.held = token;
       const renewed = this.occasion.response ? await keeping.renewIfDue(kept) : kept;
-      this.hold(renewed);
+      this.state.hold(renewed);
       if (renewed.token !== token || this.isDoubled) this.arm();
       return;
     }
@@ -263,13 +235,13 @@ export class RequestSession implements SessionRef, GatedSession {
    * may take long.
    */
   async isStillThere(looksOnly: boolean): Promise<boolean> {
-    const before = this.kept;
+    const before = this.state.kept;
     if (!before) return false;
-    const kept = await this.look(before, looksOnly);
-    if (!kept && this.kept) this.noteEnd();
+    const kept = await this.state.look(before, looksOnly);
+    if (!kept && this.state.kept) this.state.noteEnd();
     // A save may have been faster, and knows more.
-    else if (kept && this.kept === before) this.hold(kept);
-    return this.kept !== undefined;
+    else if (kept && this.state.kept === before) this.state.hold(kept);
+    return this.state.kept !== undefined;
   }
 
   /** Why whose session it is cannot be told; undefined where it can. */
@@ -288,17 +260,16 @@ export class RequestSession implements SessionRef, GatedSession {
   }
 
   hasChanges(): boolean {
-    if (this.refusedBy || this.readonlyBy || this.isEnded) return false;
-    const { set, remove } = this.attributes.changes();
-    return set.size > 0 || (remove.length > 0 && this.kept !== undefined);
+    return !this.refusedBy && !this.readonlyBy && this.state.hasChanges();
   }
 
   commit(): Promise<void> {
-    return this.inTurn(() => this.saveNow({ isAnswer: true }));
+    return this.state.inTurn(() => this.state.saveNow({ isAnswer: true }));
   }
 
   headChanges(): HeadChanges {
-    const { kept, isLoggedOut } = this;
+    const { isLoggedOut } = this;
+    const { kept } = this.state;
     const { transport, options } = this.runtime;
     const { via } = this.presentedNow();
     const isNew = kept !== undefined && kept.token !== this.held;
@@ -309,7 +280,7 @@ export class RequestSession implements SessionRef, GatedSession {
   }
 
   private get loggedInAtMs(): number | undefined {
-    return this.loggedIn && (this.loggedIn.at ?? this.kept?.record.createdAt);
+    return this.state.loggedIn && (this.state.loggedIn.at ?? this.state.kept?.record.createdAt);
   }
 
   private get isDoubled(): boolean {
@@ -319,115 +290,6 @@ export class RequestSession implements SessionRef, GatedSession {
   private presentedNow(): Presented {
     this.presented ??= this.runtime.transport.presented(this.occasion.request);
     return this.presented;
-  }
-
-  /** One step at a time: what is saved twice at once would be compared with what is not there yet. */
-  private inTurn<T>(step: () => Promise<T>): Promise<T> {
-    const turn = this.running.then(step, step);
-    this.running = turn.catch(() => undefined);
-    return turn;
-  }
-
-  private async saveNow({ isAnswer = false } = {}): Promise<void> {
-    if (this.isEnded) {
-      if (isAnswer) return;
-      throw new SessionEndedError('session.save');
-    }
-    const changes = this.attributes.changes();
-    if (changes.set.size === 0 && (changes.remove.length === 0 || !this.kept)) return;
-    const { keeping } = this.runtime;
-    this.assertTellable();
-    this.attributes.send(changes);
-    if (!this.kept) {
-      const kept = await keeping.create(changes.set, this.runtime.metaOf(this.occasion.request));
-      this.attributes.settle(changes, kept.record.attributes);
-      this.hold(kept);
-      return;
-    }
-    const kept = await keeping.save(this.kept, changes);
-    if (typeof kept === 'string') {
-      this.drop([...changes.set.keys(), ...changes.remove]);
-      if (!isAnswer) throw new SessionEndedError('session.save');
-      return;
-    }
-    this.attributes.settle(changes, kept.record.attributes);
-    this.hold(kept);
-  }
-
-  /** @returns whether nobody else was faster */
-  private async tryUpdate(name: string, value: unknown, revision: number): Promise<boolean> {
-    if (this.isEnded) throw new SessionEndedError('session.update');
-    const { keeping } = this.runtime;
-    const isSet = value !== undefined;
-    if (!this.kept && !isSet) return true;
-    const set = new Map(isSet ? [[name, this.attributes.encode(name, value)]] : []);
-    const changes = { set, remove: isSet ? [] : [name] };
-    this.attributes.checkSize(changes);
-    this.assertTellable();
-    this.attributes.send(changes);
-    if (!this.kept) {
-      this.hold(await keeping.create(set, this.runtime.metaOf(this.occasion.request)));
-      this.arm();
-      return true;
-    }
-    const saved = await keeping.save(this.kept, { ...changes, expect: { attribute: name, revision } });
-    if (saved === 'gone') this.throwEnded('session.update');
-    const kept = saved === 'conflict' ? await this.look(this.kept, true) : saved;
-    if (!kept) this.throwEnded('session.update');
-    this.hold(kept);
-    return saved !== 'conflict';
-  }
-
-  private async look(kept: KeptSession, looksOnly: boolean): Promise<KeptSession | undefined> {
-    const { keeping } = this.runtime;
-    return (await keeping.recognise(kept.token)?.load(looksOnly)) ?? keeping.again?.(kept);
-  }
-
-  private hold(kept: KeptSession): void {
-    this.kept = kept;
-    this.attributes.rebase(kept.record.attributes);
-    this.loggedIn = decodeLogin(kept.record.principal);
-    if (this.occasion.context && this.loggedIn) this.occasion.context.principal = this.loggedIn.principal;
-  }
-
-  /** One that cannot be read counts as none, and the store keeps it: another version may be able to read it. */
-  private isReadable({ record }: KeptSession): boolean {
-    try {
-      decodeLogin(record.principal);
-    } catch (cause) {
-      this.runtime.incidents.report({
-        code: 'SESSION_UNDECODABLE',
-        source: 'session.principal',
-        message: 'The user of a session cannot be decoded, and it counts as absent',
-        cause,
-      });
-      return false;
-    }
-    return this.runtime.options.onUndecodable === 'drop-attribute' || this.attributesOf(record.attributes).isWhole();
-  }
-
-  private forget(): void {
-    const { context } = this.occasion;
-    if (context && this.loggedIn && context.principal === this.loggedIn.principal) context.principal = undefined;
-    this.kept = undefined;
-    this.loggedIn = undefined;
-    this.attributes = this.attributesOf(NOTHING);
-  }
-
-  private noteEnd(): void {
-    this.isEnded = true;
-    this.forget();
-  }
-
-  private throwEnded(operation: string): never {
-    this.noteEnd();
-    throw new SessionEndedError(operation);
-  }
-
-  private drop(attributes: readonly string[]): void {
-    const { handle = '', principal } = this;
-    this.runtime.events.emit({ type: 'dropped', handle, principal, attributes });
-    this.noteEnd();
   }
 
   private arm(): void {
@@ -448,40 +310,7 @@ export class RequestSession implements SessionRef, GatedSession {
 
   /** What is set would be dropped, and nobody would tell. */
   private assertNotEnded(operation: string): void {
-    if (this.isEnded) throw new SessionEndedError(operation);
-  }
-
-  private assertHeadOpen(what: string): void {
-    const { response } = this.occasion;
-    if (response && !hasHeadLeft(response)) return;
-    const when = response ? 'once the answer has begun' : 'over a socket';
-    throw new SessionMisuseError(`A session cannot ${what} ${when}: its client could not be told.`);
-  }
-
-  /** What makes a new token needs somebody to tell it to. */
-  private assertTellable(): void {
-    const { isInToken } = this.runtime.keeping;
-    if (!this.kept) this.assertHeadOpen('begin');
-    else if (isInToken) this.assertHeadOpen('change');
-    if (isInToken && this.occasion.response?.destroyed) {
-      throw new SessionMisuseError('A session that is kept by its client cannot change: the client has left.');
-    }
-  }
-
-  private attributesOf(base: ReadonlyMap<string, StoredAttribute>): SessionAttributes {
-    const { maxAttributeBytes, maxBytes } = this.runtime.options;
-    return new SessionAttributes(base, {
-      maxAttributeBytes,
-      maxBytes,
-      onUndecodable: (name, cause) =>
-        this.runtime.incidents.report({
-          code: 'SESSION_UNDECODABLE',
-          source: 'session.attributes',
-          message: `An attribute cannot be decoded and counts as absent`,
-          cause,
-          fields: { attribute: name },
-        }),
-    });
+    if (this.state.isEnded) throw new SessionEndedError(operation);
   }
 }
 

@@ -44,6 +44,17 @@ describe.each(PLATFORMS)('a session that its client keeps, on %s', (platform) =>
     expect((await browser.get('/read/form')).json).toMatchObject({ value: form });
   });
 
+  it('is told anew after an update, so that the next one counts on', async () => {
+    const browser = visitor();
+    await browser.post('/set/color', { value: 'red' });
+    for (const count of [1, 2]) {
+      const answer = await browser.post('/count');
+      expect(answer.json).toEqual({ count });
+      expect(answer.setCookies).toHaveLength(1);
+    }
+    expect((await browser.get('/native')).json).toEqual({ color: 'red', count: 2 });
+  });
+
   it('is told anew when its last use was long ago, with an answer that changes nothing', async () => {
     const browser = visitor();
     await browser.post('/set/color', { value: 'red' });

@@ -303,6 +303,38 @@ describe('a socket', () => {
     expect(attempts).toBe(2);
   });
 
+  it('is watched once, also when it is looked at before the watch has begun', async () => {
+    let begin = (): void => undefined;
+    const begun = new Promise<void>((resolve) => {
+      begin = resolve;
+    });
+    let watches = 0;
+    let unwatched = 0;
+    let looks = 0;
+    const store = new MemorySessionStore();
+    const load = store.load.bind(store);
+    store.load = (request) => {
+      looks += 1;
+      return load(request);
+    };
+    store.watch = async () => {
+      watches += 1;
+      await begun;
+      return async () => {
+        unwatched += 1;
+      };
+    };
+    const { app, gateway } = await start(store, { upgrade: { recheckEvery: 100 } });
+    const browser = await loggedIn(app, 'alice');
+    const connecting = connected(app, browser);
+    await eventually(() => expect(watches).toBe(1));
+    await eventually(() => expect(looks).toBeGreaterThan(1));
+    begin();
+    await connecting;
+    await gateway.any.close();
+    expect({ watches, unwatched }).toEqual({ watches: 1, unwatched: 1 });
+  });
+
   it('is no longer looked after when it has closed, and a message that comes after the end is refused', async () => {
     const store = new MuteStore();
     const { app, gateway } = await start(store, { upgrade: { recheckEvery: 100 } });

@@ -1,8 +1,9 @@
 import type { HttpExchange, RequestContext } from '@lockstep/core';
 import { StoreUnavailableError } from '@lockstep/core';
 import { provenTokens } from '../keeping/session-keeping.js';
-import { RequestSession, type SessionRuntime } from '../request-session.js';
+import { RequestSession } from '../request-session.js';
 import { SessionMisuseError } from '../session.errors.js';
+import type { SessionRuntime } from '../session-state.js';
 import { defineSessionProperty } from './request-property.js';
 import type { RequestProtection } from './request-protection.js';
 import type { RouteRules } from './route-rules.js';

@@ -3,7 +3,8 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type DrainService, PeriodicTask, RequestContext } from '@lockstep/core';
 import { boundSession } from '../http/session-slot.js';
 import { provenTokens } from '../keeping/session-keeping.js';
-import { RequestSession, type SessionRuntime } from '../request-session.js';
+import { RequestSession } from '../request-session.js';
+import type { SessionRuntime } from '../session-state.js';
 import type { WatchableStore } from '../session-store.js';
 import { UpgradedSession, type UpgradeHost } from './upgraded-session.js';
 

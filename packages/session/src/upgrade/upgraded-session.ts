@@ -37,6 +37,7 @@ export class UpgradedSession {
   private end: UpgradeEnd | 'closed' | undefined;
   private watchedId: string | undefined;
   private unwatch: (() => Promise<void>) | undefined;
+  private following: Promise<boolean> | undefined;
 
   /** Made by `SessionService.fromUpgrade()`. */
   constructor(
@@ -139,7 +140,15 @@ export class UpgradedSession {
   }
 
   /** Watches the id that the session has now: a request may have renewed it. @returns whether a new watch began */
-  private async follow(): Promise<boolean> {
+  private follow(): Promise<boolean> {
+    // A look may come before the watch has begun, and of two watches one would never end.
+    this.following ??= this.watchAnew().finally(() => {
+      this.following = undefined;
+    });
+    return this.following;
+  }
+
+  private async watchAnew(): Promise<boolean> {
     const { watchable, incidents } = this.host;
     const { key } = this.kept;
     if (!key || key.id === this.watchedId || !watchable) return false;
