@@ -182,6 +182,15 @@ export function describeLimits(subject: ContractSubject): void {
     expect(await subject.isLive(live)).toBe(true);
   });
 
+  it.each(ways)('still tells who has run out after it has refused somebody, at %s', async (_, enter) => {
+    const group = subject.group();
+    await sessionsOf(subject, group, 1);
+    const { record } = await subject.created(subject.userDraft(group, { idleMs: 100 }));
+    await subject.gone(record.key);
+    expect(await enter(group, reject(1))).toEqual({ outcome: 'refused' });
+    expect(await subject.store.list(group)).toMatchObject({ expired: [record.key.id] });
+  });
+
   it.each(ways)('is kept when many enter at once, at %s', async (_, enter) => {
     for (const limit of [reject(3), evict(3)]) {
       const group = subject.group();

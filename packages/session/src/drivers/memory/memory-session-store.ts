@@ -200,10 +200,10 @@ export class MemorySessionStore implements SessionStore, WatchableStore {
     now: number,
   ): { evicted: string[]; expired: string[] } | undefined {
     if (principal === undefined || !limit) return { evicted: [], expired: [] };
-    const { live, expired } = this.sweep(key.group, now);
-    const others = live.filter(({ head }) => head.key.id !== leaving);
+    const others = this.membersOf(key.group).filter((kept) => endOf(kept) > now && kept.head.key.id !== leaving);
     const tooMany = others.length + 1 - limit.sessions;
     if (tooMany > 0 && limit.policy === 'reject') return undefined;
+    const { expired } = this.sweep(key.group, now);
     const oldest = others.sort((a, b) => a.head.createdAt - b.head.createdAt).slice(0, Math.max(tooMany, 0));
     for (const kept of oldest) this.drop(kept);
     return { evicted: oldest.map(({ head }) => head.key.id), expired };
@@ -212,16 +212,18 @@ export class MemorySessionStore implements SessionStore, WatchableStore {
   private sweep(group: string, now: number): { live: Kept[]; expired: string[] } {
     const live: Kept[] = [];
     const expired: string[] = [];
-    for (const id of this.groups.get(group) ?? []) {
-      const kept = this.sessions.get(id);
-      if (!kept) continue;
+    for (const kept of this.membersOf(group)) {
       if (endOf(kept) > now) live.push(kept);
       else {
-        expired.push(id);
+        expired.push(kept.head.key.id);
         this.forget(kept);
       }
     }
     return { live, expired };
+  }
+
+  private membersOf(group: string): Kept[] {
+    return [...(this.groups.get(group) ?? [])].flatMap((id) => this.sessions.get(id) ?? []);
   }
 
   private drop(kept: Kept): void {
