@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Principal } from '@lockstep/core';
 import { type GatedSession, ResponseGate } from './http/response-gate.js';
 import type { HeadChanges, Presented } from './http/session-transport.js';
@@ -9,7 +10,10 @@ import { type SessionOccasion, type SessionRuntime, SessionState } from './sessi
 import type { SessionKey } from './session-store.js';
 
 const NO_CHANGES: AttributeChanges = { set: new Map(), remove: [] };
-const MOST_ATTEMPTS = 10;
+const MOST_ATTEMPTS = 16;
+/** Those who meet at one attribute try again after pauses that grow, each at a moment of its own. */
+const FIRST_PAUSE_MS = 2;
+const LONGEST_PAUSE_MS = 100;
 
 /**
  * The session of one request.
@@ -136,8 +140,12 @@ export class RequestSession implements SessionRef, GatedSession {
       for (let attempt = 1; attempt <= MOST_ATTEMPTS; attempt += 1) {
         // Before `fn` waits for anything: what is stored may be looked at again meanwhile.
         const revision = this.state.attributes.revision(name);
-        const value = await fn(this.state.attributes.fresh(name) as T | undefined);
-        if (!(await this.state.tryUpdate(name, value, revision))) continue;
+        const before = this.state.attributes.fresh(name) as T | undefined;
+        const value = await this.state.compute(() => fn(before));
+        if (!(await this.state.tryUpdate(name, value, revision))) {
+          await sleep(Math.random() * Math.min(FIRST_PAUSE_MS * 2 ** attempt, LONGEST_PAUSE_MS));
+          continue;
+        }
         // It may have begun the session, or be in the token itself.
         this.arm();
         return value;
@@ -167,7 +175,7 @@ export class RequestSession implements SessionRef, GatedSession {
     this.state.assertHeadOpen('log in');
     const principal = checkedPrincipal(user);
     const { amr = [], keepAttributes = true } = options;
-    await this.state.inTurn(async () => {
+    const moved = this.state.move(async () => {
       if (this.state.kept && keepAttributes) await this.state.saveNow();
       if (!keepAttributes) this.state.forgetChanges();
       const changes = this.state.kept ? NO_CHANGES : this.state.attributes.send(this.state.attributes.changes());
@@ -183,33 +191,36 @@ export class RequestSession implements SessionRef, GatedSession {
       this.isLoggedOut = false;
       this.state.isEnded = false;
       this.state.hold(kept);
-      this.arm();
     });
+    this.arm();
+    await moved;
   }
 
   async logout(): Promise<void> {
     this.assertWritable();
     if (this.state.kept && this.runtime.keeping.isInToken) this.state.assertTellable();
-    await this.state.inTurn(async () => {
+    const moved = this.state.move(async () => {
       if (this.state.kept) await this.runtime.keeping.end(this.state.kept);
       this.isLoggedOut = this.held !== undefined;
       this.state.isEnded = false;
       this.state.forget();
-      this.arm();
     });
+    this.arm();
+    await moved;
   }
 
   async rotate(): Promise<void> {
     this.assertWritable();
     this.state.assertHeadOpen('take a new id');
-    await this.state.inTurn(async () => {
+    const moved = this.state.move(async () => {
       await this.state.saveNow();
       if (!this.state.kept) return;
       const kept = await this.runtime.keeping.rotate(this.state.kept);
       if (kept === 'gone') this.state.throwEnded('session.rotate');
       this.state.hold(kept);
-      this.arm();
     });
+    this.arm();
+    await moved;
   }
 
   /** Finds the session that the client's tokens lead to. */

@@ -53,11 +53,11 @@ export interface SessionRef {
 
   /**
    * Changes one attribute by what it is now at the store, at once: if another request changes it meanwhile, `fn` is
-   * called again. It may be called several times, so it should only compute. An update that was answered took effect
-   * once.
+   * called again. It may be called several times, so it should only compute; `save`, `login` and the like of this session
+   * are refused within it. An update that was answered took effect once.
    *
    * @returns the new value
-   * @throws SessionContendedError when others were faster ten times
+   * @throws SessionContendedError when others were faster sixteen times
    * @throws SessionEndedError when the session has ended
    * @throws StoreUnavailableError when it may or may not have taken effect (`unknown`), or did not (`not-applied`)
    */

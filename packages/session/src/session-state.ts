@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Incidents, Listeners, RequestContext } from '@lockstep/core';
 import { hasHeadLeft } from './http/gated-response.js';
@@ -28,6 +29,9 @@ export interface SessionOccasion {
 
 const NOTHING: ReadonlyMap<string, StoredAttribute> = new Map();
 
+/** The session whose `update` is being computed: a step that waited for its turn in there would wait for ever. */
+const computing = new AsyncLocalStorage<SessionState>();
+
 /** What a request knows of its session, and the steps that it takes with where sessions are kept. */
 export class SessionState {
   kept: KeptSession | undefined;
@@ -36,6 +40,8 @@ export class SessionState {
   isEnded = false;
   private ownAttributes: SessionAttributes | undefined;
   private running: Promise<unknown> | undefined;
+  /** Steps under way that change what the client must hold. */
+  private moves = 0;
 
   constructor(
     private readonly runtime: SessionRuntime,
@@ -49,6 +55,7 @@ export class SessionState {
   }
 
   hasChanges(): boolean {
+    if (this.moves > 0) return true;
     if (this.isEnded || !this.ownAttributes) return false;
     const { set, remove } = this.ownAttributes.changes();
     return set.size > 0 || (remove.length > 0 && this.kept !== undefined);
@@ -61,9 +68,27 @@ export class SessionState {
 
   /** One step at a time: what is saved twice at once would be compared with what is not there yet. */
   inTurn<T>(step: () => Promise<T>): Promise<T> {
+    if (computing.getStore() === this) {
+      return Promise.reject(new SessionMisuseError('The function of an update() can only compute.'));
+    }
     const turn = this.running ? this.running.then(step, step) : Promise.resolve().then(step);
     this.running = turn.catch(() => undefined);
     return turn;
+  }
+
+  /** A step for whose token the answer has to wait, even where the handler does not. */
+  async move(step: () => Promise<void>): Promise<void> {
+    this.moves += 1;
+    try {
+      await this.inTurn(step);
+    } finally {
+      this.moves -= 1;
+    }
+  }
+
+  /** Runs the function of an update. */
+  compute<T>(fn: () => T | Promise<T>): Promise<T> {
+    return computing.run(this, async () => fn());
   }
 
   async saveNow({ isAnswer = false } = {}): Promise<void> {

@@ -2,7 +2,6 @@ import 'reflect-metadata';
 import {
   CurrentSession,
   memorySessionStore,
-  memorySessionStore,
   SessionModule,
   type SessionModuleExtras,
   type SessionModuleOptions,
