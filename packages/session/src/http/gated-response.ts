@@ -27,7 +27,7 @@ const METHODS: readonly Method[] = ['writeHead', 'write', 'end', 'flushHeaders']
 
 type Call = (this: unknown, ...args: unknown[]) => never;
 type Callable = Record<Method, Call>;
-type Gated = ServerResponse & { [GATE]: Gate; [UNGATED_HEAD](): boolean };
+type Gated = ServerResponse & { [GATE]: Gate; [UNGATED_HEAD]: (response: ServerResponse) => boolean };
 
 const prototypes = new WeakMap<object, object>();
 
@@ -57,26 +57,26 @@ export function gateResponse(response: ServerResponse, gate: Gate): Inner {
 
 /** Whether the head of an answer has left, whatever its gate tells others. */
 export function hasHeadLeft(response: ServerResponse): boolean {
-  const ungated = (response as Partial<Gated>)[UNGATED_HEAD];
-  return ungated ? ungated.call(response) : response.headersSent;
+  const hasLeft = (response as Partial<Gated>)[UNGATED_HEAD];
+  return hasLeft ? hasLeft(response) : response.headersSent;
 }
 
 function gatedPrototype(base: object): object {
   const known = prototypes.get(base);
   if (known) return known;
-  const hasHead = getterOf(base, 'headersSent');
-  const hasEnd = getterOf(base, 'writableEnded');
+  const hasHead = ungated(base, 'headersSent');
+  const hasEnd = ungated(base, 'writableEnded');
   const gated = Object.create(base, {
     headersSent: {
       configurable: true,
       get(this: Gated) {
-        return this[GATE].hidesHead || hasHead.call(this);
+        return this[GATE].hidesHead || hasHead(this);
       },
     },
     writableEnded: {
       configurable: true,
       get(this: Gated) {
-        return this[GATE].hidesEnd || hasEnd.call(this);
+        return this[GATE].hidesEnd || hasEnd(this);
       },
     },
   }) as Callable;
@@ -94,10 +94,11 @@ function gatedPrototype(base: object): object {
   return gated;
 }
 
-function getterOf(base: object, property: 'headersSent' | 'writableEnded'): () => boolean {
+/** What the property says of an answer that has no gate. */
+function ungated(base: object, property: 'headersSent' | 'writableEnded'): (response: ServerResponse) => boolean {
   for (let at: object | null = base; at; at = Object.getPrototypeOf(at) as object | null) {
-    const get = Object.getOwnPropertyDescriptor(at, property)?.get;
-    if (get) return get;
+    const descriptor = Object.getOwnPropertyDescriptor(at, property);
+    if (descriptor?.get) return (response) => descriptor.get?.call(response) === true;
   }
   throw new TypeError(`This kind of answer does not tell ${property}`);
 }
