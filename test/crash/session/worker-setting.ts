@@ -19,7 +19,6 @@ export const WORKER_SETTING = 'SESSION_CHAOS_WORKER';
 export const FATAL_CHECKPOINTS = [
   'session.created',
   'session.saved',
-  'session.copied',
   'session.replaced',
   'session.removed',
 ] as const;
