@@ -178,6 +178,25 @@ describe('RedisSessionStore', () => {
     expect(await command('zcard', indexKey(opened.redis, group))).toBeLessThanOrEqual(20);
   });
 
+  it('takes every step for a user without a right to channels, and refuses it a watch', async () => {
+    const name = `quiet-${newGroup()}`;
+    await command('acl', 'setuser', name, 'on', '>quiet', '~*', '+@all', 'resetchannels');
+    const url = new URL(server.url);
+    [url.username, url.password] = [name, 'quiet'];
+    const quiet = await openRedisStore(url.href, server.prefix);
+    const draft = userDraft();
+    await quiet.store.create({ draft: visitorDraft({ key: newKey() }), attributes: new Map() });
+    const from = await visitor({ cart: '1' });
+    expect(await quiet.store.replace({ from, draft, manner: 'login' })).toMatchObject({ outcome: 'replaced' });
+    const renewed = userDraft(draft.key.group);
+    const renewal = { from: draft.key, draft: renewed, manner: 'renew', graceMs: 1_000 } as const;
+    expect(await quiet.store.replace(renewal)).toMatchObject({ outcome: 'replaced' });
+    await expect(quiet.store.watch(renewed.key, () => undefined)).rejects.toThrow();
+    expect(await quiet.store.remove({ group: draft.key.group })).toEqual([renewed.key.id]);
+    await quiet.close();
+    await command('acl', 'deluser', name);
+  });
+
   it('fails alone where a key holds something foreign', async () => {
     const [good, bad] = [await visitor(), newKey()];
     await command('set', sessionKey(opened.redis, bad), 'not a hash', 'PX', 10_000);

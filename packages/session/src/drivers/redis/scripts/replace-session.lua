@@ -17,7 +17,7 @@ local function renew(state, session, index, successor, grace)
     state.name(index, id, expires)
   end
   local reply = state.reply(successor, {}, {})
-  redis.call('PUBLISH', session, id)
+  redis.pcall('PUBLISH', session, id)
   return reply
 end
 

@@ -102,9 +102,10 @@ function state.room(index, prefix, limit, leaving)
   return evicted, expired
 end
 
--- Tells who watches that sessions have ended. At last: without a right to the channel it raises, and the rest is done.
+-- Tells who watches that sessions have ended. A user without a right to the channels does without: whoever watches is
+-- refused his subscription, and told of that, while a step that has been done must not be answered as failed.
 function state.tell(prefix, ids)
-  for _, id in ipairs(ids) do redis.call('PUBLISH', prefix .. id, '') end
+  for _, id in ipairs(ids) do redis.pcall('PUBLISH', prefix .. id, '') end
 end
 
 -- A reply: evicted ids, expired ids, then the session as fields and values, and the id that it was found by.
