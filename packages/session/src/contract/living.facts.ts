@@ -15,7 +15,8 @@ export function describeLiving(subject: ContractSubject): void {
     expect(record).toMatchObject({ key: draft.key, principal: undefined, meta: '{"ip":"::1"}', idleMs: 5_000 });
     expect([evicted, expired]).toEqual([[], []]);
     expect(record.expiresAt).toBe(record.createdAt + 60_000);
-    expect([record.issuedAt, record.lastAccessAt, record.readAt]).toEqual(Array(3).fill(record.createdAt));
+    expect([record.issuedAt, record.lastAccessAt]).toEqual([record.createdAt, record.createdAt]);
+    expect(record.readAt).toBeGreaterThanOrEqual(record.createdAt);
     const found = await subject.look(draft.key);
     expect({ ...found, readAt: 0 }).toEqual({ ...record, readAt: 0 });
     expect(found?.readAt).toBeGreaterThanOrEqual(record.readAt);
@@ -82,7 +83,10 @@ export function describeLiving(subject: ContractSubject): void {
       expect(used?.lastAccessAt).toBeGreaterThan(record.lastAccessAt);
       return used;
     }, POLL);
-    expect(noted?.lastAccessAt).toBe(noted?.readAt);
+    // A store may look at its clock once for the use and once for the record.
+    const lagMs = (noted?.readAt ?? 0) - (noted?.lastAccessAt ?? 0);
+    expect(lagMs).toBeGreaterThanOrEqual(0);
+    expect(lagMs).toBeLessThan(LONG_MS / 2);
     expect((await subject.look(record.key))?.lastAccessAt).toBe(noted?.lastAccessAt);
     expect(noted).toMatchObject({ createdAt: record.createdAt, expiresAt: record.expiresAt, version: record.version });
   });
