@@ -16,12 +16,7 @@ export interface WorkerSetting {
 export const WORKER_SETTING = 'SESSION_CHAOS_WORKER';
 
 /** Around what a store has said, before anybody is told. */
-export const FATAL_CHECKPOINTS = [
-  'session.created',
-  'session.saved',
-  'session.replaced',
-  'session.removed',
-] as const;
+export const FATAL_CHECKPOINTS = ['session.created', 'session.saved', 'session.replaced', 'session.removed'] as const;
 
 /** Built, also for the specs that load this folder as it is: a child process is plain Node. */
 const script = createRequire(import.meta.url).resolve('#session-worker');
