@@ -1,4 +1,5 @@
 import 'reflect-metadata';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { contextTelemetry } from '@lockstep/bullmq';
 import { ContextCarriers, type Incident, Incidents, Keyring, LockstepModule, RequestContext } from '@lockstep/core';
 import { OnMessage, OutboxModule, OutboxService } from '@lockstep/outbox';
@@ -206,7 +207,7 @@ describe('a job of @nestjs/bullmq', () => {
   @Processor(LISTS)
   class Lists extends WorkerHost {
     async process(job: Job<Mail>): Promise<void> {
-      await new Promise((resolve) => setTimeout(resolve, 5));
+      await nextTurn();
       note(job.data.text);
     }
   }

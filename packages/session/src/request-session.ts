@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Principal } from '@lockstep/core';
+import { ClientToken } from './http/client-token.js';
 import { type GatedSession, ResponseGate } from './http/response-gate.js';
 import type { HeadChanges, Presented } from './http/session-transport.js';
 import type { ProvenToken } from './keeping/session-keeping.js';
@@ -8,6 +9,7 @@ import { type AttributeChanges, checkName } from './session-attributes.js';
 import type { LoginOptions, SessionRef } from './session-ref.js';
 import { type SessionOccasion, type SessionRuntime, SessionState } from './session-state.js';
 import type { SessionKey } from './session-store.js';
+import { checkedPrincipal } from './user/checked-principal.js';
 
 const NO_CHANGES: AttributeChanges = { set: new Map(), remove: [] };
 const MOST_ATTEMPTS = 16;
@@ -32,18 +34,16 @@ const LONGEST_PAUSE_MS = 100;
 export class RequestSession implements SessionRef, GatedSession {
   private readonly state: SessionState;
   private gate: ResponseGate | undefined;
-  /** What the client holds that has led here. */
-  private held: string | undefined;
-  private isLoggedOut = false;
+  private readonly client: ClientToken;
   private refusedBy: Error | undefined;
   private readonlyBy: Error | undefined;
-  private presented: Presented | undefined;
 
   constructor(
     private readonly runtime: SessionRuntime,
     private readonly occasion: SessionOccasion,
   ) {
     this.state = new SessionState(runtime, occasion);
+    this.client = new ClientToken(runtime, occasion.request);
   }
 
   get exists(): boolean {
@@ -188,7 +188,7 @@ export class RequestSession implements SessionRef, GatedSession {
       });
       if (kept === 'gone') this.state.throwEnded('session.login');
       this.state.attributes.settle(changes, kept.record.attributes);
-      this.isLoggedOut = false;
+      this.client.isLoggedOut = false;
       this.state.isEnded = false;
       this.state.hold(kept);
     });
@@ -201,7 +201,7 @@ export class RequestSession implements SessionRef, GatedSession {
     if (this.state.kept && this.runtime.keeping.isInToken) this.state.assertTellable();
     const moved = this.state.move(async () => {
       if (this.state.kept) await this.runtime.keeping.end(this.state.kept);
-      this.isLoggedOut = this.held !== undefined;
+      this.client.isLoggedOut = this.client.held !== undefined;
       this.state.isEnded = false;
       this.state.forget();
     });
@@ -225,34 +225,28 @@ export class RequestSession implements SessionRef, GatedSession {
 
   /** Finds the session that the client's tokens lead to. */
   async load(presented: Presented, tokens: readonly ProvenToken[]): Promise<void> {
-    this.presented = presented;
+    this.client.present(presented);
     const { keeping } = this.runtime;
     for (const proven of tokens) {
       const { token } = proven;
       const kept = await proven.load();
       if (!kept || !this.state.isReadable(kept)) continue;
-      this.held = token;
+      this.client.held = token;
       const renewed = this.occasion.response ? await keeping.renewIfDue(kept) : kept;
       this.state.hold(renewed);
-      if (renewed.token !== token || this.isDoubled) this.arm();
+      if (renewed.token !== token || this.client.isDoubled) this.arm();
       return;
     }
     // It has ended, yet the client may hold a newer one by the time of the answer: nothing is cleared.
-    this.held = tokens[0]?.token;
+    this.client.held = tokens[0]?.token;
   }
 
   /**
    * Whether the session is still at the store, for what outlives its request. Does not wait for its turn: an `update`
    * may take long.
    */
-  async isStillThere(looksOnly: boolean): Promise<boolean> {
-    const before = this.state.kept;
-    if (!before) return false;
-    const kept = await this.state.look(before, looksOnly);
-    if (!kept && this.state.kept) this.state.noteEnd();
-    // A save may have been faster, and knows more.
-    else if (kept && this.state.kept === before) this.state.hold(kept);
-    return this.state.kept !== undefined;
+  isStillThere(looksOnly: boolean): Promise<boolean> {
+    return this.state.isStillThere(looksOnly);
   }
 
   /** Why whose session it is cannot be told; undefined where it can. */
@@ -279,28 +273,11 @@ export class RequestSession implements SessionRef, GatedSession {
   }
 
   headChanges(): HeadChanges {
-    const { isLoggedOut } = this;
-    const { kept } = this.state;
-    const { transport, options } = this.runtime;
-    const { via } = this.presentedNow();
-    const isNew = kept !== undefined && kept.token !== this.held;
-    const maxAgeMs = options.cookie?.persistent && kept ? kept.record.expiresAt - kept.record.readAt : undefined;
-    const change = isNew ? { token: kept.token, maxAgeMs } : undefined;
-    const told = change ?? (isLoggedOut && !kept ? { token: undefined, maxAgeMs } : undefined);
-    return transport.changes(this.occasion.request, via, told, this.isDoubled);
+    return this.client.headChanges(this.state.kept);
   }
 
   private get loggedInAtMs(): number | undefined {
     return this.state.loggedIn && (this.state.loggedIn.at ?? this.state.kept?.record.createdAt);
-  }
-
-  private get isDoubled(): boolean {
-    return this.presented?.via === 'cookie' && this.presented.tokens.length > 1;
-  }
-
-  private presentedNow(): Presented {
-    this.presented ??= this.runtime.transport.presented(this.occasion.request);
-    return this.presented;
   }
 
   private arm(): void {
@@ -323,13 +300,4 @@ export class RequestSession implements SessionRef, GatedSession {
   private assertNotEnded(operation: string): void {
     if (this.state.isEnded) throw new SessionEndedError(operation);
   }
-}
-
-/** @throws SessionMisuseError */
-function checkedPrincipal(user: Partial<Principal> | undefined): Principal {
-  const { id, tenant } = user ?? {};
-  if (typeof id !== 'string' || id === '' || (tenant !== undefined && typeof tenant !== 'string')) {
-    throw new SessionMisuseError('login() needs a principal with an id of its own, a string that is not empty.');
-  }
-  return Object.freeze(tenant === undefined ? { id } : { id, tenant });
 }

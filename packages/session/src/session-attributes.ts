@@ -32,6 +32,8 @@ export class SessionAttributes {
   private readonly changed = new Map<string, Decoded | undefined>();
   /** Under way to the store, which may have them by now. */
   private sent: ReadonlyMap<string, string> | undefined;
+  /** Of all that is stored; counted once, for each answer asks several times. */
+  private storedBytes: number | undefined;
 
   constructor(
     private base: ReadonlyMap<string, StoredAttribute>,
@@ -141,17 +143,20 @@ export class SessionAttributes {
         this.decoded.delete(name);
       }
     }
+    if (base !== this.base) this.storedBytes = undefined;
     this.base = base;
   }
 
   /** @throws SessionTooLargeError where all of them together would be too large with those changes */
   checkSize({ set, remove }: AttributeChanges): void {
     if (set.size === 0) return;
-    let bytes = 0;
-    for (const [name, { text }] of this.base) {
-      if (!set.has(name) && !remove.includes(name)) bytes += Buffer.byteLength(name) + Buffer.byteLength(text);
+    this.storedBytes ??= [...this.base].reduce((sum, [name, { text }]) => sum + bytesOf(name, text), 0);
+    let bytes = this.storedBytes;
+    for (const name of [...set.keys(), ...remove]) {
+      const stored = this.base.get(name);
+      if (stored) bytes -= bytesOf(name, stored.text);
     }
-    for (const [name, text] of set) bytes += Buffer.byteLength(name) + Buffer.byteLength(text);
+    for (const [name, text] of set) bytes += bytesOf(name, text);
     if (bytes > this.limits.maxBytes) throw new SessionTooLargeError('session', bytes, this.limits.maxBytes);
   }
 
@@ -173,6 +178,10 @@ export class SessionAttributes {
       return undefined;
     }
   }
+}
+
+function bytesOf(name: string, text: string): number {
+  return Buffer.byteLength(name) + Buffer.byteLength(text);
 }
 
 function isMutable(value: unknown): boolean {

@@ -72,6 +72,7 @@ export class SessionState {
       return Promise.reject(new SessionMisuseError('The function of an update() can only compute.'));
     }
     const turn = this.running ? this.running.then(step, step) : Promise.resolve().then(step);
+    // Whoever asked for the step hears of its failure; the next one only waits for its end.
     this.running = turn.catch(() => undefined);
     return turn;
   }
@@ -143,6 +144,16 @@ export class SessionState {
   async look(kept: KeptSession, looksOnly: boolean): Promise<KeptSession | undefined> {
     const { keeping } = this.runtime;
     return (await keeping.recognise(kept.token)?.load(looksOnly)) ?? keeping.again?.(kept);
+  }
+
+  async isStillThere(looksOnly: boolean): Promise<boolean> {
+    const before = this.kept;
+    if (!before) return false;
+    const kept = await this.look(before, looksOnly);
+    if (!kept && this.kept) this.noteEnd();
+    // A save may have been faster, and knows more.
+    else if (kept && this.kept === before) this.hold(kept);
+    return this.kept !== undefined;
   }
 
   hold(kept: KeptSession): void {

@@ -1,6 +1,7 @@
 import 'reflect-metadata';
 import { AsyncResource } from 'node:async_hooks';
 import { EventEmitter, once } from 'node:events';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { RequestContext } from '@lockstep/core';
 import { CurrentSession, SessionMisuseError, type SessionRef, SessionService } from '@lockstep/session';
 import {
@@ -127,7 +128,7 @@ class ContextController {
     await session.logout();
     const gone = this.deep.who();
     await Promise.all([session.login({ id })]);
-    await new Promise((resolve) => setTimeout(resolve, 1));
+    await nextTurn();
     return { before, after, gone, again: this.deep.who(), scoped: this.scoped.now() };
   }
 

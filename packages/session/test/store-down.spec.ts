@@ -6,6 +6,7 @@ import { HttpAdapterHost } from '@nestjs/core';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Answer, Browser, type HttpApp, type HttpAppInit, PLATFORMS, startHttpApp } from './support/http-app.js';
 import { down, ShakyStore } from './support/shaky-store.js';
+import { passed } from './support/time.js';
 
 interface RawReply {
   hijack?(): void;
@@ -256,7 +257,7 @@ describe.each(PLATFORMS)('while the store is down, a request on %s', (platform) 
     expect((await browser.get('/read')).json).toMatchObject({ color: 'red' });
     expect(store.loads - before).toBe(2);
     store.failure = async (step) => {
-      await new Promise((resolve) => setTimeout(resolve, 300));
+      await passed(300);
       return down(step);
     };
     expectUnavailable(await browser.get('/read'));

@@ -1,7 +1,6 @@
 import { monotonicMs, ServerClock, StoreUnavailableError } from '@lockstep/core';
-import type { MigrationSet, Sql } from '@lockstep/sql';
+import { isConflict, isLockTimeout, type MigrationSet, type Sql } from '@lockstep/sql';
 import type { IdempotencyTable, Timed } from './idempotency-table.js';
-import { isConflict, isLockTimeout } from './sql-conflicts.js';
 
 /** Beyond it a conflict is no bad luck any more. */
 const MOST_ATTEMPTS = 10;

@@ -1,4 +1,4 @@
-import { isConflict } from './sql-conflicts.js';
+import { isConflict } from '@lockstep/sql';
 
 /** Libraries wrap the errors of the driver, and handlers wrap those. */
 const DEEPEST_CAUSE = 8;

@@ -1,6 +1,5 @@
-import type { SqlTransaction } from '@lockstep/sql';
+import { isLockTimeout, type SqlTransaction } from '@lockstep/sql';
 import type { TransactionalRequest } from '../../store-abilities.js';
-import { isLockTimeout } from './sql-conflicts.js';
 import {
   type ClaimOutcome,
   ClaimTimeout,

@@ -1,7 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { monotonicMs, StoreUnavailableError } from '@lockstep/core';
-import type { MigrationSet, Sql } from '@lockstep/sql';
-import { isConflict, isLockTimeout } from './sql-conflicts.js';
+import { isConflict, isLockTimeout, type MigrationSet, type Sql } from '@lockstep/sql';
 
 export const SESSION_TABLES: MigrationSet = {
   name: 'session',

@@ -1,4 +1,4 @@
-import type { SqlTransaction } from '@lockstep/sql';
+import { isConflict, isLockTimeout, type SqlTransaction } from '@lockstep/sql';
 import type {
   BeginOutcome,
   BeginRequest,
@@ -11,7 +11,6 @@ import type {
 import { type BeginRow, readBegin, settlementParams } from '../begin-row.js';
 import type { IdempotencyTable, Timed } from '../idempotency-table.js';
 import { beginParams, SharedIdempotencyTable } from '../shared-idempotency-table.js';
-import { isConflict, isLockTimeout } from '../sql-conflicts.js';
 import * as statements from './mariadb-statements.js';
 
 /** The tables in MariaDB, where a step of several statements is one block. */
