@@ -3,7 +3,8 @@ export type { OnMessageOptions } from './consumer/on-message.options.js';
 export { DeadLetters } from './dead-letters.service.js';
 export { MemoryMessageTransport, memoryMessageTransport } from './drivers/memory/memory-message-transport.js';
 export { MemoryOutboxStore, memoryOutboxStore } from './drivers/memory/memory-outbox-store.js';
-export type { Message, MessageEnvelope, OutgoingMessage } from './message.js';
+export type { FailureNotice } from './failure-notice.js';
+export type { Message, MessageEnvelope, Ordering, OutgoingMessage, Reply } from './message.js';
 export type { Durability } from './message-headers.js';
 export {
   type BatchHandler,

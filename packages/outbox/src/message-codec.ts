@@ -1,7 +1,7 @@
 import { v7 as uuidv7 } from 'uuid';
 import type { Message, MessageEnvelope, OutgoingMessage } from './message.js';
 import { encodeBody } from './message-body.js';
-import { headersFault } from './message-headers.js';
+import { headersFault, IN_REPLY_TO_HEADER } from './message-headers.js';
 import { isName, NAME_RULE, OWN_TOPICS } from './message-names.js';
 import { isStorable, UNSTORABLE } from './message-text.js';
 import { MessageInvalidError } from './outbox.errors.js';
@@ -38,7 +38,7 @@ export function encodeMessage(
 
 /** @throws SyntaxError when the payload is no JSON */
 export function decodeMessage({ payload, ...rest }: MessageEnvelope): Message {
-  return { ...rest, body: JSON.parse(payload) as unknown };
+  return { ...rest, body: JSON.parse(payload) as unknown, inReplyTo: rest.headers[IN_REPLY_TO_HEADER] };
 }
 
 function isObject(value: unknown): boolean {

@@ -3,6 +3,21 @@ export const ORIGIN_HEADER = 'Lockstep-Origin';
 /** `until-ack` or `on-accept`. */
 export const DURABILITY_HEADER = 'Lockstep-Durability';
 
+/** `<generation>.<n>`: place of a strict message among those of its topic and key. Drawn by the store in the transaction. */
+export const SEQUENCE_HEADER = 'Lockstep-Sequence';
+/** `<generation>.<n>`: the first of the key that this consumer gets, where it subscribed when the key already had some. */
+export const SEQUENCE_START_HEADER = 'Lockstep-Sequence-Start';
+/** Present on a strict message that was skipped: it takes its turn, and the handler is not called. */
+export const SKIP_HEADER = 'Lockstep-Skip';
+/** Topic for the {@link Reply}. */
+export const CALLBACK_HEADER = 'Lockstep-Callback';
+/** Id of the message that a reply is about. */
+export const IN_REPLY_TO_HEADER = 'Lockstep-In-Reply-To';
+/** Consumer of {@link FAILED_TOPIC} that is told when the message is given up. */
+export const COMPENSATOR_HEADER = 'Lockstep-Compensator';
+/** Topic of what compensators are told. */
+export const FAILED_TOPIC = 'lockstep.failed';
+
 /**
  * How long a message is kept by its producer. `until-ack`: until the consumer has acknowledged its committed effect, so
  * that a transport that loses everything delays it and does not lose it. `on-accept`: until the transport has accepted

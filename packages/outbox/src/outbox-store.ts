@@ -9,6 +9,10 @@ export interface OutboxRecord {
   readonly shard: number;
   /** Whether the row lives until the consumer's acknowledgement, or only until the transport accepted the message. */
   readonly awaitsAck: boolean;
+  /** Milliseconds on the store's clock before which it is not claimed; 0 for none. */
+  readonly delayMs: number;
+  /** Whether the store draws the message's sequence and writes it as `Lockstep-Sequence`. Then it has a key and no delay. */
+  readonly strict: boolean;
 }
 
 /** Where a message stands that was not moved when it was claimed. */
@@ -62,13 +66,15 @@ export interface OverdueRequest {
  * What becomes of one delivery. `accepted`: the transport has it, and that was all that was asked for. `deferred`: it
  * could not be published while others could; it moves in flight, due at once, and its place in the outbox is free. All
  * deliveries of a message that are still open are deferred together. `acknowledged`: the consumer has committed its
- * effect. `dead`: it was given up; where nothing stands in flight any more, `message` is what becomes the dead letter,
+ * effect. `waiting`: the consumer has it and does not handle it before `forMs` have passed; it is not overdue until then,
+ * and never earlier than it was. `dead`: it was given up; where nothing stands in flight any more, `message` is what becomes the dead letter,
  * and without it nothing does.
  */
 export type Settlement =
   | ({ readonly outcome: 'accepted' } & OutboxPlace)
   | ({ readonly outcome: 'deferred'; readonly consumer: string } & OutboxPlace)
   | { readonly outcome: 'acknowledged'; readonly consumer: string; readonly messageId: string }
+  | { readonly outcome: 'waiting'; readonly consumer: string; readonly messageId: string; readonly forMs: number }
   | {
       readonly outcome: 'dead';
       readonly consumer: string;
@@ -89,6 +95,7 @@ export interface ShardLease {
  * Port: where messages stand until they have taken effect.
  *
  * ```
+ * delayed --promote, once due--> outbox
  * outbox --claim--> in flight, one row a consumer --acknowledged--> (gone)
  *   |                 |  ^  |                     --dead--> dead letters --replay--> in flight
  *   |                 |  |  '--overdue--> given out again, later and later
@@ -100,6 +107,12 @@ export interface ShardLease {
  * Contract:
  * - `append` is part of `transaction`: what it writes exists exactly when the transaction commits, truncated with the
  *   savepoint it was written in. Records of one call keep their order.
+ * - `append` draws the sequences of strict messages in that transaction, per topic and key: 1, 2, 3 … without a gap across
+ *   rollbacks, never twice; writers of one key wait for each other's end. Keys are locked in one order whatever the order
+ *   of the records, so that two calls never end in a deadlock with each other. Forgotten counters
+ *   (`purgeSequences`) begin a later generation.
+ * - What has a delay is `promote`d once it is due on the store's clock, in the order in which it is due, and is claimed
+ *   after that as if it had been appended then. Two promotions at a time never move the same message twice.
  * - `lease` gives a shard to one owner at a time on the store's clock; undefined while another one has it.
  * - `claim` is one atomic step: a message that awaits its acknowledgement, or has no consumer, is *moved* in flight, so
  *   what nobody acknowledges never blocks what comes after it. It is in flight before anybody can publish it. Two
@@ -108,6 +121,11 @@ export interface ShardLease {
  * - `overdue` gives out again what is in flight and overdue on the store's clock, and sets when it is overdue next. Two
  *   calls at the same time never return the same delivery. What was parked is in flight for every consumer once the
  *   topic has some; as long as it has none, it is returned now and then with {@link NO_CONSUMER}.
+ * - Every delivery of a strict message to a consumer that subscribed when its key had messages already carries
+ *   `Lockstep-Sequence-Start`: the sequence of the first one that this consumer was ever given. A consumer is given all
+ *   later ones of the key.
+ * - A message that is buried and names a compensator (`Lockstep-Compensator`) puts, in the same step and once, a message of
+ *   topic {@link FAILED_TOPIC} in flight for that consumer, due at once and until acknowledged; `failureNoticeOf` makes it.
  * - `settle` may be repeated and may come for what is already gone: then it does nothing. One that breaks off half-way
  *   has removed no message that it was to bury.
  * - `subscribe` makes every message claimed from then on reach the route, also after a restart. It may be repeated.
@@ -120,6 +138,8 @@ export interface OutboxStore {
   claim(request: ClaimRequest): Promise<ClaimedMessages>;
   overdue(request: OverdueRequest): Promise<readonly OutboxDelivery[]>;
   settle(settlements: readonly Settlement[]): Promise<void>;
+  /** Puts into the outbox what is due. Returns how many, and in how many milliseconds the next one is due, if there is one. */
+  promote(limit: number): Promise<{ readonly promoted: number; readonly nextDueInMs: number | undefined }>;
   subscribe(routes: readonly MessageRoute[]): Promise<void>;
   /** What people and alarms ask of the store. */
   readonly operations: OutboxOperations;
@@ -133,8 +153,12 @@ export interface OutboxFacts {
   readonly oldestInFlightMs: number;
   /** Of the oldest message whose topic has no consumer. */
   readonly oldestParkedMs: number;
+  /** How long ago the delayed message that is due and not promoted was due. */
+  readonly oldestDueMs: number;
   /** Counted up to 10 000: a health check must not read a backlog of millions. */
   readonly pending: number;
+  /** Waiting for their delay; counted up to 10 000. */
+  readonly delayed: number;
   /** Parked ones included; counted up to 10 000. */
   readonly inFlight: number;
   /** Counted up to 10 000. */
@@ -157,6 +181,10 @@ export interface DeadLetter extends DeadLetterId {
 export interface DeadLetterQuery {
   /** Only those of this consumer. */
   readonly consumer?: string;
+  /** Only those of this topic. */
+  readonly topic?: string;
+  /** Only strict ones, which hold up their key. */
+  readonly blocking?: boolean;
   /** Only those behind this one. */
   readonly after?: DeadLetterId;
   readonly limit: number;
@@ -172,9 +200,16 @@ export interface OutboxOperations {
   deadLetters(query: DeadLetterQuery): Promise<readonly DeadLetter[]>;
   /** Puts dead letters in flight again, due at once, until acknowledged. Returns how many there were. */
   replay(ids: readonly DeadLetterId[]): Promise<number>;
+  /** Like `replay`, for strict ones only: with `Lockstep-Skip`, so that the consumer passes them over. Others are left. */
+  skip(ids: readonly DeadLetterId[]): Promise<number>;
   discard(ids: readonly DeadLetterId[]): Promise<number>;
   /** Discards at most 1 000 dead letters that were given up longer ago. Returns how many. */
   purge(olderThanMs: number): Promise<number>;
+  /**
+   * Forgets at most 1 000 sequence counters, and starts of consumers, of keys that had no message for longer and have none
+   * in the store. Returns how many keys.
+   */
+  purgeSequences(olderThanMs: number): Promise<number>;
   /** Ends a subscription; what it has in flight becomes dead letters, at most 1 000 a call. Returns how many. */
   retire(route: MessageRoute): Promise<number>;
 }

@@ -1,8 +1,9 @@
 import { type AsyncMethod, attachGuarantee, ConfigurationError, type Guarantee } from '@lockstep/core';
+import type { OutgoingMessage } from './message.js';
 import { checkedTopic } from './message-names.js';
 import { OutboxService } from './outbox.service.js';
 
-export interface OutboxDecoratorOptions<Result> {
+export interface OutboxDecoratorOptions<Result> extends Pick<OutgoingMessage, 'delay' | 'ordered' | 'callback'> {
   /** Messages of one key and topic keep their order. @default none: they may overtake each other */
   readonly key?: (result: Result) => string;
   /** The message's body; JSON. @default the result itself */
@@ -56,7 +57,7 @@ export function Outbox<Result>(
 ) => void;
 export function Outbox(topic: string, options: OutboxDecoratorOptions<never> = {}) {
   checkedTopic(topic, '@Outbox topic');
-  const { key, body } = options as OutboxDecoratorOptions<unknown>;
+  const { key, body, ...promise } = options as OutboxDecoratorOptions<unknown>;
   for (const [name, value] of Object.entries({ key, body })) {
     if (value !== undefined && typeof value !== 'function') {
       throw ConfigurationError.option(`@Outbox ${name}`, value, "a function of the method's result");
@@ -66,7 +67,11 @@ export function Outbox(topic: string, options: OutboxDecoratorOptions<never> = {
     attachGuarantee(target, property, descriptor, OUTBOX, async (outbox, call) => {
       const tx = outbox.requireTransaction(`@Outbox on ${call.name}`);
       const result = await call.proceed();
-      await outbox.publish(topic, body ? body(result) : result, { tx, ...(key ? { key: key(result) } : {}) });
+      await outbox.publish(topic, body ? body(result) : result, {
+        tx,
+        ...promise,
+        ...(key ? { key: key(result) } : {}),
+      });
       return result;
     });
 }

@@ -1,4 +1,5 @@
 import { ConfigurationError, type Duration, durationMs } from '@lockstep/core';
+import type { Ordering } from './message.js';
 import type { Durability } from './message-headers.js';
 import { checkedName, checkedTopic } from './message-names.js';
 import type { MessageRoute } from './message-transport.js';
@@ -6,6 +7,8 @@ import type { MessageRoute } from './message-transport.js';
 export interface TopicOptions {
   /** @default the module's */
   readonly durability?: Durability;
+  /** Of the messages that have a key. `strict` needs `until-ack`. @default 'best-effort' */
+  readonly ordered?: Ordering;
   /**
    * Consumers in applications that do not share this one's database, and so cannot subscribe in it by themselves.
    * @default []
@@ -50,12 +53,20 @@ export interface OutboxModuleOptions {
   readonly batchSize?: number;
   /** How long dead letters are kept. @default '90d' */
   readonly deadLetterRetention?: Duration;
+  /**
+   * How long the place of a strict key is remembered that has no messages. Longer than any message of it may stay
+   * undelivered.
+   * @default '30d'
+   */
+  readonly sequenceRetention?: Duration;
 }
 
 export interface ResolvedOutboxOptions {
   readonly origin: string;
   readonly durability: Durability;
   readonly topicDurability: ReadonlyMap<string, Durability>;
+  /** The topics whose messages with a key are strict. */
+  readonly strictTopics: ReadonlySet<string>;
   /** The consumers that were named in the options. */
   readonly routes: readonly MessageRoute[];
   readonly runRelay: boolean;
@@ -68,6 +79,7 @@ export interface ResolvedOutboxOptions {
   readonly leaseTtlMs: number;
   readonly batchSize: number;
   readonly deadLetterRetentionMs: number;
+  readonly sequenceRetentionMs: number;
 }
 
 export const OUTBOX_OPTIONS = Symbol('@lockstep/outbox:OUTBOX_OPTIONS');
@@ -82,7 +94,7 @@ export function resolveOutboxOptions(options: OutboxModuleOptions): ResolvedOutb
   return Object.freeze({
     origin: checkedName(options.origin, 'origin'),
     durability: checkedDurability(options.durability ?? 'until-ack', 'durability'),
-    ...resolveTopics(options.topics === undefined ? {} : options.topics),
+    ...resolveTopics(options.topics === undefined ? {} : options.topics, options.durability ?? 'until-ack'),
     ...resolveRun(options.run === undefined ? {} : options.run),
     shards: wholeNumber(options.shards ?? 4, 'shards', 1, 64),
     maxMessageBytes: wholeNumber(options.maxMessageBytes ?? 65_536, 'maxMessageBytes', 1_024, 16_777_216),
@@ -97,6 +109,7 @@ export function resolveOutboxOptions(options: OutboxModuleOptions): ResolvedOutb
     }),
     batchSize: wholeNumber(options.batchSize ?? 500, 'batchSize', 1, 5_000),
     deadLetterRetentionMs: durationMs(options.deadLetterRetention ?? '90d', 'deadLetterRetention', { minMs: 1_000 }),
+    sequenceRetentionMs: durationMs(options.sequenceRetention ?? '30d', 'sequenceRetention', { minMs: 1_000 }),
   });
 }
 
@@ -107,25 +120,42 @@ export function checkOptionsGiven(options: unknown): void {
 
 function resolveTopics(
   topics: Readonly<Record<string, TopicOptions>>,
-): Pick<ResolvedOutboxOptions, 'topicDurability' | 'routes'> {
+  standard: Durability,
+): Pick<ResolvedOutboxOptions, 'topicDurability' | 'strictTopics' | 'routes'> {
   checkObject(topics, 'topics', 'an object of topics');
   const topicDurability = new Map<string, Durability>();
+  const strictTopics = new Set<string>();
   const routes: MessageRoute[] = [];
   for (const [name, options] of Object.entries(topics)) {
     const topic = checkedTopic(name, 'topics');
-    checkKnown(options, `topics.${topic}`, ['durability', 'consumers']);
-    const { durability, consumers = [] } = options;
+    checkKnown(options, `topics.${topic}`, ['durability', 'ordered', 'consumers']);
+    const { durability, ordered = 'best-effort', consumers = [] } = options;
     if (!Array.isArray(consumers)) {
       throw ConfigurationError.option(`topics.${topic}.consumers`, consumers, 'a list of names');
     }
     if (durability !== undefined) {
       topicDurability.set(topic, checkedDurability(durability, `topics.${topic}.durability`));
     }
+    if (isStrict(ordered, `topics.${topic}.ordered`)) {
+      if ((durability ?? standard) === 'on-accept') {
+        throw ConfigurationError.option(
+          `topics.${topic}.ordered`,
+          ordered,
+          "'best-effort' with durability 'on-accept'",
+        );
+      }
+      strictTopics.add(topic);
+    }
     for (const consumer of consumers) {
       routes.push({ topic, consumer: checkedName(consumer, `topics.${topic}.consumers`) });
     }
   }
-  return { topicDurability, routes };
+  return { topicDurability, strictTopics, routes };
+}
+
+function isStrict(ordered: Ordering, option: string): boolean {
+  if (ordered === 'strict' || ordered === 'best-effort') return ordered === 'strict';
+  throw ConfigurationError.option(option, ordered, "'best-effort' or 'strict'");
 }
 
 function resolveRun(

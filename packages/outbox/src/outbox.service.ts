@@ -3,7 +3,8 @@ import { Sql, type SqlTransaction } from '@lockstep/sql';
 import { Inject, Injectable } from '@nestjs/common';
 import type { OutgoingMessage } from './message.js';
 import { encodeMessage } from './message-codec.js';
-import { DURABILITY_HEADER, ORIGIN_HEADER } from './message-headers.js';
+import { CALLBACK_HEADER, DURABILITY_HEADER, ORIGIN_HEADER } from './message-headers.js';
+import { promiseOf } from './message-promise.js';
 import { OUTBOX_OPTIONS, type ResolvedOutboxOptions } from './outbox.options.js';
 import { OUTBOX_STORE, type OutboxRecord, type OutboxStore } from './outbox-store.js';
 import { RelayWakeUp } from './relay/relay-wake-up.js';
@@ -14,7 +15,7 @@ export interface PublishManyOptions {
   readonly tx?: SqlTransaction;
 }
 
-export interface PublishOptions extends PublishManyOptions, Pick<OutgoingMessage, 'key' | 'headers'> {}
+export interface PublishOptions extends PublishManyOptions, Omit<OutgoingMessage, 'topic' | 'body'> {}
 
 /**
  * Publishes messages as part of a transaction: a message exists exactly when the transaction commits, and is gone with
@@ -77,9 +78,14 @@ export class OutboxService {
 
   private record(message: OutgoingMessage, carried: Readonly<Record<string, string>>): OutboxRecord {
     const durability = this.options.topicDurability.get(message?.topic) ?? this.options.durability;
-    const own = { ...carried, [ORIGIN_HEADER]: this.options.origin, [DURABILITY_HEADER]: durability };
+    const own = {
+      ...carried,
+      [ORIGIN_HEADER]: this.options.origin,
+      [DURABILITY_HEADER]: durability,
+      ...(message?.callback === undefined ? {} : { [CALLBACK_HEADER]: message.callback }),
+    };
     const envelope = encodeMessage(message, own, this.options.maxMessageBytes);
-    return { message: envelope, shard: this.shards.pick(envelope), awaitsAck: durability === 'until-ack' };
+    return { message: envelope, shard: this.shards.pick(envelope), ...promiseOf(message, this.options) };
   }
 
   private async append(tx: SqlTransaction, records: readonly OutboxRecord[]): Promise<void> {

@@ -12,7 +12,8 @@ import pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { memoryTransaction } from './support/memory-transaction.js';
 
-const EMPTY = 'TRUNCATE lockstep_outbox, lockstep_outbox_inflight, lockstep_outbox_dead, lockstep_outbox_subscription';
+const EMPTY =
+  'TRUNCATE lockstep_outbox, lockstep_outbox_inflight, lockstep_outbox_dead, lockstep_outbox_subscription, lockstep_outbox_delayed, lockstep_outbox_sequence, lockstep_outbox_start';
 
 describeOutboxStoreContract({
   name: 'memory',

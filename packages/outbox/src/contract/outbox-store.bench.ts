@@ -25,12 +25,14 @@ export class OutboxBench {
     return this.store.subscribe(consumers.map((consumer) => ({ topic: this.topic, consumer })));
   }
 
-  record(init: Partial<OutboxRecord['message']> & { shard?: number; awaitsAck?: boolean } = {}): OutboxRecord {
-    const { shard = 0, awaitsAck = true, ...message } = init;
+  record(init: Partial<OutboxRecord['message'] & Omit<OutboxRecord, 'message'>> = {}): OutboxRecord {
+    const { shard = 0, awaitsAck = true, delayMs = 0, strict = false, ...message } = init;
     return {
       message: { id: uuidv7(), topic: this.topic, key: undefined, payload: '{"n":1}', headers: {}, ...message },
       shard,
       awaitsAck,
+      delayMs,
+      strict,
     };
   }
 

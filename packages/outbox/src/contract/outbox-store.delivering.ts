@@ -84,6 +84,8 @@ export function delivering(bench: Bench): void {
       oldestPendingMs: 0,
       oldestInFlightMs: 0,
       oldestParkedMs: 0,
+      oldestDueMs: 0,
+      delayed: 0,
       pending: 0,
       inFlight: 0,
       dead: 0,

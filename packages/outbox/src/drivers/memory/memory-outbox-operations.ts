@@ -1,3 +1,5 @@
+import type { MessageEnvelope } from '../../message.js';
+import { SEQUENCE_HEADER, SKIP_HEADER } from '../../message-headers.js';
 import type { MessageRoute } from '../../message-transport.js';
 import {
   type DeadLetter,
@@ -17,6 +19,7 @@ export class MemoryOutboxOperations implements OutboxOperations {
 
   async facts(): Promise<OutboxFacts> {
     const pending = [...this.tables.pending.values()].map(({ message }) => message);
+    const delayed = [...this.tables.delayed];
     const flying = [...this.tables.inFlight.values()];
     const ageOf = (messages: readonly { readonly publishedAt: number }[]): number =>
       messages.reduce((oldest, { publishedAt }) => Math.max(oldest, Date.now() - publishedAt), 0);
@@ -26,23 +29,34 @@ export class MemoryOutboxOperations implements OutboxOperations {
       oldestPendingMs: ageOf(pending),
       oldestInFlightMs: ageOf(messagesOf(false)),
       oldestParkedMs: ageOf(messagesOf(true)),
+      oldestDueMs: Math.max(0, ...delayed.map(({ dueAt }) => Date.now() - dueAt)),
+      delayed: Math.min(delayed.length, COUNT_LIMIT),
       pending: Math.min(pending.length, COUNT_LIMIT),
       inFlight: Math.min(flying.length, COUNT_LIMIT),
       dead: Math.min(this.tables.dead.size, COUNT_LIMIT),
     };
   }
 
-  async deadLetters({ consumer, after, limit }: DeadLetterQuery): Promise<readonly DeadLetter[]> {
+  async deadLetters({ consumer, topic, blocking, after, limit }: DeadLetterQuery): Promise<readonly DeadLetter[]> {
     const letters = [...this.tables.dead.entries()].sort(([a], [b]) => (a < b ? -1 : 1));
     return letters
       .filter(([key, letter]) => (!after || key > flightKey(after)) && (!consumer || letter.consumer === consumer))
+      .filter(([, { message }]) => (!topic || message.topic === topic) && (!blocking || isStrict(message)))
       .slice(0, limit)
       .map(([, letter]) => letter);
   }
 
   async replay(ids: readonly DeadLetterId[]): Promise<number> {
-    return this.take(ids, ({ message, consumer }) =>
-      this.tables.fly({ message, consumer, awaitsAck: true, deliveries: 0, dueAt: 0 }),
+    return this.take(ids, ({ message, consumer }) => this.flyAgain(message, consumer));
+  }
+
+  async skip(ids: readonly DeadLetterId[]): Promise<number> {
+    const strict = ids.filter((id) => {
+      const letter = this.tables.dead.get(flightKey(id));
+      return letter !== undefined && isStrict(letter.message);
+    });
+    return this.take(strict, ({ message, consumer }) =>
+      this.flyAgain({ ...message, headers: { ...message.headers, [SKIP_HEADER]: '1' } }, consumer),
     );
   }
 
@@ -54,6 +68,13 @@ export class MemoryOutboxOperations implements OutboxOperations {
     const before = Date.now() - olderThanMs;
     const old = [...this.tables.dead.values()].filter(({ failedAt }) => failedAt < before);
     return this.discard(old.slice(0, BATCH));
+  }
+
+  async purgeSequences(olderThanMs: number): Promise<number> {
+    const { pending, inFlight, dead, sequences } = this.tables;
+    const messages = [...pending.values(), ...inFlight.values(), ...dead.values()].map(({ message }) => message);
+    const used = new Set(messages.map(({ topic, key }) => `${topic}\0${key}`));
+    return sequences.purge(Date.now() - olderThanMs, ({ topic, key }) => used.has(`${topic}\0${key}`));
   }
 
   async retire(route: MessageRoute): Promise<number> {
@@ -68,6 +89,10 @@ export class MemoryOutboxOperations implements OutboxOperations {
     return rows.length;
   }
 
+  private flyAgain(message: MessageEnvelope, consumer: string): void {
+    this.tables.fly({ message, consumer, awaitsAck: true, deliveries: 0, dueAt: 0 });
+  }
+
   private take(ids: readonly DeadLetterId[], use: (letter: DeadLetter) => void): number {
     let taken = 0;
     for (const id of ids) {
@@ -79,4 +104,8 @@ export class MemoryOutboxOperations implements OutboxOperations {
     }
     return taken;
   }
+}
+
+function isStrict({ headers }: MessageEnvelope): boolean {
+  return headers[SEQUENCE_HEADER] !== undefined;
 }

@@ -1,6 +1,7 @@
 import { ConfigurationError, type DriverProvider, monotonicMs } from '@lockstep/core';
 import type { SqlTransaction } from '@lockstep/sql';
 import { Logger } from '@nestjs/common';
+import type { MessageEnvelope } from '../../message.js';
 import type { MessageRoute } from '../../message-transport.js';
 import {
   type ClaimedMessages,
@@ -13,6 +14,8 @@ import {
   type Settlement,
   type ShardLease,
 } from '../../outbox-store.js';
+import { drawsOf, withSequences } from '../draw-sequences.js';
+import { withStart } from '../with-start.js';
 import { MemoryOutboxOperations } from './memory-outbox-operations.js';
 import { flightKey, type InFlight, MemoryOutboxTables } from './memory-outbox-tables.js';
 
@@ -32,10 +35,14 @@ export class MemoryOutboxStore implements OutboxStore {
         'The memory driver of the outbox needs a transaction with afterCommit: begin it by sql.transaction(…).',
       );
     }
-    transaction.afterCommit(() => {
-      const publishedAt = Date.now();
-      for (const record of records) this.tables.append({ ...record.message, publishedAt }, record);
-    });
+    transaction.afterCommit(() => this.keep(records));
+  }
+
+  async promote(limit: number): Promise<{ promoted: number; nextDueInMs: number | undefined }> {
+    const now = Date.now();
+    const promoted = this.tables.promote(now, limit);
+    const dueAt = [...this.tables.delayed].map((row) => row.dueAt);
+    return { promoted, nextDueInMs: dueAt.length === 0 ? undefined : Math.max(Math.min(...dueAt) - now, 0) };
   }
 
   async lease(name: string, ttlMs: number): Promise<ShardLease | undefined> {
@@ -72,7 +79,7 @@ export class MemoryOutboxStore implements OutboxStore {
         const dueAt = Date.now() + redeliverAfterMs;
         if (moved) this.tables.fly({ message, consumer, awaitsAck, deliveries: 1, dueAt });
         deliveries.push({
-          message,
+          message: this.started(message, consumer),
           consumer,
           awaitsAck,
           deliveries: 1,
@@ -91,7 +98,7 @@ export class MemoryOutboxStore implements OutboxStore {
       row.deliveries += 1;
       row.dueAt = now + pauseMs;
       const { message, consumer, awaitsAck, deliveries } = row;
-      return { message, consumer, awaitsAck, deliveries, place: undefined };
+      return { message: this.started(message, consumer), consumer, awaitsAck, deliveries, place: undefined };
     });
   }
 
@@ -100,6 +107,7 @@ export class MemoryOutboxStore implements OutboxStore {
     for (const settlement of settlements) {
       if (settlement.outcome === 'deferred') continue;
       if (settlement.outcome === 'accepted') this.tables.remove(settlement);
+      else if (settlement.outcome === 'waiting') this.tables.wait(settlement, Date.now());
       else if (settlement.outcome === 'acknowledged') this.tables.inFlight.delete(flightKey(settlement));
       else this.tables.bury(settlement, Date.now());
     }
@@ -107,6 +115,21 @@ export class MemoryOutboxStore implements OutboxStore {
 
   async subscribe(routes: readonly MessageRoute[]): Promise<void> {
     for (const route of routes) this.tables.subscribe(route);
+  }
+
+  /** Nobody waits for anybody in one process: the sequences are drawn in the order of the commits. */
+  private keep(records: readonly OutboxRecord[]): void {
+    const now = Date.now();
+    const draws = drawsOf(records);
+    for (const record of withSequences(records, draws, this.tables.sequences.draw(draws, now))) {
+      const message = { ...record.message, publishedAt: now };
+      if (record.delayMs > 0) this.tables.delay(message, record, now);
+      else this.tables.append(message, record);
+    }
+  }
+
+  private started(message: MessageEnvelope, consumer: string): MessageEnvelope {
+    return withStart(message, this.tables.sequences.startOf(message, consumer));
   }
 
   private route(row: InFlight, now: number): void {

@@ -1,3 +1,4 @@
+import { failureNoticeOf } from '../../failure-notice.js';
 import type { MessageEnvelope } from '../../message.js';
 import type { MessageRoute } from '../../message-transport.js';
 import {
@@ -9,9 +10,18 @@ import {
   type Settlement,
 } from '../../outbox-store.js';
 
+import { MemorySequences } from './memory-sequences.js';
+
 export interface Pending extends OutboxPlace {
   readonly message: MessageEnvelope;
   readonly awaitsAck: boolean;
+}
+
+export interface Delayed {
+  readonly message: MessageEnvelope;
+  readonly record: OutboxRecord;
+  /** Epoch milliseconds. */
+  readonly dueAt: number;
 }
 
 export interface InFlight {
@@ -34,6 +44,9 @@ export class MemoryOutboxTables {
   readonly pending = new Map<string, Pending>();
   readonly inFlight = new Map<string, InFlight>();
   readonly dead = new Map<string, DeadLetter>();
+  readonly delayed = new Set<Delayed>();
+  /** Counters of strict keys, and where a consumer begins in one. */
+  readonly sequences = new MemorySequences();
   private readonly subscriptions = new Map<string, MessageRoute>();
   private position = 0;
 
@@ -41,6 +54,19 @@ export class MemoryOutboxTables {
     this.position += 1;
     const position = String(this.position);
     this.pending.set(`${shard}/${position}`, { shard, position, message, awaitsAck });
+  }
+
+  delay(message: MessageEnvelope, record: OutboxRecord, now: number): void {
+    this.delayed.add({ message, record, dueAt: now + record.delayMs });
+  }
+
+  promote(now: number, limit: number): number {
+    const due = [...this.delayed].filter(({ dueAt }) => dueAt <= now).sort((a, b) => a.dueAt - b.dueAt);
+    for (const row of due.slice(0, limit)) {
+      this.delayed.delete(row);
+      this.append({ ...row.message, publishedAt: row.dueAt }, row.record);
+    }
+    return Math.min(due.length, limit);
   }
 
   pendingOf(fromShard: number, toShard: number): Pending[] {
@@ -77,12 +103,22 @@ export class MemoryOutboxTables {
     if (!message || this.dead.has(key)) return;
     const { messageId, consumer, error } = settlement;
     this.dead.set(key, { messageId, consumer, message, error: error.slice(0, MAX_ERROR_CHARS), failedAt });
+    const notice = failureNoticeOf(message, consumer, error);
+    if (!notice) return;
+    const told = { ...notice.message, publishedAt: failedAt };
+    this.fly({ message: told, consumer: notice.consumer, awaitsAck: true, deliveries: 0, dueAt: 0 });
+  }
+
+  wait({ forMs, ...id }: Extract<Settlement, { outcome: 'waiting' }>, now: number): void {
+    const row = this.inFlight.get(flightKey(id));
+    if (row) row.dueAt = Math.max(row.dueAt, now + forMs);
   }
 
   subscribe(route: MessageRoute): void {
     const key = `${route.topic}/${route.consumer}`;
     if (this.subscriptions.has(key)) return;
     this.subscriptions.set(key, route);
+    this.sequences.begin(route, this.unrouted(route.topic));
     for (const row of this.inFlight.values()) {
       if (row.consumer === NO_CONSUMER && row.message.topic === route.topic) row.dueAt = 0;
     }
@@ -90,6 +126,13 @@ export class MemoryOutboxTables {
 
   unsubscribe({ topic, consumer }: MessageRoute): void {
     this.subscriptions.delete(`${topic}/${consumer}`);
+    this.sequences.end({ topic, consumer });
+  }
+
+  private unrouted(topic: string): MessageEnvelope[] {
+    const parked = [...this.inFlight.values()].filter(({ consumer }) => consumer === NO_CONSUMER);
+    const messages = [...this.pending.values(), ...parked].map(({ message }) => message);
+    return messages.filter((message) => message.topic === topic);
   }
 
   consumersOf(topic: string): string[] {

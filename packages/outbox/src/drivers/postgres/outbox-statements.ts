@@ -1,3 +1,13 @@
+import {
+  COMPENSATOR_HEADER,
+  DURABILITY_HEADER,
+  FAILED_TOPIC,
+  IN_REPLY_TO_HEADER,
+  ORIGIN_HEADER,
+  SEQUENCE_HEADER,
+  SKIP_HEADER,
+} from '../../message-headers.js';
+
 // Lists travel as one JSON text each: every client library can bind a text, few agree on arrays. Statements that end by
 // themselves use now(): it stays what it is within the statement, so that an index can be searched by it.
 
@@ -6,6 +16,8 @@ const MESSAGE = 'message_id, topic, key, payload, headers';
 const SELECTED = `message_id::text AS "id", topic, key, payload, headers,
   floor(extract(epoch FROM published_at) * 1000)::text AS "publishedAt"`;
 
+const STRICT = `headers LIKE '%"${SEQUENCE_HEADER}"%'`;
+
 /** $1 records. The position is drawn in the order of the list. */
 export const APPEND = `
 INSERT INTO lockstep_outbox (shard, awaits_ack, ${MESSAGE})
@@ -13,6 +25,36 @@ SELECT shard, awaits_ack, ${MESSAGE}
 FROM ROWS FROM (json_to_recordset($1::json) AS (shard smallint, awaits_ack boolean, ${MESSAGE_FIELDS}))
   WITH ORDINALITY AS record (shard, awaits_ack, ${MESSAGE}, place)
 ORDER BY place`;
+
+/** $1 records, each with `delay_ms`. They are given out in the order in which they are due. */
+export const APPEND_DELAYED = `
+INSERT INTO lockstep_outbox_delayed (due_at, shard, awaits_ack, ${MESSAGE})
+SELECT clock_timestamp() + delay_ms * interval '1 millisecond', shard, awaits_ack, ${MESSAGE}
+FROM json_to_recordset($1::json) AS record (delay_ms float8, shard smallint, awaits_ack boolean, ${MESSAGE_FIELDS})`;
+
+/** $1 keys with how many sequences each needs. Locked in one order, so that two calls cannot wait for each other. */
+export const DRAW = `
+INSERT INTO lockstep_outbox_sequence AS counter (topic, key, generation, n, touched_at)
+SELECT topic, key, floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint, wanted, clock_timestamp()
+FROM json_to_recordset($1::json) AS draw (topic text, key text, wanted bigint)
+ORDER BY topic, key
+ON CONFLICT (topic, key) DO UPDATE SET n = counter.n + excluded.n, touched_at = excluded.touched_at
+RETURNING topic, key, generation::text, n::text`;
+
+/** $1 limit. From the time at which it was due, a message counts as published: its delay is no delay of the relay. */
+export const PROMOTE = `
+WITH due AS (
+  DELETE FROM lockstep_outbox_delayed WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM lockstep_outbox_delayed WHERE due_at <= now()
+    ORDER BY due_at, message_id LIMIT $1 FOR UPDATE SKIP LOCKED
+  )) RETURNING *
+)
+INSERT INTO lockstep_outbox (shard, awaits_ack, ${MESSAGE}, published_at)
+SELECT shard, awaits_ack, ${MESSAGE}, due_at FROM due ORDER BY due_at, message_id`;
+
+export const NEXT_DUE = `
+SELECT ceil(extract(epoch FROM due_at - clock_timestamp()) * 1000)::text AS "inMs"
+FROM lockstep_outbox_delayed ORDER BY due_at LIMIT 1`;
 
 /** $1 first shard, $2 last shard, $3 limit, $4 ms until overdue. What another claim moved meanwhile is left out. */
 export const CLAIM = `
@@ -32,11 +74,12 @@ WITH head AS MATERIALIZED (
   FROM routed JOIN moved USING (shard, id)
   ON CONFLICT (consumer, message_id) DO NOTHING
 )
-SELECT ${SELECTED}, consumer, awaits_ack AS "awaitsAck", 1 AS deliveries,
-  shard, routed.id::text AS position, moves
-FROM routed
+SELECT ${SELECTED.replace('topic, key', 'routed.topic, routed.key')}, routed.consumer, awaits_ack AS "awaitsAck",
+  1 AS deliveries, shard, routed.id::text AS position, moves, start.sequence AS start
+FROM routed LEFT JOIN lockstep_outbox_start start
+  ON start.topic = routed.topic AND start.key = routed.key AND start.consumer = routed.consumer
 WHERE NOT moves OR EXISTS (SELECT 1 FROM moved WHERE moved.shard = routed.shard AND moved.id = routed.id)
-ORDER BY shard, routed.id, consumer`;
+ORDER BY shard, routed.id, routed.consumer`;
 
 /** $1 limit. Parked messages whose topic has consumers by now are in flight for each of them, due at once. */
 export const ROUTE_PARKED = `
@@ -65,7 +108,9 @@ UPDATE lockstep_outbox_inflight again
 SET deliveries = deliveries + 1,
   redeliver_at = now() + least($2 * power(2, least(deliveries, 30)), $3) * interval '1 millisecond'
 FROM due WHERE again.consumer = due.consumer AND again.message_id = due.message_id
-RETURNING ${SELECTED.replace('message_id', 'again.message_id')}, again.consumer, awaits_ack AS "awaitsAck", deliveries`;
+RETURNING ${SELECTED.replace('message_id', 'again.message_id')}, again.consumer, awaits_ack AS "awaitsAck", deliveries,
+  (SELECT start.sequence FROM lockstep_outbox_start start
+   WHERE start.topic = again.topic AND start.key = again.key AND start.consumer = again.consumer) AS start`;
 
 /** $1 places. */
 export const ACCEPTED = `
@@ -93,7 +138,17 @@ DELETE FROM lockstep_outbox_inflight acknowledged
 USING json_to_recordset($1::json) AS ack (consumer text, message_id uuid)
 WHERE acknowledged.consumer = ack.consumer AND acknowledged.message_id = ack.message_id`;
 
-/** $1 consumer, $2 message id, $3 error, $4 the message where nothing may be in flight, or null. */
+/** $1 those who wait, each with `for_ms`. */
+export const WAITING = `
+UPDATE lockstep_outbox_inflight again
+SET redeliver_at = greatest(redeliver_at, now() + for_ms * interval '1 millisecond')
+FROM json_to_recordset($1::json) AS wait (consumer text, message_id uuid, for_ms float8)
+WHERE again.consumer = wait.consumer AND again.message_id = wait.message_id`;
+
+/**
+ * $1 consumer, $2 message id, $3 error, $4 the message where nothing may be in flight, or null, $5 id of the notice to
+ * its compensator.
+ */
 export const BURY = `
 WITH gone AS (
   DELETE FROM lockstep_outbox_inflight WHERE consumer = $1 AND message_id = $2::uuid
@@ -102,28 +157,70 @@ WITH gone AS (
   SELECT ${MESSAGE}, to_timestamp(published_at / 1000) AS published_at
   FROM json_to_recordset($4::json) AS message (${MESSAGE_FIELDS}, published_at float8)
   WHERE NOT EXISTS (SELECT 1 FROM gone)
+), buried AS (
+  INSERT INTO lockstep_outbox_dead (consumer, error, ${MESSAGE}, published_at)
+  SELECT $1, $3, ${MESSAGE}, published_at FROM (SELECT * FROM gone UNION ALL SELECT * FROM given) last
+  ON CONFLICT (message_id, consumer) DO NOTHING
+  RETURNING ${MESSAGE}
 )
-INSERT INTO lockstep_outbox_dead (consumer, error, ${MESSAGE}, published_at)
-SELECT $1, $3, ${MESSAGE}, published_at FROM (SELECT * FROM gone UNION ALL SELECT * FROM given) buried
-ON CONFLICT (message_id, consumer) DO NOTHING`;
+INSERT INTO lockstep_outbox_inflight (consumer, ${MESSAGE}, awaits_ack, published_at, deliveries, redeliver_at)
+SELECT headers::json ->> '${COMPENSATOR_HEADER}', $5::uuid, '${FAILED_TOPIC}', key,
+  json_build_object('messageId', message_id, 'topic', topic, 'key', key, 'consumer', $1::text, 'error', $3::text,
+    'payload', payload)::text,
+  json_build_object('${ORIGIN_HEADER}', headers::json ->> '${ORIGIN_HEADER}', '${DURABILITY_HEADER}', 'until-ack',
+    '${IN_REPLY_TO_HEADER}', message_id)::text,
+  true, clock_timestamp(), 0, now()
+FROM buried WHERE headers LIKE '%"${COMPENSATOR_HEADER}"%'
+ON CONFLICT (consumer, message_id) DO NOTHING`;
+
+/** $1 routes. */
+export const MISSING_ROUTES = `
+SELECT topic, consumer FROM json_to_recordset($1::json) AS route (topic text, consumer text)
+WHERE NOT EXISTS (SELECT 1 FROM lockstep_outbox_subscription known
+  WHERE known.topic = route.topic AND known.consumer = route.consumer)`;
+
+/** A claim sees all subscriptions of a call or none, and no claim is between its routes and what they are told. */
+export const LOCK_SUBSCRIPTIONS = 'LOCK TABLE lockstep_outbox_subscription IN ACCESS EXCLUSIVE MODE';
 
 /** $1 routes. What was parked for a topic that has a new consumer is due at once. */
 export const SUBSCRIBE = `
 WITH added AS (
   INSERT INTO lockstep_outbox_subscription (topic, consumer)
-  SELECT topic, consumer FROM json_to_recordset($1::json) AS route (topic text, consumer text)
-  ORDER BY topic, consumer
+  SELECT DISTINCT topic, consumer FROM json_to_recordset($1::json) AS route (topic text, consumer text)
   ON CONFLICT (topic, consumer) DO NOTHING
-  RETURNING topic
+  RETURNING topic, consumer
+), woken AS (
+  UPDATE lockstep_outbox_inflight SET redeliver_at = now()
+  WHERE consumer = '' AND topic IN (SELECT topic FROM added)
 )
-UPDATE lockstep_outbox_inflight SET redeliver_at = now()
-WHERE consumer = '' AND topic IN (SELECT topic FROM added)`;
+SELECT topic, consumer FROM added`;
+
+/** $1 routes that are new. Where each begins in the keys that exist: with the first message that is not routed yet. */
+export const SET_STARTS = `
+WITH route AS MATERIALIZED (
+  SELECT * FROM json_to_recordset($1::json) AS route (topic text, consumer text)
+), unrouted AS (
+  SELECT topic, key, headers FROM lockstep_outbox WHERE topic IN (SELECT topic FROM route)
+  UNION ALL
+  SELECT topic, key, headers FROM lockstep_outbox_inflight
+  WHERE consumer = '' AND topic IN (SELECT topic FROM route)
+), first AS (
+  SELECT topic, key, min(string_to_array(headers::json ->> '${SEQUENCE_HEADER}', '.')::bigint[]) AS sequence
+  FROM unrouted WHERE key IS NOT NULL AND ${STRICT} GROUP BY topic, key
+)
+INSERT INTO lockstep_outbox_start (topic, key, consumer, sequence)
+SELECT counter.topic, counter.key, route.consumer,
+  array_to_string(coalesce(first.sequence, ARRAY[counter.generation, counter.n + 1]), '.')
+FROM lockstep_outbox_sequence counter JOIN route ON route.topic = counter.topic
+  LEFT JOIN first ON first.topic = counter.topic AND first.key = counter.key
+ON CONFLICT (topic, key, consumer) DO UPDATE SET sequence = excluded.sequence`;
 
 /** $1 shards. The head of each index range is its oldest: nothing is read but heads. */
 export const FACTS = `
-WITH capped (pending, in_flight, dead) AS (
+WITH capped (pending, in_flight, delayed, dead) AS (
   SELECT (SELECT count(*) FROM (SELECT 1 FROM lockstep_outbox LIMIT 10000) rows),
     (SELECT count(*) FROM (SELECT 1 FROM lockstep_outbox_inflight LIMIT 10000) rows),
+    (SELECT count(*) FROM (SELECT 1 FROM lockstep_outbox_delayed LIMIT 10000) rows),
     (SELECT count(*) FROM (SELECT 1 FROM lockstep_outbox_dead LIMIT 10000) rows)
 ), heads (kind, published_at) AS (
   SELECT 'pending', head.published_at FROM generate_series(0, $1 - 1) one (shard) CROSS JOIN LATERAL (
@@ -139,29 +236,52 @@ WITH capped (pending, in_flight, dead) AS (
 SELECT coalesce((SELECT ms FROM ages WHERE kind = 'pending'), 0)::text AS "oldestPendingMs",
   coalesce((SELECT ms FROM ages WHERE kind = 'flying'), 0)::text AS "oldestInFlightMs",
   coalesce((SELECT ms FROM ages WHERE kind = 'parked'), 0)::text AS "oldestParkedMs",
-  pending::text, in_flight::text AS "inFlight", dead::text
+  coalesce((SELECT greatest(floor(extract(epoch FROM clock_timestamp() - due_at) * 1000), 0)
+    FROM lockstep_outbox_delayed ORDER BY due_at LIMIT 1), 0)::text AS "oldestDueMs",
+  pending::text, in_flight::text AS "inFlight", delayed::text, dead::text
 FROM capped`;
 
-/** $1 consumer or null, $2 and $3 id and consumer of the last one seen or null, $4 limit. */
+/** $1 consumer or null, $2 and $3 id and consumer of the last one seen or null, $4 limit, $5 topic or null, $6 strict only. */
 export const DEAD_LETTERS = `
 SELECT ${SELECTED}, consumer, error, floor(extract(epoch FROM failed_at) * 1000)::text AS "failedAt"
 FROM lockstep_outbox_dead
-WHERE ($1::text IS NULL OR consumer = $1)
+WHERE ($1::text IS NULL OR consumer = $1) AND ($5::text IS NULL OR topic = $5) AND (NOT $6::boolean OR ${STRICT})
   AND ($2::uuid IS NULL OR (message_id, consumer) > ($2::uuid, $3::text))
 ORDER BY message_id, consumer LIMIT $4`;
 
-/** $1 ids. */
-export const REPLAY = `
+/** @param which of the named letters, and `headers` as they fly again; $1 ids */
+function flyAgain(which: string, headers: string): string {
+  return `
 WITH gone AS (
   DELETE FROM lockstep_outbox_dead dead USING json_to_recordset($1::json) AS one (consumer text, message_id uuid)
-  WHERE dead.message_id = one.message_id AND dead.consumer = one.consumer
+  WHERE dead.message_id = one.message_id AND dead.consumer = one.consumer AND ${which}
   RETURNING dead.*
 ), flying AS (
   INSERT INTO lockstep_outbox_inflight (consumer, ${MESSAGE}, awaits_ack, published_at, deliveries, redeliver_at)
-  SELECT consumer, ${MESSAGE}, true, published_at, 0, now() FROM gone
+  SELECT consumer, ${MESSAGE.replace('headers', headers)}, true, published_at, 0, now() FROM gone
   ON CONFLICT (consumer, message_id) DO NOTHING
 )
 SELECT count(*)::int AS replayed FROM gone`;
+}
+
+export const REPLAY = flyAgain('true', 'headers');
+export const SKIP = flyAgain(STRICT, `(headers::jsonb || '{"${SKIP_HEADER}":"1"}')::text`);
+
+/** $1 age in ms. */
+export const PURGE_SEQUENCES = `
+WITH idle AS MATERIALIZED (
+  SELECT topic, key FROM lockstep_outbox_sequence
+  WHERE touched_at < statement_timestamp() - $1 * interval '1 millisecond' LIMIT 1000 FOR UPDATE SKIP LOCKED
+), unused AS MATERIALIZED (
+  SELECT topic, key FROM idle
+  WHERE NOT EXISTS (SELECT 1 FROM lockstep_outbox row WHERE row.topic = idle.topic AND row.key = idle.key)
+    AND NOT EXISTS (SELECT 1 FROM lockstep_outbox_inflight row WHERE row.topic = idle.topic AND row.key = idle.key)
+    AND NOT EXISTS (SELECT 1 FROM lockstep_outbox_dead row WHERE row.topic = idle.topic AND row.key = idle.key)
+), starts AS (
+  DELETE FROM lockstep_outbox_start start USING unused WHERE start.topic = unused.topic AND start.key = unused.key
+)
+DELETE FROM lockstep_outbox_sequence counter USING unused
+WHERE counter.topic = unused.topic AND counter.key = unused.key`;
 
 /** $1 ids. */
 export const DISCARD = `
@@ -177,7 +297,9 @@ DELETE FROM lockstep_outbox_dead dead USING (
 WHERE dead.message_id = old.message_id AND dead.consumer = old.consumer`;
 
 /** $1 topic, $2 consumer. */
-export const UNSUBSCRIBE = 'DELETE FROM lockstep_outbox_subscription WHERE topic = $1 AND consumer = $2';
+export const UNSUBSCRIBE = `
+WITH starts AS (DELETE FROM lockstep_outbox_start WHERE topic = $1 AND consumer = $2)
+DELETE FROM lockstep_outbox_subscription WHERE topic = $1 AND consumer = $2`;
 
 /** $1 topic, $2 consumer. */
 export const RETIRE = `

@@ -2,7 +2,17 @@ import type { Sql } from '@lockstep/sql';
 import type { MessageRoute } from '../../message-transport.js';
 import type { DeadLetter, DeadLetterId, DeadLetterQuery, OutboxFacts, OutboxOperations } from '../../outbox-store.js';
 import { envelopeOf, type MessageRow } from './outbox-rows.js';
-import { DEAD_LETTERS, DISCARD, FACTS, PURGE, REPLAY, RETIRE, UNSUBSCRIBE } from './outbox-statements.js';
+import {
+  DEAD_LETTERS,
+  DISCARD,
+  FACTS,
+  PURGE,
+  PURGE_SEQUENCES,
+  REPLAY,
+  RETIRE,
+  SKIP,
+  UNSUBSCRIBE,
+} from './outbox-statements.js';
 
 interface DeadRow extends MessageRow {
   readonly consumer: string;
@@ -23,15 +33,30 @@ export class PostgresOutboxOperations implements OutboxOperations {
       oldestPendingMs: Number(row?.oldestPendingMs),
       oldestInFlightMs: Number(row?.oldestInFlightMs),
       oldestParkedMs: Number(row?.oldestParkedMs),
+      oldestDueMs: Number(row?.oldestDueMs),
+      delayed: Number(row?.delayed),
       pending: Number(row?.pending),
       inFlight: Number(row?.inFlight),
       dead: Number(row?.dead),
     };
   }
 
-  async deadLetters({ consumer, after, limit }: DeadLetterQuery): Promise<readonly DeadLetter[]> {
+  async deadLetters({
+    consumer,
+    topic,
+    blocking = false,
+    after,
+    limit,
+  }: DeadLetterQuery): Promise<readonly DeadLetter[]> {
     await this.ready();
-    const params = [consumer ?? null, after?.messageId ?? null, after?.consumer ?? null, limit];
+    const params = [
+      consumer ?? null,
+      after?.messageId ?? null,
+      after?.consumer ?? null,
+      limit,
+      topic ?? null,
+      blocking,
+    ];
     const rows = await this.sql.query<DeadRow>(DEAD_LETTERS, params);
     return rows.map((row) => ({
       messageId: row.id,
@@ -42,10 +67,12 @@ export class PostgresOutboxOperations implements OutboxOperations {
     }));
   }
 
-  async replay(ids: readonly DeadLetterId[]): Promise<number> {
-    await this.ready();
-    const [row] = await this.sql.query<{ replayed: number }>(REPLAY, [listOf(ids)]);
-    return row?.replayed ?? 0;
+  replay(ids: readonly DeadLetterId[]): Promise<number> {
+    return this.flyAgain(REPLAY, ids);
+  }
+
+  skip(ids: readonly DeadLetterId[]): Promise<number> {
+    return this.flyAgain(SKIP, ids);
   }
 
   async discard(ids: readonly DeadLetterId[]): Promise<number> {
@@ -58,10 +85,21 @@ export class PostgresOutboxOperations implements OutboxOperations {
     return this.sql.execute(PURGE, [olderThanMs, smallestUuidOf(Date.now() - olderThanMs)]);
   }
 
+  async purgeSequences(olderThanMs: number): Promise<number> {
+    await this.ready();
+    return this.sql.execute(PURGE_SEQUENCES, [olderThanMs]);
+  }
+
   async retire({ topic, consumer }: MessageRoute): Promise<number> {
     await this.ready();
     await this.sql.execute(UNSUBSCRIBE, [topic, consumer]);
     return this.sql.execute(RETIRE, [topic, consumer]);
+  }
+
+  private async flyAgain(statement: string, ids: readonly DeadLetterId[]): Promise<number> {
+    await this.ready();
+    const [row] = await this.sql.query<{ replayed: number }>(statement, [listOf(ids)]);
+    return row?.replayed ?? 0;
   }
 }
 

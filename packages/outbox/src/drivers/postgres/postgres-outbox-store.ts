@@ -1,5 +1,6 @@
 import type { DriverProvider } from '@lockstep/core';
 import { type MigrationSet, RowLeases, Sql, type SqlTransaction } from '@lockstep/sql';
+import { failureNoticeId } from '../../failure-notice.js';
 import type { MessageRoute } from '../../message-transport.js';
 import type {
   ClaimedMessages,
@@ -11,17 +12,27 @@ import type {
   Settlement,
   ShardLease,
 } from '../../outbox-store.js';
+import { drawsOf, withSequences } from '../draw-sequences.js';
+import { withStart } from '../with-start.js';
 import { columnsOf, envelopeOf, type MessageRow } from './outbox-rows.js';
 import {
   ACCEPTED,
   ACKNOWLEDGED,
   APPEND,
+  APPEND_DELAYED,
   BURY,
   CLAIM,
   DEFERRED,
+  DRAW,
+  LOCK_SUBSCRIPTIONS,
+  MISSING_ROUTES,
+  NEXT_DUE,
   OVERDUE,
+  PROMOTE,
   ROUTE_PARKED,
+  SET_STARTS,
   SUBSCRIBE,
+  WAITING,
 } from './outbox-statements.js';
 import { PostgresOutboxOperations } from './postgres-outbox-operations.js';
 
@@ -32,12 +43,21 @@ interface DeliveryRow extends MessageRow {
   readonly consumer: string;
   readonly awaitsAck: boolean;
   readonly deliveries: number;
+  /** Where the consumer begins in the key, if that is known. */
+  readonly start: string | null;
 }
 
 interface ClaimedRow extends DeliveryRow {
   readonly shard: number;
   readonly position: string;
   readonly moves: boolean;
+}
+
+interface DrawnRow {
+  readonly topic: string;
+  readonly key: string;
+  readonly generation: string;
+  readonly n: string;
 }
 
 type Dead = Extract<Settlement, { outcome: 'dead' }>;
@@ -55,12 +75,23 @@ export class PostgresOutboxStore implements OutboxStore {
 
   async append(transaction: SqlTransaction, records: readonly OutboxRecord[]): Promise<void> {
     await this.ready();
-    const rows = records.map(({ message, shard, awaitsAck }) => ({
+    const drawn = await this.draw(transaction, records);
+    const rows = drawn.map(({ message, shard, awaitsAck, delayMs }) => ({
       shard,
       awaits_ack: awaitsAck,
+      delay_ms: delayMs,
       ...columnsOf(message),
     }));
-    await transaction.execute(APPEND, [JSON.stringify(rows)]);
+    const [now, later] = [rows.filter((row) => row.delay_ms === 0), rows.filter((row) => row.delay_ms > 0)];
+    if (now.length > 0) await transaction.execute(APPEND, [JSON.stringify(now)]);
+    if (later.length > 0) await transaction.execute(APPEND_DELAYED, [JSON.stringify(later)]);
+  }
+
+  async promote(limit: number): Promise<{ promoted: number; nextDueInMs: number | undefined }> {
+    await this.ready();
+    const promoted = await this.sql.execute(PROMOTE, [limit]);
+    const [next] = await this.sql.query<{ inMs: string }>(NEXT_DUE);
+    return { promoted, nextDueInMs: next ? Math.max(Number(next.inMs), 0) : undefined };
   }
 
   lease(name: string, ttlMs: number): Promise<ShardLease | undefined> {
@@ -89,6 +120,7 @@ export class PostgresOutboxStore implements OutboxStore {
     const places = settlements.filter((one) => one.outcome === 'accepted');
     const deferred = settlements.filter((one) => one.outcome === 'deferred');
     const acks = settlements.filter((one) => one.outcome === 'acknowledged');
+    const waits = settlements.filter((one) => one.outcome === 'waiting');
     // First the dead letters: a message that the transport refuses may have no row but the one that is removed below.
     for (const dead of settlements.filter((one) => one.outcome === 'dead')) await this.bury(dead);
     if (places.length > 0) await this.sql.execute(ACCEPTED, [JSON.stringify(places)]);
@@ -97,18 +129,43 @@ export class PostgresOutboxStore implements OutboxStore {
       const rows = acks.map(({ consumer, messageId }) => ({ consumer, message_id: messageId }));
       await this.sql.execute(ACKNOWLEDGED, [JSON.stringify(rows)]);
     }
+    if (waits.length > 0) {
+      const rows = waits.map(({ consumer, messageId, forMs }) => ({ consumer, message_id: messageId, for_ms: forMs }));
+      await this.sql.execute(WAITING, [JSON.stringify(rows)]);
+    }
   }
 
   async subscribe(routes: readonly MessageRoute[]): Promise<void> {
     await this.ready();
-    await this.sql.execute(SUBSCRIBE, [JSON.stringify(routes)]);
+    const missing = await this.sql.query(MISSING_ROUTES, [JSON.stringify(routes)]);
+    if (missing.length > 0) await this.begun(async (tx) => this.subscribeLocked(tx, missing));
+  }
+
+  private async subscribeLocked(tx: SqlTransaction, routes: readonly unknown[]): Promise<void> {
+    await tx.execute(LOCK_SUBSCRIPTIONS);
+    const added = await tx.query(SUBSCRIBE, [JSON.stringify(routes)]);
+    if (added.length > 0) await tx.execute(SET_STARTS, [JSON.stringify(added)]);
+  }
+
+  private async draw(tx: SqlTransaction, records: readonly OutboxRecord[]): Promise<readonly OutboxRecord[]> {
+    const draws = drawsOf(records);
+    if (draws.length === 0) return records;
+    const rows = await tx.query<DrawnRow>(DRAW, [JSON.stringify(draws)]);
+    const drawn = rows.map((row) => ({ ...row, generation: Number(row.generation), n: Number(row.n) }));
+    return withSequences(records, draws, drawn);
   }
 
   private async bury({ consumer, messageId, error, message }: Dead): Promise<void> {
     const given = message ? [{ ...columnsOf(message), published_at: message.publishedAt }] : [];
     // Text columns cannot hold NUL, and an error may quote anything.
     const text = error.replaceAll('\u0000', '').slice(0, MAX_ERROR_CHARS);
-    await this.sql.execute(BURY, [consumer, messageId, text, JSON.stringify(given)]);
+    const noticeId = failureNoticeId(messageId, consumer);
+    await this.sql.execute(BURY, [consumer, messageId, text, JSON.stringify(given), noticeId]);
+  }
+
+  /** A transaction of the store's own, whatever is open around. */
+  private begun(work: (tx: SqlTransaction) => Promise<void>): Promise<void> {
+    return this.sql.transaction(work, { propagation: 'requires-new', isolation: 'read committed' });
   }
 
   private ready(): Promise<void> {
@@ -118,7 +175,7 @@ export class PostgresOutboxStore implements OutboxStore {
 
 function deliveryOf(row: DeliveryRow): OutboxDelivery {
   const { consumer, awaitsAck, deliveries } = row;
-  return { message: envelopeOf(row), consumer, awaitsAck, deliveries, place: undefined };
+  return { message: withStart(envelopeOf(row), row.start), consumer, awaitsAck, deliveries, place: undefined };
 }
 
 /** Keeps messages in the Postgres of `SqlModule`, whose transactions they join. Creates its tables at first use. */
