@@ -3,6 +3,7 @@ import { type DynamicModule, Module } from '@nestjs/common';
 import { DiscoveryModule } from '@nestjs/core';
 import { AckReceiver } from './ack/ack-receiver.js';
 import { AckSender } from './ack/ack-sender.js';
+import { ConsumerStarter } from './consumer/consumer-starter.js';
 import { ConsumerServices } from './consumer/message-consumer.js';
 import { MessageExplorer } from './consumer/message-explorer.js';
 import { MessageHandlerFactory } from './consumer/message-handler.js';
@@ -27,6 +28,7 @@ import { RelayWakeUp } from './relay/relay-wake-up.js';
     AckReceiver,
     AckSender,
     ConsumerServices,
+    ConsumerStarter,
     DeadLetters,
     DeliveryPublisher,
     MessageExplorer,

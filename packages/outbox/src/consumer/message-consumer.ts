@@ -13,6 +13,12 @@ import { RetryPauses } from './retry-pauses.js';
 // By its code, which is the same in every copy of the package.
 const COMMIT_OUTCOME_UNKNOWN = 'COMMIT_OUTCOME_UNKNOWN';
 
+const NOT_TRIED: DeliveryOutcome = {
+  outcome: 'postpone',
+  delayMs: 0,
+  error: new Error('the application is shutting down'),
+};
+
 /** What the consumers of an application share. */
 @Injectable()
 export class ConsumerServices {
@@ -39,6 +45,7 @@ export class ConsumerServices {
  */
 export class MessageConsumer {
   private readonly pauses: RetryPauses;
+  private stopped = false;
 
   constructor(
     private readonly handler: MessageHandler,
@@ -48,9 +55,14 @@ export class MessageConsumer {
     this.pauses = new RetryPauses(handler.options);
   }
 
+  /** What of a running batch was not begun yet goes back: at shutdown, nobody waits for a hundred handlers. */
+  stop(): void {
+    this.stopped = true;
+  }
+
   async handle(batch: readonly Delivery[]): Promise<readonly DeliveryOutcome[]> {
     const outcomes: DeliveryOutcome[] = [];
-    for (const delivery of batch) outcomes.push(await this.process(delivery));
+    for (const delivery of batch) outcomes.push(this.stopped ? NOT_TRIED : await this.process(delivery));
     return acknowledge(batch, outcomes, this.handler.route.consumer, this.acks, this.services.incidents);
   }
 
@@ -75,12 +87,12 @@ export class MessageConsumer {
       await this.inContext(message, () => this.once(message, suspected ? this.refuseToRun : this.run));
       return { outcome: 'done' };
     } catch (error) {
-      return this.judge(await this.handler.filter(message, error), attempt);
+      return this.judge(await this.handler.filter([message], error), attempt);
     }
   }
 
   private readonly run = async (message: Message): Promise<void> => {
-    await this.handler.invoke(message);
+    await this.handler.invoke([message]);
   };
 
   /** It took the process with it whenever it was handed out; or its effect is committed and only the answer was lost. */

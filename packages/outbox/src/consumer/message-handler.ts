@@ -14,10 +14,13 @@ export interface MessageHandler {
   /** `PointsService.grant`, for logs and spans. */
   readonly name: string;
   readonly options: ResolvedOnMessageOptions;
-  /** Guards, pipes, interceptors, the method. Rejects with what any of them threw. */
-  invoke(message: Message): Promise<unknown>;
+  /**
+   * Guards, pipes, interceptors, the method. Given one message at a time, unless it takes batches. Rejects with what any
+   * of them threw; resolves with a result for each message.
+   */
+  invoke(messages: readonly Message[]): Promise<readonly unknown[]>;
   /** Shows an error to the filters. Resolves with what they threw instead, or with the error itself. */
-  filter(message: Message, error: unknown): Promise<unknown>;
+  filter(messages: readonly Message[], error: unknown): Promise<unknown>;
 }
 
 type Method = (...args: unknown[]) => unknown;
@@ -42,10 +45,10 @@ export class MessageHandlerFactory {
       route: { topic, consumer: options.consumer },
       name: `${instance.constructor.name}.${property}`,
       options,
-      invoke: (message) => run(message.body, message),
-      filter: async (message, error) => {
+      invoke: async ([message]) => [await run(message?.body, message)],
+      filter: async ([message], error) => {
         try {
-          await show(message.body, message, error);
+          await show(message?.body, message, error);
           return error;
         } catch (thrown) {
           return thrown;
