@@ -137,6 +137,41 @@ describe.each(TEST_SERVERS)('Inbox on $name', (server) => {
     expect(ledger).toEqual([{ effects: '40', messages: '40' }]);
   }, 60_000);
 
+  it('tells of a list which are first copies, in one statement, however they are written', async () => {
+    const [known, fresh, other] = [v7({ msecs: MIDNIGHT - 1 }), v7({ msecs: MIDNIGHT }).toUpperCase(), v7()] as const;
+    await receive(known);
+    await receive(other, 'mail');
+    const first = await sql.transaction((tx) => inbox.onceMany(tx, 'points', [other, known, fresh, fresh, known]));
+    expect([...first].sort()).toEqual([fresh, other].sort());
+    const again = await sql.transaction((tx) => inbox.onceMany(tx, 'points', [fresh.toLowerCase(), other]));
+    expect([...again]).toEqual([]);
+    expect([await receive(fresh), await receive(known, 'mail')]).toEqual([false, true]);
+    expect([...(await sql.transaction((tx) => inbox.onceMany(tx, 'points', [])))]).toEqual([]);
+  });
+
+  it('forgets a list whose transaction rolled back, and refuses it when one id is none', async () => {
+    const ids = [v7(), v7()];
+    const failing = sql.transaction(async (tx) => {
+      expect((await inbox.onceMany(tx, 'points', ids)).size).toBe(2);
+      throw new Error('no');
+    });
+    await expect(failing).rejects.toThrow('no');
+    const refused = sql.transaction((tx) => inbox.onceMany(tx, 'points', [...ids, 'x']));
+    await expect(refused).rejects.toMatchObject({ code: 'MESSAGE_ID_INVALID' });
+    expect((await sql.transaction((tx) => inbox.onceMany(tx, 'points', ids))).size).toBe(2);
+  });
+
+  it('lets lists with messages in common, in any order, take effect once each and never in a deadlock', async () => {
+    const random = seededRandom(seed());
+    for (let round = 0; round < 10; round += 1) {
+      const ids = Array.from({ length: 12 }, (_, index) => v7({ msecs: MIDNIGHT - 6 + index }));
+      const takeList = async (): Promise<readonly string[]> =>
+        sql.transaction(async (tx) => [...(await inbox.onceMany(tx, `round${round}`, random.shuffle(ids)))]);
+      const taken = await Promise.all([takeList(), takeList(), takeList(), takeList()]);
+      expect(taken.flat().sort()).toEqual(ids.sort());
+    }
+  });
+
   it('files a message under its own day, whenever it arrives', async () => {
     await receive(v7({ msecs: MIDNIGHT - 1 }));
     await receive(v7({ msecs: MIDNIGHT }));

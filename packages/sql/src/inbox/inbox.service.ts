@@ -9,6 +9,12 @@ import { messageDay } from './message-day.js';
 const CONSUMER = /^[A-Za-z0-9_.:/-]{1,200}$/;
 const PURGE_BATCH = 1_000;
 
+interface ReceivedRow {
+  readonly id: string;
+  /** Where the statement gives those of the others as well. */
+  readonly copies?: number;
+}
+
 /**
  * Remembers which messages took effect, so that a copy of one does nothing. The memory is part of the transaction of the
  * effect: both are there or neither is.
@@ -61,6 +67,24 @@ export class Inbox implements OnApplicationBootstrap {
     return (await tx.execute(this.statements.receive, [day, consumer, messageId])) === 1;
   }
 
+  /**
+   * {@link once} for several messages, in one statement: the ids, as they were given, of those of which this is the first
+   * copy. An id that is given twice is one message. Waits like `once`; two calls with messages in common never wait for
+   * each other in a circle, whatever the order in which they were given.
+   *
+   * @throws what `once` throws; then nothing of it is known to be received, and the transaction is to be rolled back
+   */
+  async onceMany(tx: SqlTransaction, consumer: string, messageIds: readonly string[]): Promise<ReadonlySet<string>> {
+    assertConsumer(consumer);
+    const given = new Map(messageIds.map((id) => [compact(id), id]));
+    const copies = [...given.values()].map((id) => ({ day: messageDay(id), id: id.toLowerCase() })).sort(byPlace);
+    if (copies.length === 0) return new Set();
+    await this.prepare();
+    const rows = await tx.query<ReceivedRow>(this.statements.receiveMany, [consumer, JSON.stringify(copies)]);
+    const first = rows.filter(({ copies: seen = 1 }) => Number(seen) === 1);
+    return new Set(first.map(({ id }) => given.get(compact(id)) ?? id));
+  }
+
   /** Forgets what was received longer ago, in small transactions. Returns how many messages were forgotten. */
   async purge(olderThanMs: number): Promise<number> {
     durationMs(olderThanMs, 'olderThanMs');
@@ -102,4 +126,14 @@ export class Inbox implements OnApplicationBootstrap {
 function assertConsumer(consumer: string): void {
   if (typeof consumer === 'string' && CONSUMER.test(consumer)) return;
   throw ConfigurationError.option('consumer', consumer, 'letters, digits and _ . : / -, at most 200');
+}
+
+/** The same for every way to write the id. */
+function compact(messageId: string): string {
+  return String(messageId).replaceAll('-', '').toLowerCase();
+}
+
+/** The order of the table's key, which is also that of time. */
+function byPlace(a: { readonly id: string }, b: { readonly id: string }): number {
+  return a.id < b.id ? -1 : 1;
 }
