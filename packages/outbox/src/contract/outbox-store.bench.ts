@@ -65,6 +65,16 @@ export class OutboxBench {
 
 export type Bench = () => OutboxBench;
 
+/** Whatever carries a message: a delivery, a dead letter. */
+export interface Carrier {
+  readonly message: OutboxRecord['message'];
+}
+
+/** One header of each. */
+export function headersOf(rows: readonly Carrier[], name: string): (string | undefined)[] {
+  return rows.map(({ message }) => message.headers[name]);
+}
+
 export function idsOf(rows: readonly { readonly message: { readonly id: string } }[]): string[] {
   return rows.map(({ message }) => message.id);
 }

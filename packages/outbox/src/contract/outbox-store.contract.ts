@@ -2,7 +2,11 @@ import { afterEach, beforeEach, describe } from 'vitest';
 import { OutboxBench, type OutboxStoreEnds } from './outbox-store.bench.js';
 import { burying } from './outbox-store.burying.js';
 import { appending, claiming } from './outbox-store.claiming.js';
+import { compensating } from './outbox-store.compensating.js';
+import { delaying } from './outbox-store.delaying.js';
 import { delivering, leasing } from './outbox-store.delivering.js';
+import { ordering } from './outbox-store.ordering.js';
+import { starting } from './outbox-store.starting.js';
 
 export interface OutboxStoreContract {
   /** The driver, for the title of the suite. */
@@ -29,6 +33,10 @@ export function describeOutboxStoreContract(contract: OutboxStoreContract): void
     claiming(current);
     delivering(current);
     burying(current);
+    compensating(current);
+    delaying(current);
+    ordering(current);
+    starting(current);
     leasing(current);
   });
 }

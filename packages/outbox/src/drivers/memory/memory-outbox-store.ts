@@ -93,7 +93,8 @@ export class MemoryOutboxStore implements OutboxStore {
   async overdue({ limit, redeliverAfterMs, redeliverAtMostMs }: OverdueRequest): Promise<readonly OutboxDelivery[]> {
     const now = Date.now();
     for (const row of this.tables.due(now, limit)) if (row.consumer === NO_CONSUMER) this.route(row, now);
-    return this.tables.due(now, limit).map((row) => {
+    const due = this.tables.due(now, limit).sort((a, b) => (a.message.id < b.message.id ? -1 : 1));
+    return due.map((row) => {
       const pauseMs = Math.min(redeliverAfterMs * 2 ** row.deliveries, redeliverAtMostMs);
       row.deliveries += 1;
       row.dueAt = now + pauseMs;

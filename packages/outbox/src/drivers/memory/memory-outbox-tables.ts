@@ -9,7 +9,7 @@ import {
   type OutboxRecord,
   type Settlement,
 } from '../../outbox-store.js';
-
+import { errorText } from '../error-text.js';
 import { MemorySequences } from './memory-sequences.js';
 
 export interface Pending extends OutboxPlace {
@@ -32,8 +32,6 @@ export interface InFlight {
   /** Epoch milliseconds. */
   dueAt: number;
 }
-
-const MAX_ERROR_CHARS = 2_000;
 
 export function flightKey({ messageId, consumer }: DeadLetterId): string {
   return `${messageId}/${consumer}`;
@@ -101,8 +99,9 @@ export class MemoryOutboxTables {
     const message = this.inFlight.get(key)?.message ?? settlement.message;
     this.inFlight.delete(key);
     if (!message || this.dead.has(key)) return;
-    const { messageId, consumer, error } = settlement;
-    this.dead.set(key, { messageId, consumer, message, error: error.slice(0, MAX_ERROR_CHARS), failedAt });
+    const { messageId, consumer } = settlement;
+    const error = errorText(settlement.error);
+    this.dead.set(key, { messageId, consumer, message, error, failedAt });
     const notice = failureNoticeOf(message, consumer, error);
     if (!notice) return;
     const told = { ...notice.message, publishedAt: failedAt };

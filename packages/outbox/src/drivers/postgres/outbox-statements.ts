@@ -16,7 +16,9 @@ const MESSAGE = 'message_id, topic, key, payload, headers';
 const SELECTED = `message_id::text AS "id", topic, key, payload, headers,
   floor(extract(epoch FROM published_at) * 1000)::text AS "publishedAt"`;
 
-const STRICT = `headers LIKE '%"${SEQUENCE_HEADER}"%'`;
+/** Whether the headers have that one. With the colon: without it, a value that reads like the name would do. */
+const has = (header: string): string => `headers LIKE '%"${header}":%'`;
+const STRICT = has(SEQUENCE_HEADER);
 
 /** $1 records. The position is drawn in the order of the list. */
 export const APPEND = `
@@ -170,7 +172,7 @@ SELECT headers::json ->> '${COMPENSATOR_HEADER}', $5::uuid, '${FAILED_TOPIC}', k
   json_build_object('${ORIGIN_HEADER}', headers::json ->> '${ORIGIN_HEADER}', '${DURABILITY_HEADER}', 'until-ack',
     '${IN_REPLY_TO_HEADER}', message_id)::text,
   true, clock_timestamp(), 0, now()
-FROM buried WHERE headers LIKE '%"${COMPENSATOR_HEADER}"%'
+FROM buried WHERE ${has(COMPENSATOR_HEADER)}
 ON CONFLICT (consumer, message_id) DO NOTHING`;
 
 /** $1 routes. */

@@ -13,6 +13,7 @@ import type {
   ShardLease,
 } from '../../outbox-store.js';
 import { drawsOf, withSequences } from '../draw-sequences.js';
+import { errorText } from '../error-text.js';
 import { withStart } from '../with-start.js';
 import { columnsOf, envelopeOf, type MessageRow } from './outbox-rows.js';
 import {
@@ -37,7 +38,6 @@ import {
 import { PostgresOutboxOperations } from './postgres-outbox-operations.js';
 
 const MIGRATIONS: MigrationSet = { name: 'outbox', directory: new URL('./migrations/', import.meta.url) };
-const MAX_ERROR_CHARS = 2_000;
 
 interface DeliveryRow extends MessageRow {
   readonly consumer: string;
@@ -157,10 +157,8 @@ export class PostgresOutboxStore implements OutboxStore {
 
   private async bury({ consumer, messageId, error, message }: Dead): Promise<void> {
     const given = message ? [{ ...columnsOf(message), published_at: message.publishedAt }] : [];
-    // Text columns cannot hold NUL, and an error may quote anything.
-    const text = error.replaceAll('\u0000', '').slice(0, MAX_ERROR_CHARS);
     const noticeId = failureNoticeId(messageId, consumer);
-    await this.sql.execute(BURY, [consumer, messageId, text, JSON.stringify(given), noticeId]);
+    await this.sql.execute(BURY, [consumer, messageId, errorText(error), JSON.stringify(given), noticeId]);
   }
 
   /** A transaction of the store's own, whatever is open around. */

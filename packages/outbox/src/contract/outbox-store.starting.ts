@@ -1,0 +1,118 @@
+import { expect, it, vi } from 'vitest';
+import { SEQUENCE_HEADER, SEQUENCE_START_HEADER } from '../message-headers.js';
+import type { OutboxDelivery, OutboxRecord } from '../outbox-store.js';
+import { type Bench, headersOf } from './outbox-store.bench.js';
+
+const startsOf = (deliveries: readonly OutboxDelivery[]) => headersOf(deliveries, SEQUENCE_START_HEADER);
+const sequencesOf = (deliveries: readonly OutboxDelivery[]) => headersOf(deliveries, SEQUENCE_HEADER);
+const numberOf = (sequence: string | undefined) => Number(sequence?.split('.')[1]);
+
+/** Where a consumer begins in the keys that are older than its subscription. */
+export function starting(bench: Bench): void {
+  const strict = (key = 'a'): OutboxRecord => bench().record({ key, strict: true });
+  const claimFor = async (consumer: string, redeliverAfterMs?: number): Promise<OutboxDelivery[]> => {
+    const { deliveries } = await bench().claim(500, redeliverAfterMs);
+    return deliveries.filter((delivery) => delivery.consumer === consumer);
+  };
+
+  it('tells a consumer nothing of where it begins in a key that is younger than its subscription', async () => {
+    await bench().subscribe('points');
+    await bench().append(strict());
+    expect(startsOf(await claimFor('points'))).toEqual([undefined]);
+  });
+
+  it('begins with the first message that was not routed yet', async () => {
+    await bench().append(strict(), strict(), strict('b'), bench().record({ key: 'a' }));
+    await bench().subscribe('points');
+    await bench().append(strict());
+    const deliveries = await claimFor('points', 0);
+    const [one, two, ofB, loose, three] = sequencesOf(deliveries);
+    expect([one, two, three].map(numberOf)).toEqual([1, 2, 3]);
+    expect(loose).toBeUndefined();
+    expect(startsOf(deliveries)).toEqual([one, one, ofB, undefined, one]);
+    expect(startsOf(await bench().overdue()).sort()).toEqual([one, one, one, ofB, undefined].sort());
+  });
+
+  it('begins with the first message that was parked', async () => {
+    await bench().append(strict(), strict());
+    await bench().claim();
+    await bench().append(strict());
+    await bench().subscribe('points');
+    const overdue = await bench().overdue();
+    const [one] = sequencesOf(overdue);
+    expect(numberOf(one)).toBe(1);
+    expect(startsOf(overdue)).toEqual([one, one]);
+    expect(startsOf(await claimFor('points'))).toEqual([one]);
+  });
+
+  it('begins behind what others have been given, also where nothing waits', async () => {
+    await bench().subscribe('old');
+    const given = await bench().append(strict(), strict(), strict('quiet'));
+    await bench().claim();
+    await bench().acknowledge(given, 'old');
+    await bench().append(strict());
+    await bench().subscribe('new');
+    await bench().append(strict(), strict('quiet'));
+    const { deliveries } = await bench().claim();
+    const ofNew = deliveries.filter(({ consumer }) => consumer === 'new');
+    const [three, four, quiet] = sequencesOf(ofNew);
+    expect([three, four, quiet].map(numberOf)).toEqual([3, 4, 2]);
+    expect(startsOf(ofNew)).toEqual([three, three, quiet]);
+    const ofOld = deliveries.filter(({ consumer }) => consumer === 'old');
+    expect(startsOf(ofOld)).toEqual([undefined, undefined, undefined]);
+  });
+
+  it('begins anew where a consumer was retired and subscribes again', async () => {
+    await bench().append(strict());
+    await bench().subscribe('points', 'stock');
+    await bench().claim();
+    await bench().store.operations.retire({ topic: bench().topic, consumer: 'points' });
+    await bench().append(strict());
+    await bench().claim();
+    await bench().append(strict());
+    await bench().subscribe('points');
+    const deliveries = await claimFor('points');
+    expect(sequencesOf(deliveries).map(numberOf)).toEqual([3]);
+    expect(startsOf(deliveries)).toEqual(sequencesOf(deliveries));
+  });
+
+  it('stays where it is when the consumer subscribes once more', async () => {
+    await bench().append(strict());
+    await bench().subscribe('points');
+    await bench().claim();
+    await bench().subscribe('points', 'stock');
+    await bench().append(strict());
+    expect(startsOf(await claimFor('points')).map(numberOf)).toEqual([1]);
+  });
+
+  it('is forgotten with the counter of its key', async () => {
+    const { operations } = bench().store;
+    const [id = ''] = await bench().append(strict());
+    await bench().subscribe('points');
+    expect(startsOf(await claimFor('points')).map(numberOf)).toEqual([1]);
+    await bench().acknowledge([id], 'points');
+    await vi.waitFor(async () => expect(await operations.purgeSequences(5)).toBe(1));
+    await bench().append(strict());
+    expect(startsOf(await claimFor('points'))).toEqual([undefined]);
+  });
+
+  it('leaves nothing out for who subscribes while others claim', async () => {
+    for (let round = 0; round < 8; round += 1) {
+      const key = `key${round}`;
+      const consumer = `new${round}`;
+      await bench().subscribe('old');
+      await bench().append(...Array.from({ length: 30 }, () => strict(key)));
+      const claims = Array.from({ length: 4 }, () => bench().claim(5));
+      const asked = await Promise.all([...claims, bench().subscribe(consumer), bench().claim(5), bench().claim(5)]);
+      const later = await bench().claim();
+      const deliveries = [...asked.flatMap((claimed) => claimed?.deliveries ?? []), ...later.deliveries]
+        .filter((delivery) => delivery.consumer === consumer)
+        .sort((a, b) => numberOf(sequencesOf([a])[0]) - numberOf(sequencesOf([b])[0]));
+      const first = sequencesOf(deliveries)[0];
+      const expected = Array.from({ length: deliveries.length }, (_, index) => numberOf(first) + index);
+      expect(sequencesOf(deliveries).map(numberOf)).toEqual(expected);
+      if (deliveries.length > 0) expect(expected.at(-1)).toBe(30);
+      expect(new Set(startsOf(deliveries))).toEqual(new Set(deliveries.length > 0 ? [first] : []));
+    }
+  });
+}
