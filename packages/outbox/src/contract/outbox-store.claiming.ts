@@ -148,4 +148,17 @@ export function claiming(bench: Bench): void {
     await bench().acknowledge(ids, 'stock');
     expect((await bench().store.operations.facts(1)).inFlight).toBe(0);
   });
+
+  it('delivers all that was parked, however little it gives out at a time', async () => {
+    const ids = await bench().appendMany(7);
+    await bench().claim();
+    await bench().subscribe('points', 'stock');
+    const seen: string[] = [];
+    for (let calls = 0; calls < 7; calls += 1) {
+      const overdue = await bench().overdue(2);
+      expect(routedTo(overdue)).not.toContain(NO_CONSUMER);
+      seen.push(...overdue.map(({ message, consumer }) => `${message.id}/${consumer}`));
+    }
+    expect(seen.sort()).toEqual(ids.flatMap((id) => [`${id}/points`, `${id}/stock`]).sort());
+  });
 }

@@ -92,7 +92,7 @@ export class MemoryOutboxStore implements OutboxStore {
 
   async overdue({ limit, redeliverAfterMs, redeliverAtMostMs }: OverdueRequest): Promise<readonly OutboxDelivery[]> {
     const now = Date.now();
-    for (const row of this.tables.due(now, limit)) if (row.consumer === NO_CONSUMER) this.route(row, now);
+    for (const row of this.tables.due(now, limit)) if (row.consumer === NO_CONSUMER) this.route(row);
     const due = this.tables.due(now, limit).sort((a, b) => (a.message.id < b.message.id ? -1 : 1));
     return due.map((row) => {
       const pauseMs = Math.min(redeliverAfterMs * 2 ** row.deliveries, redeliverAtMostMs);
@@ -115,7 +115,7 @@ export class MemoryOutboxStore implements OutboxStore {
   }
 
   async subscribe(routes: readonly MessageRoute[]): Promise<void> {
-    for (const route of routes) this.tables.subscribe(route);
+    for (const route of routes) this.tables.subscribe(route, Date.now());
   }
 
   /** Nobody waits for anybody in one process: the sequences are drawn in the order of the commits. */
@@ -133,11 +133,11 @@ export class MemoryOutboxStore implements OutboxStore {
     return withStart(message, this.tables.sequences.startOf(message, consumer));
   }
 
-  private route(row: InFlight, now: number): void {
+  private route(row: InFlight): void {
     const consumers = this.tables.consumersOf(row.message.topic);
     if (consumers.length === 0) return;
     this.tables.inFlight.delete(flightKey({ consumer: NO_CONSUMER, messageId: row.message.id }));
-    for (const consumer of consumers) this.tables.fly({ ...row, consumer, deliveries: 0, dueAt: now });
+    for (const consumer of consumers) this.tables.fly({ ...row, consumer, deliveries: 0, dueAt: 0 });
   }
 }
 

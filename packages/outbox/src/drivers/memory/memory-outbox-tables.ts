@@ -113,13 +113,13 @@ export class MemoryOutboxTables {
     if (row) row.dueAt = Math.max(row.dueAt, now + forMs);
   }
 
-  subscribe(route: MessageRoute): void {
+  subscribe(route: MessageRoute, now: number): void {
     const key = `${route.topic}/${route.consumer}`;
     if (this.subscriptions.has(key)) return;
     this.subscriptions.set(key, route);
     this.sequences.begin(route, this.unrouted(route.topic));
     for (const row of this.inFlight.values()) {
-      if (row.consumer === NO_CONSUMER && row.message.topic === route.topic) row.dueAt = 0;
+      if (row.consumer === NO_CONSUMER && row.message.topic === route.topic) row.dueAt = Math.min(row.dueAt, now);
     }
   }
 

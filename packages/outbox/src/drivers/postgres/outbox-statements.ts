@@ -20,6 +20,13 @@ const SELECTED = `message_id::text AS "id", topic, key, payload, headers,
 const has = (header: string): string => `headers LIKE '%"${header}":%'`;
 const STRICT = has(SEQUENCE_HEADER);
 
+/** One row after the other by the primary key: a join may read the whole table, which grows with the keys. */
+const startOf = (row: string): string => `(SELECT start.sequence FROM lockstep_outbox_start start
+  WHERE start.topic = ${row}.topic AND start.key = ${row}.key AND start.consumer = ${row}.consumer)`;
+
+const hasConsumer = (row: string): string =>
+  `EXISTS (SELECT 1 FROM lockstep_outbox_subscription subscription WHERE subscription.topic = ${row}.topic)`;
+
 /** $1 records. The position is drawn in the order of the list. */
 export const APPEND = `
 INSERT INTO lockstep_outbox (shard, awaits_ack, ${MESSAGE})
@@ -77,30 +84,34 @@ WITH head AS MATERIALIZED (
   ON CONFLICT (consumer, message_id) DO NOTHING
 )
 SELECT ${SELECTED.replace('topic, key', 'routed.topic, routed.key')}, routed.consumer, awaits_ack AS "awaitsAck",
-  1 AS deliveries, shard, routed.id::text AS position, moves, start.sequence AS start
-FROM routed LEFT JOIN lockstep_outbox_start start
-  ON start.topic = routed.topic AND start.key = routed.key AND start.consumer = routed.consumer
+  1 AS deliveries, shard, routed.id::text AS position, moves, ${startOf('routed')} AS start
+FROM routed
 WHERE NOT moves OR EXISTS (SELECT 1 FROM moved WHERE moved.shard = routed.shard AND moved.id = routed.id)
 ORDER BY shard, routed.id, routed.consumer`;
 
-/** $1 limit. Parked messages whose topic has consumers by now are in flight for each of them, due at once. */
+/**
+ * $1 limit. Parked messages whose topic has consumers by now are in flight for each of them, ahead of all that is due:
+ * behind the other parked ones they would wait for those to be mentioned. Looks at as many rows as are given out.
+ */
 export const ROUTE_PARKED = `
-WITH due AS MATERIALIZED (
+WITH head AS MATERIALIZED (
+  SELECT consumer, message_id FROM lockstep_outbox_inflight
+  WHERE redeliver_at <= now() ORDER BY redeliver_at LIMIT $1
+), due AS MATERIALIZED (
   SELECT message_id FROM lockstep_outbox_inflight parked
-  WHERE redeliver_at <= now() AND consumer = ''
-    AND EXISTS (SELECT 1 FROM lockstep_outbox_subscription subscription WHERE subscription.topic = parked.topic)
-  ORDER BY redeliver_at LIMIT $1 FOR UPDATE SKIP LOCKED
+  WHERE consumer = '' AND message_id IN (SELECT message_id FROM head WHERE consumer = '') AND ${hasConsumer('parked')}
+  FOR UPDATE SKIP LOCKED
 ), gone AS (
   DELETE FROM lockstep_outbox_inflight parked USING due
   WHERE parked.consumer = '' AND parked.message_id = due.message_id
   RETURNING parked.*
 )
 INSERT INTO lockstep_outbox_inflight (consumer, ${MESSAGE}, awaits_ack, published_at, deliveries, redeliver_at)
-SELECT subscription.consumer, ${MESSAGE.replace('topic', 'gone.topic')}, awaits_ack, published_at, 0, now()
+SELECT subscription.consumer, ${MESSAGE.replace('topic', 'gone.topic')}, awaits_ack, published_at, 0, 'epoch'
 FROM gone JOIN lockstep_outbox_subscription subscription ON subscription.topic = gone.topic
 ON CONFLICT (consumer, message_id) DO NOTHING`;
 
-/** $1 limit, $2 first pause in ms, $3 longest pause in ms. */
+/** $1 limit, $2 first pause in ms, $3 longest pause in ms. What is still to be routed is not put off. */
 export const OVERDUE = `
 WITH due AS MATERIALIZED (
   SELECT consumer, message_id FROM lockstep_outbox_inflight
@@ -110,9 +121,9 @@ UPDATE lockstep_outbox_inflight again
 SET deliveries = deliveries + 1,
   redeliver_at = now() + least($2 * power(2, least(deliveries, 30)), $3) * interval '1 millisecond'
 FROM due WHERE again.consumer = due.consumer AND again.message_id = due.message_id
+  AND (again.consumer <> '' OR NOT ${hasConsumer('again')})
 RETURNING ${SELECTED.replace('message_id', 'again.message_id')}, again.consumer, awaits_ack AS "awaitsAck", deliveries,
-  (SELECT start.sequence FROM lockstep_outbox_start start
-   WHERE start.topic = again.topic AND start.key = again.key AND start.consumer = again.consumer) AS start`;
+  ${startOf('again')} AS start`;
 
 /** $1 places. */
 export const ACCEPTED = `
@@ -271,14 +282,13 @@ export const SKIP = flyAgain(STRICT, `(headers::jsonb || '{"${SKIP_HEADER}":"1"}
 
 /** $1 age in ms. */
 export const PURGE_SEQUENCES = `
-WITH idle AS MATERIALIZED (
-  SELECT topic, key FROM lockstep_outbox_sequence
-  WHERE touched_at < statement_timestamp() - $1 * interval '1 millisecond' LIMIT 1000 FOR UPDATE SKIP LOCKED
-), unused AS MATERIALIZED (
-  SELECT topic, key FROM idle
-  WHERE NOT EXISTS (SELECT 1 FROM lockstep_outbox row WHERE row.topic = idle.topic AND row.key = idle.key)
+WITH unused AS MATERIALIZED (
+  SELECT topic, key FROM lockstep_outbox_sequence idle
+  WHERE touched_at < statement_timestamp() - $1 * interval '1 millisecond'
+    AND NOT EXISTS (SELECT 1 FROM lockstep_outbox row WHERE row.topic = idle.topic AND row.key = idle.key)
     AND NOT EXISTS (SELECT 1 FROM lockstep_outbox_inflight row WHERE row.topic = idle.topic AND row.key = idle.key)
     AND NOT EXISTS (SELECT 1 FROM lockstep_outbox_dead row WHERE row.topic = idle.topic AND row.key = idle.key)
+  LIMIT 1000 FOR UPDATE SKIP LOCKED
 ), starts AS (
   DELETE FROM lockstep_outbox_start start USING unused WHERE start.topic = unused.topic AND start.key = unused.key
 )
