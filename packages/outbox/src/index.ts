@@ -46,3 +46,4 @@ export { DeliveryPublisher, type PublishReport } from './relay/delivery-publishe
 export { RedeliveryPass } from './relay/redelivery-pass.js';
 export { RelayPass, type RelayRange } from './relay/relay-pass.js';
 export { SlowStart } from './relay/slow-start.js';
+export { DELAYED_SHARD, RELAY_SIGNAL, type RelaySignal, type RelaySignalListener } from './relay-signal.js';

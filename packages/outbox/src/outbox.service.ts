@@ -1,4 +1,4 @@
-import { ConfigurationError, ContextCarriers, checkpoint, count } from '@lockstep/core';
+import { ConfigurationError, ContextCarriers, checkpoint, count, monotonicMs } from '@lockstep/core';
 import { Sql, type SqlTransaction } from '@lockstep/sql';
 import { Inject, Injectable } from '@nestjs/common';
 import type { OutgoingMessage } from './message.js';
@@ -113,10 +113,22 @@ export class OutboxService {
   }
 
   private async insert(tx: SqlTransaction, records: readonly OutboxRecord[]): Promise<void> {
+    const sentAtMs = monotonicMs();
     await this.store.append(tx, records);
     checkpoint('outbox.appended', { messages: records.length });
     count('lockstep.outbox.published', {}, records.length);
-    tx.afterCommit?.(() => this.wakeUp.wake(new Set(records.map(({ shard }) => shard))));
+    tx.afterCommit?.(() => this.wakeRelays(records, sentAtMs));
+  }
+
+  private wakeRelays(records: readonly OutboxRecord[], sentAtMs: number): void {
+    const shards = new Set<number>();
+    let delayMs = Number.POSITIVE_INFINITY;
+    for (const record of records) {
+      if (record.delayMs === 0) shards.add(record.shard);
+      else delayMs = Math.min(delayMs, record.delayMs);
+    }
+    if (shards.size > 0) this.wakeUp.wake(shards);
+    if (delayMs < Number.POSITIVE_INFINITY) this.wakeUp.expect(Math.max(delayMs - (monotonicMs() - sentAtMs), 0));
   }
 }
 

@@ -1,8 +1,11 @@
 import { DrainService, Incidents, PeriodicTask } from '@lockstep/core';
 import { Inject, Injectable, type OnApplicationBootstrap } from '@nestjs/common';
 import { OUTBOX_OPTIONS, type ResolvedOutboxOptions } from '../outbox.options.js';
+import { OutboxLifecycle } from '../outbox-lifecycle.js';
 import { OUTBOX_STORE, type OutboxStore } from '../outbox-store.js';
+import { DelayedMessages } from './delayed-messages.js';
 import { DeliveryPublisher } from './delivery-publisher.js';
+import { purgeTasks } from './purge-task.js';
 import { RedeliveryPass } from './redelivery-pass.js';
 import { RelayPass } from './relay-pass.js';
 import { RelayWakeUp } from './relay-wake-up.js';
@@ -10,22 +13,23 @@ import { ShardOwnership } from './shard-ownership.js';
 import { SlowStart } from './slow-start.js';
 
 const LAST_SHARD = 32_767;
-const PURGE_EVERY_MS = 600_000;
 
 /**
- * Takes committed messages to the transport: a loop for each shard, one for what is overdue, one that purges dead
- * letters. Any number of processes may run it; a shard is worked on by one of them at a time.
+ * Takes committed messages to the transport: a loop for each shard, one for what is overdue, one for what has a delay, and
+ * those that purge. Any number of processes may run it; a shard is worked on by one of them at a time.
  */
 @Injectable()
 export class OutboxRelay implements OnApplicationBootstrap {
   private readonly shards: { readonly task: PeriodicTask; readonly ownership: ShardOwnership }[] = [];
   private readonly others: PeriodicTask[] = [];
+  private delayed: DelayedMessages | undefined;
 
   constructor(
     @Inject(OUTBOX_OPTIONS) private readonly options: ResolvedOutboxOptions,
     @Inject(OUTBOX_STORE) private readonly store: OutboxStore,
     @Inject(DeliveryPublisher) private readonly publisher: DeliveryPublisher,
     @Inject(RelayWakeUp) private readonly wakeUp: RelayWakeUp,
+    @Inject(OutboxLifecycle) private readonly lifecycle: OutboxLifecycle,
     @Inject(DrainService) private readonly drains: DrainService,
     @Inject(Incidents) private readonly incidents: Incidents,
   ) {}
@@ -33,8 +37,13 @@ export class OutboxRelay implements OnApplicationBootstrap {
   onApplicationBootstrap(): void {
     if (!this.options.runRelay) return;
     for (let shard = 0; shard < this.options.shards; shard += 1) this.shards.push(this.shardLoop(shard));
-    this.others.push(this.redeliveryLoop(), this.purgeLoop());
-    const unsubscribe = this.wakeUp.subscribe((shard) => this.shards[shard]?.task.wake());
+    this.delayed = this.delayLoop();
+    this.others.push(this.redeliveryLoop(), ...purgeTasks(this.options, this.store, this.incidents));
+    const unsubscribe = this.wakeUp.subscribe({
+      wake: (shard) => this.wake(shard),
+      expect: (inMs) => this.delayed?.expect(inMs),
+      wakeAll: () => this.wakeAll(),
+    });
     this.drains.register({
       name: 'outbox relay',
       phase: 'intake',
@@ -43,16 +52,30 @@ export class OutboxRelay implements OnApplicationBootstrap {
         await this.stop();
       },
     });
+    this.lifecycle.consume('outbox wake-up', async () => ({ close: await this.wakeUp.listen() }));
     for (const task of this.tasks()) task.start();
   }
 
+  /** The last loop also has the shards above. */
+  private wake(shard: number): boolean {
+    const loop = this.shards[Math.min(shard, this.shards.length - 1)];
+    loop?.task.wake();
+    return loop?.ownership.isOwner ?? false;
+  }
+
+  private wakeAll(): void {
+    for (const { task } of this.shards) task.wake();
+    this.delayed?.task.wake();
+  }
+
   private async stop(): Promise<void> {
-    await Promise.all(this.tasks().map((task) => task.stop()));
+    await Promise.all([...this.tasks().map((task) => task.stop()), this.delayed?.stop()]);
     await Promise.all(this.shards.map(({ ownership }) => ownership.release()));
   }
 
   private tasks(): PeriodicTask[] {
-    return [...this.shards.map(({ task }) => task), ...this.others];
+    const delayed = this.delayed ? [this.delayed.task] : [];
+    return [...this.shards.map(({ task }) => task), ...delayed, ...this.others];
   }
 
   private shardLoop(shard: number): { task: PeriodicTask; ownership: ShardOwnership } {
@@ -92,22 +115,15 @@ export class OutboxRelay implements OnApplicationBootstrap {
     });
   }
 
-  private purgeLoop(): PeriodicTask {
-    return new PeriodicTask({
-      name: 'outbox purge',
-      everyMs: PURGE_EVERY_MS,
-      run: async () => {
-        const purged = await this.store.operations.purge(this.options.deadLetterRetentionMs);
-        if (purged === 0) return undefined;
-        this.incidents.report({
-          code: 'OUTBOX_DEAD_LETTERS_PURGED',
-          source: 'outbox.purge',
-          message: 'dead letters that nobody replayed within deadLetterRetention are gone',
-          fields: { messages: purged },
-        });
-        return 'again';
-      },
-      onError: (cause) => this.report('outbox purge', cause),
+  private delayLoop(): DelayedMessages {
+    const { shards, batchSize, sweepEveryMs } = this.options;
+    return new DelayedMessages({
+      store: this.store,
+      batchSize,
+      sweepEveryMs,
+      // The store does not say which shards they are in.
+      onPromoted: () => this.wakeUp.wake(Array.from({ length: shards }, (_, shard) => shard)),
+      onError: (cause) => this.report('outbox delay', cause),
     });
   }
 

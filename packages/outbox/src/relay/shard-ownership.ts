@@ -21,6 +21,10 @@ export class ShardOwnership {
     private readonly incidents: Incidents,
   ) {}
 
+  get isOwner(): boolean {
+    return this.lease?.isHeld() ?? false;
+  }
+
   /** The lease, renewed or acquired where it is time to; undefined on standby. */
   async hold(): Promise<ShardLease | undefined> {
     if (this.lease?.isHeld() && !this.isTimeForNextStep()) return this.lease;

@@ -16,15 +16,17 @@ export interface OutboxApplication {
 export interface OutboxApplicationOptions extends Partial<OutboxModuleOptions>, OutboxModuleExtras {
   readonly url: string;
   readonly providers?: ModuleMetadata['providers'];
+  readonly imports?: ModuleMetadata['imports'];
   /** Runs before the application starts. */
   readonly prepare?: (sql: Sql) => Promise<void>;
 }
 
 /** A Nest application with an outbox in the database at `url`, and short pauses. */
 export async function startOutbox(options: OutboxApplicationOptions): Promise<OutboxApplication> {
-  const { url, providers = [], prepare, ...outbox } = options;
+  const { url, providers = [], imports = [], prepare, ...outbox } = options;
   const app = await Test.createTestingModule({
     imports: [
+      ...imports,
       LockstepModule.forRoot({ drainTimeout: '2s' }),
       SqlModule.forRoot({ driver: pgDriver({ url, maxConnections: 8 }) }),
       OutboxModule.forRoot({

@@ -1,0 +1,1 @@
+export { redisRelaySignal } from './redis-relay-signal.js';
