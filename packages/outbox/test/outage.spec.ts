@@ -1,5 +1,6 @@
 import 'reflect-metadata';
-import { OnMessage, OutboxService } from '@lockstep/outbox';
+import { once } from 'node:events';
+import { type MessageTransport, OnMessage, OutboxService } from '@lockstep/outbox';
 import { Sql } from '@lockstep/sql';
 import { eventually, type FaultProxy, seed, seededRandom, startFaultProxy } from '@lockstep/testing';
 import { usePostgres } from '@lockstep/testing/vitest';
@@ -88,4 +89,38 @@ describe('Outages of the database', () => {
     expect(refused, `seed ${from}`).toBeGreaterThan(0);
     expect(mall.incidents.map(({ code }) => code)).not.toContain('OUTBOX_MESSAGE_DEAD');
   });
+
+  it('holds no transaction and no lock while the transport is slow', async () => {
+    const slow = new AbortController();
+    const answered = new AbortController();
+    const transport: MessageTransport = {
+      publish: async (_route, messages) => {
+        slow.abort();
+        await aborted(answered.signal);
+        return messages.map(() => ({ outcome: 'accepted' }));
+      },
+      consume: async () => ({ close: async () => undefined }),
+      close: async () => undefined,
+    };
+    application = await startOutbox({
+      url: postgres.url,
+      transport: { useFactory: () => transport },
+      topics: { 'order.placed': { consumers: ['elsewhere'], durability: 'on-accept' } },
+      redeliverAfter: '60s',
+      redeliverAtMost: '60s',
+    });
+    await place(application);
+    await aborted(slow.signal);
+    const open = async () =>
+      column(`SELECT pid AS id FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid() AND state LIKE 'idle in transaction%'`);
+    // The other loops go on meanwhile, so what is seen once may be one of theirs; a transaction of the relay would stay.
+    await eventually(async () => expect(await open()).toEqual([]), { timeoutMs: 1_000 });
+    answered.abort();
+    await eventually(async () => expect(await column('SELECT count(*) AS id FROM lockstep_outbox')).toEqual(['0']));
+  });
 });
+
+async function aborted(signal: AbortSignal): Promise<void> {
+  if (!signal.aborted) await once(signal, 'abort');
+}

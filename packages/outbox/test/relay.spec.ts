@@ -25,11 +25,17 @@ class ScriptedTransport implements MessageTransport {
   isDown: (route: MessageRoute) => boolean = () => false;
   isBroken: (route: MessageRoute) => boolean = () => false;
   refuses: (message: MessageEnvelope) => boolean = () => false;
+  /** Fails for every batch with such a message, and does not say which it is. */
+  breaksOn: (message: MessageEnvelope) => boolean = () => false;
+  /** How many messages each call brought. */
+  readonly calls: number[] = [];
   during: () => Promise<void> = async () => undefined;
 
   async publish(route: MessageRoute, messages: readonly MessageEnvelope[]): Promise<readonly PublishOutcome[]> {
     await this.during();
-    if (this.isBroken(route)) throw new TypeError('no such queue');
+    this.calls.push(messages.length);
+    if (this.isBroken(route) || messages.some((message) => this.breaksOn(message)))
+      throw new TypeError('no such queue');
     if (this.isDown(route))
       throw new StoreUnavailableError({ store: 'test', operation: 'publish', outcome: 'unknown' });
     return messages.map((message) => {
@@ -215,6 +221,76 @@ describe('Relay', () => {
     expect(letter).toMatchObject({ error: 'too large', message: { payload: 'huge' } });
     expect(codes).toEqual(['OUTBOX_MESSAGE_DEAD']);
     expect(await facts()).toMatchObject({ pending: 0, inFlight: awaitsAck ? 2 : 0, dead: 1 });
+  });
+
+  it.each([true, false])('finds the one message that cannot be published, alone (until-ack: %s)', async (awaitsAck) => {
+    transport.breaksOn = ({ payload }) => payload === 'poison';
+    const others = Array.from({ length: 9 }, (_, n) => String(n));
+    await publish(awaitsAck, ...others.slice(0, 4), 'poison', ...others.slice(4));
+    await relay.run(HELD);
+    expect(transport.accepted).toEqual(others);
+    expect(codes).toEqual(['OUTBOX_MESSAGE_NOT_TAKEN']);
+    let next = 0;
+    await eventually(async () => {
+      await publish(false, `later ${next++}`);
+      await relay.run(HELD);
+      await redelivery.run();
+      expect(await facts()).toMatchObject({ dead: 1 });
+    });
+    const [letter] = await store.operations.deadLetters({ limit: 10 });
+    expect(letter).toMatchObject({ error: 'it cannot be published: no such queue', message: { payload: 'poison' } });
+    expect(new Set(transport.accepted).size).toBe(others.length + next);
+  });
+
+  it('buries nothing because a whole route fails, however often, and does not search it to the end', async () => {
+    transport.isBroken = () => true;
+    await publish(true, ...Array.from({ length: 10 }, (_, n) => String(n)));
+    await relay.run(HELD);
+    for (let pass = 0; pass < 8; pass += 1) {
+      await eventually(async () => {
+        const before = transport.calls.length;
+        await redelivery.run();
+        expect(transport.calls.length).toBeGreaterThan(before);
+      });
+    }
+    transport.isBroken = () => false;
+    await eventually(() => redelivery.run().then(() => expect(transport.accepted).toHaveLength(10)));
+    expect(await facts()).toMatchObject({ dead: 0, inFlight: 10 });
+  });
+
+  it('searches a broken route only as far as one or two messages could hide', async () => {
+    transport.isBroken = () => true;
+    await publish(true, ...Array.from({ length: 500 }, (_, n) => String(n)));
+    const range = { fromShard: 0, toShard: 0, redeliverAfterMs: 30 };
+    await new RelayPass(range, store, publisher, new SlowStart(500), new Incidents()).run(HELD);
+    expect(transport.calls.length).toBeLessThanOrEqual(25);
+    expect(await facts()).toMatchObject({ pending: 0, inFlight: 500, dead: 0 });
+  });
+
+  it('buries nothing that a route which comes and goes did not take', async () => {
+    transport.isBroken = () => true;
+    await publish(true, '1', '2', '3');
+    await relay.run(HELD);
+    for (let outage = 0; outage < 6; outage += 1) {
+      transport.isBroken = () => false;
+      const before = transport.accepted.length;
+      await eventually(() => redelivery.run().then(() => expect(transport.accepted.length).toBe(before + 3)));
+      transport.isBroken = () => true;
+      const calls = transport.calls.length;
+      await eventually(() => redelivery.run().then(() => expect(transport.calls.length).toBeGreaterThan(calls)));
+    }
+    expect(await facts()).toMatchObject({ dead: 0, inFlight: 3 });
+  });
+
+  it('publishes one by one what was delivered five times in vain', async () => {
+    await publish(true, '1', '2', '3');
+    await relay.run(HELD);
+    await eventually(async () => {
+      await redelivery.run();
+      expect(transport.calls.slice(-3)).toEqual([1, 1, 1]);
+    });
+    expect(transport.calls.slice(0, 4)).toEqual([3, 3, 3, 3]);
+    expect(transport.accepted.slice(-3)).toEqual(['1', '2', '3']);
   });
 
   it('publishes again what nobody acknowledged, and reports it when that goes on', async () => {

@@ -1,14 +1,10 @@
-import { checkpoint, count, Incidents, isLockstepError } from '@lockstep/core';
+import { checkpoint, count, Incidents } from '@lockstep/core';
 import { Inject, Injectable } from '@nestjs/common';
-import type { MessageEnvelope } from '../message.js';
-import {
-  MESSAGE_TRANSPORT,
-  type MessageRoute,
-  type MessageTransport,
-  type PublishOutcome,
-} from '../message-transport.js';
+import { MESSAGE_TRANSPORT, type MessageRoute, type MessageTransport } from '../message-transport.js';
 import { NO_CONSUMER, OUTBOX_STORE, type OutboxDelivery, type OutboxStore, type Settlement } from '../outbox-store.js';
 import { ReportPace } from './report-pace.js';
+import { type Refused, RouteAttempt } from './route-attempt.js';
+import { Suspects } from './suspects.js';
 
 const PARKED_REPORT_EVERY_MS = 60_000;
 
@@ -19,20 +15,9 @@ export interface PublishReport {
   readonly cause: unknown;
 }
 
-/** What became of the groups of one call. */
-interface Attempt {
-  readonly refused: Settlement[];
-  /** The transport did not answer. */
-  readonly away: OutboxDelivery[];
-  /** This route failed, for a reason of its own. */
-  readonly broken: OutboxDelivery[];
-  relayed: boolean;
-  cause: unknown;
-}
-
 /**
  * Hands deliveries to the transport and settles what ends with that: messages that await no acknowledgement, and those
- * that the transport refuses, which become dead letters alone while the others flow.
+ * that the transport refuses or cannot take, which become dead letters alone while the others flow.
  *
  * A transport that does not answer at all is away: what it should have taken is the caller's to hold. A route that fails
  * while others work, or fails otherwise than by silence, must not hold up those: its messages are left to the scan.
@@ -40,6 +25,7 @@ interface Attempt {
 @Injectable()
 export class DeliveryPublisher {
   private readonly parkedReports = new ReportPace(PARKED_REPORT_EVERY_MS);
+  private readonly suspects = new Suspects();
 
   constructor(
     @Inject(OUTBOX_STORE) private readonly store: OutboxStore,
@@ -49,44 +35,47 @@ export class DeliveryPublisher {
 
   /** Publishes route by route, each in the order given. @throws when what is over cannot be settled */
   async publish(deliveries: readonly OutboxDelivery[]): Promise<PublishReport> {
-    const attempt: Attempt = { refused: [], away: [], broken: [], relayed: false, cause: undefined };
-    for (const [route, group] of routesOf(this.routed(deliveries))) await this.publishGroup(route, group, attempt);
+    const attempts: RouteAttempt[] = [];
+    for (const [route, group] of routesOf(this.routed(deliveries))) attempts.push(await this.attempt(route, group));
     checkpoint('outbox.published');
-    if (attempt.relayed) attempt.broken.push(...attempt.away.splice(0));
-    if (attempt.broken.length > 0) this.reportBroken(attempt);
-    const open = new Set([...attempt.away, ...attempt.broken]);
-    const deferred = deferredOf(open, attempt.broken);
+    const isAnswered = attempts.some(({ answered }) => answered > 0);
+    const away = isAnswered ? [] : attempts.flatMap((attempt) => attempt.away);
+    const broken = attempts.flatMap((attempt) => [...attempt.broken, ...(isAnswered ? attempt.away : [])]);
+    for (const attempt of attempts) this.reportBroken(attempt, isAnswered);
+    const open = new Set([...away, ...broken]);
+    const deferred = deferredOf(open, broken);
     await this.settle([
-      ...attempt.refused,
+      ...attempts.flatMap(({ refused }) => refused.map((one) => this.refusal(one))),
       ...accepted(deliveries, open),
       ...deferred.flatMap(({ consumer, place }): Settlement[] =>
         place ? [{ outcome: 'deferred', consumer, ...place }] : [],
       ),
     ]);
-    return { held: attempt.away.filter((delivery) => !deferred.includes(delivery)), cause: attempt.cause };
+    const cause = attempts.find((attempt) => attempt.away.length > 0)?.cause;
+    return { held: away.filter((delivery) => !deferred.includes(delivery)), cause };
   }
 
-  private async publishGroup(route: MessageRoute, group: OutboxDelivery[], attempt: Attempt): Promise<void> {
-    try {
-      const messages = group.map(({ message }) => message);
-      attempt.refused.push(...this.refusals(group, await this.transport.publish(route, messages)));
-      attempt.relayed = true;
-    } catch (cause) {
-      attempt.cause = cause;
-      const isAway = isLockstepError(cause) && cause.kind === 'unavailable';
-      (isAway ? attempt.away : attempt.broken).push(...group);
+  private async attempt(route: MessageRoute, group: readonly OutboxDelivery[]): Promise<RouteAttempt> {
+    const attempt = new RouteAttempt(route, this.transport, this.suspects);
+    await attempt.publish(group);
+    if (attempt.answered > 0) count('lockstep.outbox.relayed', {}, attempt.answered);
+    return attempt;
+  }
+
+  private reportBroken({ broken, away, answered, cause }: RouteAttempt, isAnswered: boolean): void {
+    const left = [...broken, ...(isAnswered ? away : [])];
+    const [first] = left;
+    if (!first) return;
+    const fields = { topic: first.message.topic, consumer: first.consumer, messages: left.length };
+    const source = 'outbox.relay';
+    if (answered > 0) {
+      const message =
+        'the transport does not take some messages while it takes others of their route; they are tried again';
+      this.incidents.report({ code: 'OUTBOX_MESSAGE_NOT_TAKEN', source, message, cause, fields });
+    } else {
+      const message = 'the transport does not take the messages of a route; they are tried again by the scan';
+      this.incidents.report({ code: 'OUTBOX_ROUTE_BROKEN', source, message, cause, fields });
     }
-  }
-
-  private reportBroken({ broken, cause }: Attempt): void {
-    const [first] = broken;
-    this.incidents.report({
-      code: 'OUTBOX_ROUTE_BROKEN',
-      source: 'outbox.relay',
-      message: 'the transport does not take the messages of a route; they are tried again by the scan',
-      cause,
-      fields: { topic: first?.message.topic ?? '', consumer: first?.consumer ?? '', messages: broken.length },
-    });
   }
 
   private routed(deliveries: readonly OutboxDelivery[]): readonly OutboxDelivery[] {
@@ -110,18 +99,7 @@ export class DeliveryPublisher {
     }
   }
 
-  private refusals(group: readonly OutboxDelivery[], outcomes: readonly PublishOutcome[]): Settlement[] {
-    if (outcomes.length !== group.length) {
-      throw new Error(`the transport gave ${outcomes.length} outcomes for ${group.length} messages`);
-    }
-    count('lockstep.outbox.relayed', {}, group.length);
-    return group.flatMap(({ message, consumer }, index) => {
-      const outcome = outcomes[index];
-      return outcome?.outcome === 'rejected' ? [this.refusal(message, consumer, outcome.reason)] : [];
-    });
-  }
-
-  private refusal(message: MessageEnvelope, consumer: string, reason: string): Settlement {
+  private refusal({ delivery: { message, consumer }, reason }: Refused): Settlement {
     this.incidents.report({
       code: 'OUTBOX_MESSAGE_DEAD',
       source: 'outbox.relay',

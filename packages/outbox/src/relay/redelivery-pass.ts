@@ -3,10 +3,14 @@ import { NO_CONSUMER, type OutboxDelivery, type OutboxStore, type OverdueRequest
 import type { DeliveryPublisher } from './delivery-publisher.js';
 import type { SlowStart } from './slow-start.js';
 
-/** From this delivery on, a message that nobody acknowledges is worth an incident. */
+/** From this delivery on, a message that nobody acknowledges is worth an incident, and travels alone. */
 const SUSPICIOUS_DELIVERIES = 5;
 
-/** Publishes again what is in flight and was not acknowledged in time. Any number may run at a time, anywhere. */
+/**
+ * Publishes again what is in flight and was not acknowledged in time. Any number may run at a time, anywhere. What was
+ * given out again and again is published one by one: it cannot pull others down, and a transport that merges equal
+ * batches keeps one copy of it more and no further ones, however long its consumer is away.
+ */
 export class RedeliveryPass {
   constructor(
     private readonly pauses: Pick<OverdueRequest, 'redeliverAfterMs' | 'redeliverAtMostMs'>,
@@ -24,15 +28,19 @@ export class RedeliveryPass {
     checkpoint('outbox.overdue', { messages: overdue.length });
     count('lockstep.outbox.redelivered', {}, overdue.length);
     this.reportSuspicious(overdue);
-    const { held, cause } = await this.publisher.publish(overdue);
-    if (held.length > 0) throw cause;
+    await this.publish(overdue.filter((delivery) => !isSuspicious(delivery)));
+    for (const delivery of overdue) if (isSuspicious(delivery)) await this.publish([delivery]);
     return overdue.length >= limit;
   }
 
+  private async publish(deliveries: readonly OutboxDelivery[]): Promise<void> {
+    if (deliveries.length === 0) return;
+    const { held, cause } = await this.publisher.publish(deliveries);
+    if (held.length > 0) throw cause;
+  }
+
   private reportSuspicious(overdue: readonly OutboxDelivery[]): void {
-    const suspicious = overdue.filter(
-      ({ consumer, deliveries }) => consumer !== NO_CONSUMER && deliveries >= SUSPICIOUS_DELIVERIES,
-    );
+    const suspicious = overdue.filter(isSuspicious);
     const [first] = suspicious;
     if (!first) return;
     this.incidents.report({
@@ -42,4 +50,8 @@ export class RedeliveryPass {
       fields: { topic: first.message.topic, consumer: first.consumer, messages: suspicious.length },
     });
   }
+}
+
+function isSuspicious({ consumer, deliveries }: OutboxDelivery): boolean {
+  return consumer !== NO_CONSUMER && deliveries >= SUSPICIOUS_DELIVERIES;
 }
