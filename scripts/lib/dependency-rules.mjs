@@ -43,6 +43,10 @@ export const placedClients = [
   { name: '@nestjs-cls/transactional', only: /^bridges\/cls\// },
   { name: 'nestjs-cls', only: /^bridges\/cls\// },
   { name: 'vitest', only: /^(contract|vitest)\// },
+  // Only types by shape: whoever uses one of them has none of the others.
+  ...['typeorm', '@prisma/client', 'drizzle-orm', 'kysely', 'knex', '@mikro-orm/core', '@mikro-orm/postgresql'].map(
+    (name) => ({ name, only: /^$/ }),
+  ),
 ];
 
 /** The only package that knows BullMQ. */

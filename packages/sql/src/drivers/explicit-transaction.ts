@@ -10,6 +10,12 @@ export interface StatementResult {
   readonly affected: number;
 }
 
+/** What of a result is asked for; some libraries can give only one of the two. */
+export type Wanted = 'rows' | 'affected';
+
+/** Sends one statement with `$n` placeholders over a connection. */
+export type StatementSender = (text: string, params: readonly unknown[]) => Promise<StatementResult>;
+
 /**
  * A handle on a transaction that the caller has begun on a client of his own, and will end himself. It has no hooks
  * around the commit, because the commit cannot be observed from here.
@@ -21,14 +27,14 @@ export abstract class ExplicitTransaction implements SqlTransaction {
   private readonly scope = new AsyncLocalStorage<SavepointScope>();
 
   /** Sends one statement; the one before it has been answered. */
-  protected abstract send(text: string, params: readonly unknown[]): Promise<StatementResult>;
+  protected abstract send(text: string, params: readonly unknown[], wanted: Wanted): Promise<StatementResult>;
 
   async query<Row>(text: string, params: readonly unknown[] = []): Promise<Row[]> {
-    return (await this.run(text, params)).rows as Row[];
+    return (await this.run(text, params, 'rows')).rows as Row[];
   }
 
   async execute(text: string, params: readonly unknown[] = []): Promise<number> {
-    return (await this.run(text, params)).affected;
+    return (await this.run(text, params, 'affected')).affected;
   }
 
   async savepoint<T>(fn: () => Promise<T>): Promise<T> {
@@ -57,11 +63,11 @@ export abstract class ExplicitTransaction implements SqlTransaction {
 
   private async control(scope: SavepointScope, statement: string): Promise<void> {
     this.savepoints.assertOpen(scope);
-    await this.queue.add(() => this.send(statement, []));
+    await this.queue.add(() => this.send(statement, [], 'affected'));
   }
 
-  private async run(text: string, params: readonly unknown[]): Promise<StatementResult> {
+  private async run(text: string, params: readonly unknown[], wanted: Wanted): Promise<StatementResult> {
     this.assertInnermost();
-    return this.queue.add(() => this.send(text, params));
+    return this.queue.add(() => this.send(text, params, wanted));
   }
 }

@@ -1,5 +1,5 @@
 import type { SqlTransaction } from '../../sql-transaction.js';
-import { ExplicitTransaction } from '../explicit-transaction.js';
+import { ExplicitTransaction, type StatementResult, type StatementSender } from '../explicit-transaction.js';
 import { assertNoImplicitCommit } from './implicit-commit.js';
 import { type MariaDbCallbackClient, type MariaDbClient, promised } from './mariadb-client.js';
 import { asStoreError } from './mariadb-connection.js';
@@ -14,24 +14,35 @@ export function mariadbTransaction(connection: MariaDbClient | MariaDbCallbackCl
   return new MariaDbTransaction(promised<MariaDbClient>(connection));
 }
 
-class MariaDbTransaction extends ExplicitTransaction {
-  readonly dialect = 'mariadb';
-  private readonly guard = new TransactionGuard();
-
-  constructor(private readonly client: MariaDbClient) {
-    super();
-  }
-
-  protected async send(text: string, params: readonly unknown[]): Promise<MariaDbResult> {
+/** Sends what is part of one transaction that somebody else has begun, by `run`, which sends one statement. */
+export function mariadbSender(
+  run: (text: string, params: readonly unknown[]) => Promise<MariaDbResult>,
+): StatementSender {
+  const guard = new TransactionGuard();
+  return async (text, params) => {
     assertNoImplicitCommit(text);
     try {
-      return await this.guard.run(
+      return await guard.run(
         text,
-        () => runStatement(this.client, text, params),
-        (question) => runStatement(this.client, question, []),
+        () => run(text, params),
+        (question) => run(question, []),
       );
     } catch (error) {
       throw asStoreError(error, 'sql.statement', 'not-applied');
     }
+  };
+}
+
+class MariaDbTransaction extends ExplicitTransaction {
+  readonly dialect = 'mariadb';
+  private readonly sender: StatementSender;
+
+  constructor(client: MariaDbClient) {
+    super();
+    this.sender = mariadbSender((text, params) => runStatement(client, text, params));
+  }
+
+  protected send(text: string, params: readonly unknown[]): Promise<StatementResult> {
+    return this.sender(text, params);
   }
 }

@@ -1,5 +1,5 @@
 import type { SqlTransaction } from '../../sql-transaction.js';
-import { ExplicitTransaction, type StatementResult } from '../explicit-transaction.js';
+import { ExplicitTransaction, type StatementResult, type StatementSender } from '../explicit-transaction.js';
 import { lastResult, type PgClient } from './pg-client.js';
 import { asStoreError } from './pg-connection.js';
 
@@ -11,19 +11,28 @@ export function pgTransaction(client: PgClient): SqlTransaction {
   return new PgTransaction(client);
 }
 
-class PgTransaction extends ExplicitTransaction {
-  readonly dialect = 'postgres';
-
-  constructor(private readonly client: PgClient) {
-    super();
-  }
-
-  protected async send(text: string, params: readonly unknown[]): Promise<StatementResult> {
+/** Sends what is part of a transaction that somebody else has begun on the client. */
+export function pgSender(client: PgClient): StatementSender {
+  return async (text, params) => {
     try {
-      const { rows, rowCount } = lastResult(await this.client.query(text, [...params]));
+      const { rows, rowCount } = lastResult(await client.query(text, [...params]));
       return { rows, affected: rowCount ?? 0 };
     } catch (error) {
       throw asStoreError(error, 'sql.statement', 'not-applied');
     }
+  };
+}
+
+class PgTransaction extends ExplicitTransaction {
+  readonly dialect = 'postgres';
+  private readonly sender: StatementSender;
+
+  constructor(client: PgClient) {
+    super();
+    this.sender = pgSender(client);
+  }
+
+  protected send(text: string, params: readonly unknown[]): Promise<StatementResult> {
+    return this.sender(text, params);
   }
 }

@@ -1,0 +1,1 @@
+export { type DrizzleTransactionLike, drizzleTransaction } from './drizzle-transaction.js';

@@ -1,0 +1,1 @@
+export { type KnexTransactionLike, knexTransaction } from './knex-transaction.js';

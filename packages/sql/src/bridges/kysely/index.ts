@@ -1,0 +1,1 @@
+export { type KyselyTransactionLike, kyselyTransaction } from './kysely-transaction.js';

@@ -1,0 +1,2 @@
+export { PrismaStatementError } from './prisma-errors.js';
+export { type PrismaTransactionLike, prismaTransaction } from './prisma-transaction.js';

@@ -1,0 +1,1 @@
+export { type EntityManagerLike, type QueryRunnerLike, typeormTransaction } from './typeorm-transaction.js';
