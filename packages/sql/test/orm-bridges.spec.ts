@@ -236,3 +236,58 @@ describe('a transaction of a database that is not supported', () => {
     expect(ask).toThrow(/Pass /);
   });
 });
+
+describe('a library that does not say when its transaction ends', () => {
+  const begin = (fail?: Error) => {
+    const client = {
+      query: async (statement: string | { text: string }) => {
+        if (fail && statement === 'fail') throw fail;
+        return { command: 'SELECT', rowCount: 1, rows: [{ one: 1 }] };
+      },
+    };
+    return { client, tx: drizzleTransaction({ nestedIndex: 0, session: { client } } as never) };
+  };
+
+  it.each([
+    'commit',
+    'COMMIT;',
+    ' rollback',
+    'ROLLBACK AND CHAIN',
+    'END',
+    'abort',
+    'begin',
+    'START TRANSACTION READ ONLY',
+    "/* app='mall' */ commit",
+    '-- app\nrollback',
+    "PREPARE TRANSACTION 'a'",
+  ])('is known to have ended it by what it sends: %s', async (text) => {
+    for (const statement of [text, { text }]) {
+      const { client, tx } = begin();
+      await tx.query('SELECT 1');
+      await client.query(statement);
+      await expect(tx.query('SELECT 1')).rejects.toBeInstanceOf(TransactionEndedError);
+    }
+  });
+
+  it.each([
+    'ROLLBACK TO SAVEPOINT a',
+    'rollback work to a',
+    'RELEASE SAVEPOINT a',
+    'SAVEPOINT begin',
+    "SELECT 'commit'",
+    'BEGIN NOT ATOMIC SELECT 1; END',
+    'INSERT INTO commit VALUES (1)',
+    'ending',
+  ])('is known not to have ended it: %s', async (text) => {
+    const { client, tx } = begin();
+    await tx.query('SELECT 1');
+    await client.query(text);
+    expect(await tx.query('SELECT 1')).toEqual([{ one: 1 }]);
+  });
+
+  it('has the errors of its client passed on by identity', async () => {
+    const failure = new Error('refused');
+    const { tx } = begin(failure);
+    await expect(tx.query('fail')).rejects.toBe(failure);
+  });
+});

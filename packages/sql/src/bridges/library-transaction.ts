@@ -24,9 +24,9 @@ export interface LibraryConnection {
 export interface LibraryTransactionState {
   readonly dialect: SqlDialect;
   readonly connection: Promise<LibraryConnection>;
-  /** Whether the library says that it is over. Without it, the connection is watched, and asked before the first use. */
+  /** Whether the library says that it is over. Without it, the connection is asked before the first use. */
   readonly isOver?: () => boolean;
-  /** Whether the same object may stand for another transaction later, so that what it says is no proof. */
+  /** Whether the same object may stand for another transaction later. */
   readonly beginsAgain?: boolean;
 }
 
@@ -88,12 +88,17 @@ class LibraryTransaction extends ExplicitTransaction {
     super();
     this.dialect = state.dialect;
     this.isProven = state.isOver !== undefined;
-    this.connection = state.connection.then((connection) => this.watch(connection));
+    this.connection = state.connection.then((connection) => {
+      const ends = TransactionEnds.on(connection.watched, connection.method);
+      this.ends = { of: ends, before: ends.count };
+      return connection;
+    });
     // It is told to whoever sends a statement, and nobody may.
     this.connection.catch(() => undefined);
   }
 
   get hasEnded(): boolean {
+    // Some libraries say it only when COMMIT has been answered, and a statement may be sent before that.
     return this.state.isOver?.() === true || (this.ends !== undefined && this.ends.of.count !== this.ends.before);
   }
 
@@ -103,13 +108,6 @@ class LibraryTransaction extends ExplicitTransaction {
     this.assertOpen();
     // Nothing may come between: the client keeps the order in which it was called.
     return send(text, params);
-  }
-
-  private watch(connection: LibraryConnection): LibraryConnection {
-    if (this.state.isOver && !this.state.beginsAgain) return connection;
-    const ends = TransactionEnds.on(connection.watched, connection.method);
-    this.ends = { of: ends, before: ends.count };
-    return connection;
   }
 
   /** The transaction may have ended before anybody asked for a handle on it. */

@@ -1,16 +1,17 @@
-const SKIPPED = String.raw`(?:[\s(]|/\*[\s\S]*?\*/|--[^\n]*\n)*`;
+const SKIPPED = String.raw`(?:[\s(;]|/\*[\s\S]*?\*/|--[^\n]*\n)*`;
 const TO_SAVEPOINT = String.raw`rollback\s+(?:(?:work|transaction)\s+)?to\b`;
-const ENDS_TRANSACTION = new RegExp(
-  `^${SKIPPED}(?!${TO_SAVEPOINT})(?:commit|rollback|abort|end|prepare\\s+transaction)\\b`,
-  'i',
-);
+/** In MariaDB a block of statements, which is no transaction. */
+const BLOCK = String.raw`begin\s+not\b`;
+const WORDS = String.raw`commit|rollback|abort|end|begin|start\s+transaction|prepare\s+transaction`;
+const ENDS_TRANSACTION = new RegExp(`^${SKIPPED}(?!${TO_SAVEPOINT}|${BLOCK})(?:${WORDS})\\b`, 'i');
 
 type Method = (this: unknown, ...args: unknown[]) => unknown;
 
 /**
- * Counts the transactions that end on a connection. Some libraries do not say that theirs has ended, and the connection
- * goes on to serve others: a statement that came too late would be committed by itself, or with what is none of its
- * business. The end is what all of them send over the one method that this watches, from the moment at which they do.
+ * Counts the transactions that end on a connection. Libraries say late that theirs has ended, or do not say it at all, and
+ * the connection goes on to serve others: a statement that came too late would be committed by itself, or with what is
+ * none of its business. The end is what all of them send over the one method that this watches, from the moment at which
+ * they do. The beginning of another one is an end as well, for whatever was open before it.
  */
 export class TransactionEnds {
   private static readonly watched = new WeakMap<object, TransactionEnds>();

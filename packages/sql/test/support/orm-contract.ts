@@ -204,6 +204,29 @@ export function describeOrmTransactions(libraries: readonly OrmLibrary[], dialec
         },
       );
 
+      it('leaves nothing of what is sent at any moment around its rollback', async () => {
+        const sent: Promise<unknown>[] = [];
+        const failure = new Error('business');
+        const failing = orm.transaction(async (tx) => {
+          const handle = tx.handle();
+          await put(handle, 'in time');
+          sent.push(
+            (async () => {
+              for (let round = 0; round < 200; round += 1) {
+                sent.push(Promise.allSettled([put(handle, `late ${round}`)]));
+                await later();
+              }
+            })(),
+          );
+          throw failure;
+        });
+        await expect(failing).rejects.toBe(failure);
+        await sent[0];
+        await Promise.all(sent);
+        expect(sent.length).toBe(201);
+        expect(await names()).toEqual([]);
+      });
+
       it('refuses what nobody awaited and was first asked for after the end', async () => {
         let late: Promise<unknown> = Promise.resolve();
         await orm.transaction(async (tx) => {
