@@ -57,5 +57,6 @@ export { ServerClock } from './server-clock.js';
 export { checkpoint } from './telemetry/checkpoint.js';
 export { type Incident, Incidents } from './telemetry/incidents.js';
 export { Listeners } from './telemetry/listeners.js';
-export { count, type OpenSpan, openSpan, record, withSpan } from './telemetry/telemetry.js';
+export { count, type Observe, observeGauges, record, recordSize } from './telemetry/metrics.js';
+export { type OpenSpan, openSpan, type SpanSettings, withSpan } from './telemetry/telemetry.js';
 export { monotonicMs } from './time.js';

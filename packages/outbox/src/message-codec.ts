@@ -1,7 +1,7 @@
 import { v7 as uuidv7 } from 'uuid';
 import type { Message, MessageEnvelope, OutgoingMessage } from './message.js';
 import { encodeBody } from './message-body.js';
-import { headersFault, IN_REPLY_TO_HEADER } from './message-headers.js';
+import { headersFault, IN_REPLY_TO_HEADER, joinedHeaders } from './message-headers.js';
 import { isName, NAME_RULE, OWN_TOPICS } from './message-names.js';
 import { isStorable, UNSTORABLE } from './message-text.js';
 import { MessageInvalidError } from './outbox.errors.js';
@@ -25,7 +25,7 @@ export function encodeMessage(
   if (topic.startsWith(OWN_TOPICS)) throw new MessageInvalidError(topic, `topics below '${OWN_TOPICS}' are reserved`);
   const fault = keyFault(key) ?? headersFault(headers);
   if (fault !== undefined) throw new MessageInvalidError(topic, fault);
-  const allHeaders = { ...headers, ...ownHeaders };
+  const allHeaders = joinedHeaders(headers, ownHeaders);
   for (const [name, value] of Object.entries(allHeaders)) {
     if (!isStorable(value)) throw new MessageInvalidError(topic, `header '${name}' has ${UNSTORABLE}`);
   }

@@ -38,3 +38,15 @@ export function headersFault(headers: unknown): string | undefined {
   }
   return undefined;
 }
+
+const TRACE_HEADER = /^trace(parent|state)$/i;
+
+/** Lockstep's go before the user's. Where the context has a trace, half of another one must not be mixed with it. */
+export function joinedHeaders(
+  headers: Readonly<Record<string, string>>,
+  own: Readonly<Record<string, string>>,
+): Record<string, string> {
+  const { traceparent } = own;
+  if (traceparent === undefined) return { ...headers, ...own };
+  return { ...Object.fromEntries(Object.entries(headers).filter(([name]) => !TRACE_HEADER.test(name))), ...own };
+}

@@ -1,6 +1,7 @@
-import { ConfigurationError, ContextCarriers, checkpoint, count, monotonicMs } from '@lockstep/core';
+import { ConfigurationError, ContextCarriers, checkpoint, count, monotonicMs, withSpan } from '@lockstep/core';
 import { Sql, type SqlTransaction } from '@lockstep/sql';
 import { Inject, Injectable } from '@nestjs/common';
+import { type Attributes, SpanKind } from '@opentelemetry/api';
 import type { OutgoingMessage } from './message.js';
 import { encodeMessage } from './message-codec.js';
 import { CALLBACK_HEADER, DURABILITY_HEADER, ORIGIN_HEADER } from './message-headers.js';
@@ -9,6 +10,8 @@ import { OUTBOX_OPTIONS, type ResolvedOutboxOptions } from './outbox.options.js'
 import { OUTBOX_STORE, type OutboxRecord, type OutboxStore } from './outbox-store.js';
 import { RelayWakeUp } from './relay/relay-wake-up.js';
 import { ShardPicker } from './shard-picker.js';
+
+const PRODUCER = { kind: SpanKind.PRODUCER };
 
 export interface PublishManyOptions {
   /** The transaction to join. @default the current one */
@@ -65,10 +68,18 @@ export class OutboxService {
    */
   async publishMany(messages: readonly OutgoingMessage[], options: PublishManyOptions = {}): Promise<string[]> {
     const tx = options.tx === undefined ? this.requireTransaction('outbox.publish') : checkedTransaction(options.tx);
+    if (messages.length === 0) return [];
+    const attributes = publishAttributes(messages);
+    const records = await withSpan('lockstep.outbox.publish', attributes, () => this.write(tx, messages), PRODUCER);
+    return records.map(({ message }) => message.id);
+  }
+
+  /** In the span that consumers see as what made the message. */
+  private async write(tx: SqlTransaction, messages: readonly OutgoingMessage[]): Promise<readonly OutboxRecord[]> {
     const carried = this.carriers.inject();
     const records = messages.map((message) => this.record(message, carried));
-    if (records.length > 0) await this.append(tx, records);
-    return records.map(({ message }) => message.id);
+    await this.append(tx, records);
+    return records;
   }
 
   /** @throws TransactionRequiredError */
@@ -130,6 +141,16 @@ export class OutboxService {
     if (shards.size > 0) this.wakeUp.wake(shards);
     if (delayMs < Number.POSITIVE_INFINITY) this.wakeUp.expect(Math.max(delayMs - (monotonicMs() - sentAtMs), 0));
   }
+}
+
+function publishAttributes(messages: readonly OutgoingMessage[]): Attributes {
+  const [first] = messages;
+  const isOne = messages.every((message) => message?.topic === first?.topic);
+  return {
+    'messaging.operation.type': 'create',
+    'messaging.batch.message_count': messages.length,
+    ...(isOne && typeof first?.topic === 'string' ? { 'messaging.destination.name': first.topic } : {}),
+  };
 }
 
 /** @throws ConfigurationError where a program without types passed something else */

@@ -3,7 +3,7 @@ import { messageWithReason } from '../errors/describe-thrown.js';
 import type { ErrorField } from '../errors/lockstep-error.js';
 import { monotonicMs } from '../time.js';
 import { Listeners } from './listeners.js';
-import { count } from './telemetry.js';
+import { count } from './metrics.js';
 
 /** A failure that the caller is not told of, because the call itself is not touched by it. */
 export interface Incident {

@@ -1,7 +1,9 @@
-import { checkpoint, count, Incidents } from '@lockstep/core';
+import { checkpoint, count, Incidents, recordSize, withSpan } from '@lockstep/core';
 import { Inject, Injectable } from '@nestjs/common';
+import { SpanKind } from '@opentelemetry/api';
 import { MESSAGE_TRANSPORT, type MessageRoute, type MessageTransport } from '../message-transport.js';
 import { NO_CONSUMER, OUTBOX_STORE, type OutboxDelivery, type OutboxStore, type Settlement } from '../outbox-store.js';
+import { linksOf } from './message-links.js';
 import { ReportPace } from './report-pace.js';
 import { type Refused, RouteAttempt } from './route-attempt.js';
 import { Suspects } from './suspects.js';
@@ -57,7 +59,17 @@ export class DeliveryPublisher {
 
   private async attempt(route: MessageRoute, group: readonly OutboxDelivery[]): Promise<RouteAttempt> {
     const attempt = new RouteAttempt(route, this.transport, this.suspects);
-    await attempt.publish(group);
+    const { topic, consumer } = route;
+    const attributes = {
+      'messaging.operation.type': 'send',
+      'messaging.destination.name': topic,
+      'messaging.consumer.group.name': consumer,
+      'messaging.batch.message_count': group.length,
+      'lockstep.outbox.redelivered': group.filter(({ deliveries }) => deliveries > 1).length,
+    };
+    const settings = { kind: SpanKind.CLIENT, links: () => linksOf(group) };
+    await withSpan('lockstep.outbox.relay', attributes, () => attempt.publish(group), settings);
+    recordSize('lockstep.outbox.batch_size', group.length, '{message}');
     if (attempt.answered > 0) count('lockstep.outbox.relayed', {}, attempt.answered);
     return attempt;
   }
