@@ -23,7 +23,7 @@ export { OutboxModule } from './outbox.module.js';
 export type { OutboxModuleExtras } from './outbox.module-definition.js';
 export type { OutboxModuleOptions, TopicOptions } from './outbox.options.js';
 export { OutboxService, type PublishManyOptions, type PublishOptions } from './outbox.service.js';
-export { OutboxHealth } from './outbox-health.service.js';
+export { OutboxHealth, type OutboxHealthReport } from './outbox-health.service.js';
 export {
   type ClaimedMessages,
   type ClaimRequest,

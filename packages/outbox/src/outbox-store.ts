@@ -52,6 +52,8 @@ export interface ClaimedMessages {
   readonly deliveries: readonly OutboxDelivery[];
   /** How many messages were claimed; as many as the limit means that there may be more. */
   readonly messages: number;
+  /** When, in epoch milliseconds on the store's clock; undefined where nothing was claimed. */
+  readonly claimedAt: number | undefined;
 }
 
 export interface OverdueRequest {

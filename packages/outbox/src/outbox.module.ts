@@ -14,6 +14,7 @@ import { OutboxService } from './outbox.service.js';
 import { OutboxHealth } from './outbox-health.service.js';
 import { OutboxLifecycle } from './outbox-lifecycle.js';
 import { DeliveryPublisher } from './relay/delivery-publisher.js';
+import { OutboxMetrics } from './relay/outbox-metrics.js';
 import { OutboxRelay } from './relay/outbox-relay.js';
 import { RelayWakeUp } from './relay/relay-wake-up.js';
 
@@ -35,6 +36,7 @@ import { RelayWakeUp } from './relay/relay-wake-up.js';
     MessageHandlerFactory,
     OutboxHealth,
     OutboxLifecycle,
+    OutboxMetrics,
     OutboxRelay,
     OutboxService,
     RelayWakeUp,

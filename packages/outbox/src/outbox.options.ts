@@ -59,6 +59,12 @@ export interface OutboxModuleOptions {
    * @default '30d'
    */
   readonly sequenceRetention?: Duration;
+  /**
+   * `OutboxHealth.check()` is down when messages are older and none of them has left for as long. Longer than all
+   * attempts of a consumer together.
+   * @default '5m'
+   */
+  readonly unhealthyAfter?: Duration;
 }
 
 export interface ResolvedOutboxOptions {
@@ -80,6 +86,7 @@ export interface ResolvedOutboxOptions {
   readonly batchSize: number;
   readonly deadLetterRetentionMs: number;
   readonly sequenceRetentionMs: number;
+  readonly unhealthyAfterMs: number;
 }
 
 export const OUTBOX_OPTIONS = Symbol('@lockstep/outbox:OUTBOX_OPTIONS');
@@ -110,6 +117,7 @@ export function resolveOutboxOptions(options: OutboxModuleOptions): ResolvedOutb
     batchSize: wholeNumber(options.batchSize ?? 500, 'batchSize', 1, 5_000),
     deadLetterRetentionMs: durationMs(options.deadLetterRetention ?? '90d', 'deadLetterRetention', { minMs: 1_000 }),
     sequenceRetentionMs: durationMs(options.sequenceRetention ?? '30d', 'sequenceRetention', { minMs: 1_000 }),
+    unhealthyAfterMs: durationMs(options.unhealthyAfter ?? '5m', 'unhealthyAfter', { minMs: 1_000 }),
   });
 }
 

@@ -1,5 +1,5 @@
-import { checkpoint, Incidents } from '@lockstep/core';
-import type { OutboxDelivery, OutboxStore, ShardLease } from '../outbox-store.js';
+import { checkpoint, Incidents, monotonicMs, record } from '@lockstep/core';
+import type { ClaimedMessages, OutboxDelivery, OutboxStore, ShardLease } from '../outbox-store.js';
 import type { DeliveryPublisher } from './delivery-publisher.js';
 import type { SlowStart } from './slow-start.js';
 
@@ -34,6 +34,7 @@ export class RelayPass {
   async run(lease: ShardLease): Promise<boolean> {
     if (this.held?.lease !== lease) this.held = undefined;
     let more = true;
+    let noteRelayed = (): void => undefined;
     if (!this.held) {
       const limit = this.pace.limit;
       const claimed = await this.store.claim({ ...this.range, limit });
@@ -41,6 +42,7 @@ export class RelayPass {
       checkpoint('outbox.claimed', { shard: this.range.fromShard, messages: claimed.messages });
       this.held = { lease, deliveries: claimed.deliveries };
       more = claimed.messages >= limit;
+      noteRelayed = relayedNote(claimed);
     }
     // Publishing cannot be fenced. A relay that was paused here would overtake its successor, so it looks once more.
     if (!lease.isHeld()) {
@@ -50,6 +52,7 @@ export class RelayPass {
     const { held, cause } = await this.publisher.publish(this.held.deliveries);
     this.held = held.length > 0 ? { lease, deliveries: held } : undefined;
     if (this.held) throw cause;
+    noteRelayed();
     return more;
   }
 
@@ -63,4 +66,16 @@ export class RelayPass {
       fields: { shard: this.range.fromShard, messages },
     });
   }
+}
+
+/** Notes how long ago each was published: by the store's clock up to the claim, from there on by the local one. */
+function relayedNote({ deliveries, claimedAt }: ClaimedMessages): () => void {
+  const claimedAtMs = monotonicMs();
+  return () => {
+    if (claimedAt === undefined) return;
+    const sinceMs = monotonicMs() - claimedAtMs;
+    for (const { message } of deliveries) {
+      record('lockstep.outbox.relay.duration', Math.max(claimedAt - message.publishedAt + sinceMs, 0) / 1_000);
+    }
+  };
 }

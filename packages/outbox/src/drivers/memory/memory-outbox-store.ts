@@ -87,7 +87,7 @@ export class MemoryOutboxStore implements OutboxStore {
         });
       }
     }
-    return { deliveries, messages: rows.length };
+    return { deliveries, messages: rows.length, claimedAt: rows.length > 0 ? Date.now() : undefined };
   }
 
   async overdue({ limit, redeliverAfterMs, redeliverAtMostMs }: OverdueRequest): Promise<readonly OutboxDelivery[]> {

@@ -84,7 +84,8 @@ WITH head AS MATERIALIZED (
   ON CONFLICT (consumer, message_id) DO NOTHING
 )
 SELECT ${SELECTED.replace('topic, key', 'routed.topic, routed.key')}, routed.consumer, awaits_ack AS "awaitsAck",
-  1 AS deliveries, shard, routed.id::text AS position, moves, ${startOf('routed')} AS start
+  1 AS deliveries, shard, routed.id::text AS position, moves, ${startOf('routed')} AS start,
+  floor(extract(epoch FROM statement_timestamp()) * 1000)::text AS "claimedAt"
 FROM routed
 WHERE NOT moves OR EXISTS (SELECT 1 FROM moved WHERE moved.shard = routed.shard AND moved.id = routed.id)
 ORDER BY shard, routed.id, routed.consumer`;

@@ -51,6 +51,7 @@ interface ClaimedRow extends DeliveryRow {
   readonly shard: number;
   readonly position: string;
   readonly moves: boolean;
+  readonly claimedAt: string;
 }
 
 interface DrawnRow {
@@ -105,7 +106,12 @@ export class PostgresOutboxStore implements OutboxStore {
       ...deliveryOf(row),
       place: row.moves ? undefined : { shard: row.shard, position: row.position },
     }));
-    return { deliveries, messages: new Set(rows.map(({ shard, position }) => `${shard}/${position}`)).size };
+    const [first] = rows;
+    return {
+      deliveries,
+      messages: new Set(rows.map(({ shard, position }) => `${shard}/${position}`)).size,
+      claimedAt: first ? Number(first.claimedAt) : undefined,
+    };
   }
 
   async overdue({ limit, redeliverAfterMs, redeliverAtMostMs }: OverdueRequest): Promise<readonly OutboxDelivery[]> {
