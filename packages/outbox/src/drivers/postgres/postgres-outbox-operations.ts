@@ -1,7 +1,8 @@
 import type { Sql } from '@lockstep/sql';
 import type { MessageRoute } from '../../message-transport.js';
 import type { DeadLetter, DeadLetterId, DeadLetterQuery, OutboxFacts, OutboxOperations } from '../../outbox-store.js';
-import { envelopeOf, type MessageRow } from './outbox-rows.js';
+import { type DeadRow, deadLetterOf, factsOf } from '../sql/outbox-rows.js';
+import { smallestIdOf } from '../sql/smallest-id.js';
 import {
   DEAD_LETTERS,
   DISCARD,
@@ -14,12 +15,6 @@ import {
   UNSUBSCRIBE,
 } from './outbox-statements.js';
 
-interface DeadRow extends MessageRow {
-  readonly consumer: string;
-  readonly error: string;
-  readonly failedAt: string;
-}
-
 export class PostgresOutboxOperations implements OutboxOperations {
   constructor(
     private readonly sql: Sql,
@@ -29,16 +24,7 @@ export class PostgresOutboxOperations implements OutboxOperations {
   async facts(shards: number): Promise<OutboxFacts> {
     await this.ready();
     const [row] = await this.sql.query<Record<keyof OutboxFacts, string>>(FACTS, [shards]);
-    return {
-      oldestPendingMs: Number(row?.oldestPendingMs),
-      oldestInFlightMs: Number(row?.oldestInFlightMs),
-      oldestParkedMs: Number(row?.oldestParkedMs),
-      oldestDueMs: Number(row?.oldestDueMs),
-      delayed: Number(row?.delayed),
-      pending: Number(row?.pending),
-      inFlight: Number(row?.inFlight),
-      dead: Number(row?.dead),
-    };
+    return factsOf(row);
   }
 
   async deadLetters({
@@ -58,13 +44,7 @@ export class PostgresOutboxOperations implements OutboxOperations {
       blocking,
     ];
     const rows = await this.sql.query<DeadRow>(DEAD_LETTERS, params);
-    return rows.map((row) => ({
-      messageId: row.id,
-      consumer: row.consumer,
-      message: envelopeOf(row),
-      error: row.error,
-      failedAt: Number(row.failedAt),
-    }));
+    return rows.map(deadLetterOf);
   }
 
   replay(ids: readonly DeadLetterId[]): Promise<number> {
@@ -82,7 +62,7 @@ export class PostgresOutboxOperations implements OutboxOperations {
 
   async purge(olderThanMs: number): Promise<number> {
     await this.ready();
-    return this.sql.execute(PURGE, [olderThanMs, smallestUuidOf(Date.now() - olderThanMs)]);
+    return this.sql.execute(PURGE, [olderThanMs, smallestIdOf(Date.now() - olderThanMs)]);
   }
 
   async purgeSequences(olderThanMs: number): Promise<number> {
@@ -105,10 +85,4 @@ export class PostgresOutboxOperations implements OutboxOperations {
 
 function listOf(ids: readonly DeadLetterId[]): string {
   return JSON.stringify(ids.map(({ messageId, consumer }) => ({ message_id: messageId, consumer })));
-}
-
-/** A local clock that runs behind narrows the search, and what it leaves out is purged later. */
-function smallestUuidOf(epochMs: number): string {
-  const hex = Math.max(epochMs, 0).toString(16).padStart(12, '0');
-  return `${hex.slice(0, 8)}-${hex.slice(8)}-7000-8000-000000000000`;
 }

@@ -14,8 +14,8 @@ import type {
 } from '../../outbox-store.js';
 import { drawsOf, withSequences } from '../draw-sequences.js';
 import { errorText } from '../error-text.js';
+import { columnsOf, type DrawnRow, drawnOf, envelopeOf, type MessageRow } from '../sql/outbox-rows.js';
 import { withStart } from '../with-start.js';
-import { columnsOf, envelopeOf, type MessageRow } from './outbox-rows.js';
 import {
   ACCEPTED,
   ACKNOWLEDGED,
@@ -52,13 +52,6 @@ interface ClaimedRow extends DeliveryRow {
   readonly position: string;
   readonly moves: boolean;
   readonly claimedAt: string;
-}
-
-interface DrawnRow {
-  readonly topic: string;
-  readonly key: string;
-  readonly generation: string;
-  readonly n: string;
 }
 
 type Dead = Extract<Settlement, { outcome: 'dead' }>;
@@ -157,8 +150,7 @@ export class PostgresOutboxStore implements OutboxStore {
     const draws = drawsOf(records);
     if (draws.length === 0) return records;
     const rows = await tx.query<DrawnRow>(DRAW, [JSON.stringify(draws)]);
-    const drawn = rows.map((row) => ({ ...row, generation: Number(row.generation), n: Number(row.n) }));
-    return withSequences(records, draws, drawn);
+    return withSequences(records, draws, rows.map(drawnOf));
   }
 
   private async bury({ consumer, messageId, error, message }: Dead): Promise<void> {

@@ -1,0 +1,1 @@
+export { MariaDbOutboxStore, mariadbOutboxStore } from './mariadb-outbox-store.js';

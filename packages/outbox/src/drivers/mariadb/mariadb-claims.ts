@@ -1,0 +1,75 @@
+import type { Sql, SqlTransaction } from '@lockstep/sql';
+import { type ClaimedMessages, type ClaimRequest, NO_CONSUMER, type OutboxDelivery } from '../../outbox-store.js';
+import type { MessageRow } from '../sql/outbox-rows.js';
+import { SHARE_GATE } from './flight-statements.js';
+import { messageOfRow } from './mariadb-rows.js';
+import { withStarts } from './mariadb-starts.js';
+import { CONSUMERS, HAS_PENDING, HEAD, MOVE, REMOVE } from './outbox-statements.js';
+import type { OwnTransactions } from './own-transactions.js';
+
+interface HeadRow extends MessageRow {
+  readonly shard: number;
+  readonly position: string;
+  readonly awaitsAck: number;
+}
+
+interface Routed {
+  readonly delivery: OutboxDelivery;
+  readonly place: { readonly shard: number; readonly position: string };
+  readonly moves: boolean;
+}
+
+/**
+ * Claims in one transaction, whose number of statements does not depend on that of the messages: the gate, the head of
+ * the shards, their consumers, and where something moves, insert and delete.
+ */
+export class MariaDbClaims {
+  constructor(
+    private readonly sql: Sql,
+    private readonly own: OwnTransactions,
+  ) {}
+
+  async claim({ fromShard, toShard, limit, redeliverAfterMs }: ClaimRequest): Promise<ClaimedMessages> {
+    // An idle relay asks one thing only.
+    const pending = await this.sql.query(HAS_PENDING, [fromShard, toShard]);
+    if (pending.length === 0) return { deliveries: [], messages: 0 };
+    return this.own.transaction(async (tx) => {
+      await tx.query(SHARE_GATE);
+      const head = await tx.query<HeadRow>(HEAD, [fromShard, toShard, limit]);
+      if (head.length === 0) return { deliveries: [], messages: 0 };
+      const routed = await this.route(tx, head);
+      await this.move(tx, routed, redeliverAfterMs);
+      const deliveries = routed.map(({ delivery }) => delivery);
+      return { deliveries: await withStarts(tx, deliveries), messages: head.length };
+    });
+  }
+
+  private async route(tx: SqlTransaction, head: readonly HeadRow[]): Promise<readonly Routed[]> {
+    const topics = [...new Set(head.map(({ topic }) => topic))].map((topic) => ({ topic }));
+    const rows = await tx.query<{ topic: string; consumer: string }>(CONSUMERS, [JSON.stringify(topics)]);
+    const consumers = new Map<string, string[]>();
+    for (const { topic, consumer } of rows) consumers.set(topic, [...(consumers.get(topic) ?? []), consumer]);
+    return head.flatMap((row) => routesOf(row, consumers.get(row.topic)));
+  }
+
+  private async move(tx: SqlTransaction, routed: readonly Routed[], redeliverAfterMs: number): Promise<void> {
+    const moving = routed.filter(({ moves }) => moves);
+    if (moving.length === 0) return;
+    const rows = moving.map(({ place, delivery }) => ({ ...place, consumer: delivery.consumer }));
+    await tx.execute(MOVE, [JSON.stringify(rows), redeliverAfterMs, 1]);
+    await tx.execute(REMOVE, [JSON.stringify(rows)]);
+  }
+}
+
+function routesOf(row: HeadRow, consumers: readonly string[] = []): Routed[] {
+  const { shard, position } = row;
+  const awaitsAck = Boolean(row.awaitsAck);
+  const moves = awaitsAck || consumers.length === 0;
+  const message = messageOfRow(row);
+  const place = { shard, position };
+  return (consumers.length === 0 ? [NO_CONSUMER] : consumers).map((consumer) => ({
+    delivery: { message, consumer, awaitsAck, deliveries: 1, place: moves ? undefined : place },
+    place,
+    moves,
+  }));
+}

@@ -1,0 +1,92 @@
+import { SEQUENCE_HEADER, SKIP_HEADER } from '../../message-headers.js';
+import type { DeadLetterQuery } from '../../outbox-store.js';
+import { FLYING, NOTHING_NEW } from './flight-statements.js';
+import { epochMs, has, list, MESSAGE, messageOf, selected } from './outbox-columns.js';
+
+const ageMs = (oldest: string): string =>
+  `CAST(COALESCE(GREATEST(TIMESTAMPDIFF(MICROSECOND, ${oldest}, UTC_TIMESTAMP(6)) DIV 1000, 0), 0) AS CHAR)`;
+const capped = (table: string): string =>
+  `(SELECT CAST(COUNT(*) AS CHAR) FROM (SELECT 1 FROM ${table} LIMIT 10000) counted)`;
+const headOf = (consumer: string): string => `(SELECT flight.published_at FROM lockstep_outbox_inflight flight
+    WHERE flight.consumer = ${consumer} ORDER BY flight.message_id LIMIT 1)`;
+
+/** $1 list of shards. The head of each index range is its oldest: nothing is read but heads. */
+export const FACTS = `
+SELECT ${ageMs(`(SELECT MIN((SELECT pending.published_at FROM lockstep_outbox pending
+    WHERE pending.shard = one.shard ORDER BY pending.id LIMIT 1)) FROM ${list('$1', 'one', 'shard')})`)} AS oldestPendingMs,
+  ${ageMs(`(SELECT MIN(${headOf('known.consumer')}) FROM (
+    SELECT DISTINCT consumer FROM lockstep_outbox_subscription) known)`)} AS oldestInFlightMs,
+  ${ageMs(headOf("''"))} AS oldestParkedMs,
+  ${ageMs('(SELECT due_at FROM lockstep_outbox_delayed ORDER BY due_at LIMIT 1)')} AS oldestDueMs,
+  ${capped('lockstep_outbox')} AS pending, ${capped('lockstep_outbox_inflight')} AS inFlight,
+  ${capped('lockstep_outbox_delayed')} AS \`delayed\`, ${capped('lockstep_outbox_dead')} AS dead`;
+
+/**
+ * $1 limit, $2 consumer, $3 topic, $4 and $5 id and consumer of the last one seen. Only the conditions that are asked
+ * for: the planner makes one plan for all values of a parameter.
+ */
+export function deadLetters({ consumer, topic, blocking, after }: DeadLetterQuery): string {
+  const conditions = [
+    consumer === undefined ? [] : 'dead.consumer = $2',
+    topic === undefined ? [] : 'dead.topic = $3',
+    blocking ? has('dead.headers', SEQUENCE_HEADER) : [],
+    after === undefined ? [] : 'dead.message_id >= UNHEX($4) AND (dead.message_id > UNHEX($4) OR dead.consumer > $5)',
+  ].flat();
+  return `
+SELECT ${selected('dead')}, dead.consumer, dead.error, ${epochMs('dead.failed_at')} AS failedAt
+FROM lockstep_outbox_dead dead ${conditions.length === 0 ? '' : `WHERE ${conditions.join(' AND ')}`}
+ORDER BY dead.message_id, dead.consumer LIMIT $1`;
+}
+
+const LETTERS = `${list('$1', 'one', 'consumer', 'message_id')} STRAIGHT_JOIN lockstep_outbox_dead dead
+  FORCE INDEX (PRIMARY) ON dead.message_id = UNHEX(one.message_id) AND dead.consumer = one.consumer`;
+
+const lockLetters = (which: string): string =>
+  `SELECT LOWER(HEX(dead.message_id)) AS message_id, dead.consumer FROM ${LETTERS} WHERE ${which} FOR UPDATE`;
+
+const flyAgain = (headers: string): string => `
+INSERT INTO lockstep_outbox_inflight (${FLYING})
+SELECT dead.consumer, ${messageOf('dead').replace('dead.headers', headers)}, TRUE, dead.published_at, 0,
+  UTC_TIMESTAMP(6)
+FROM ${LETTERS}
+${NOTHING_NEW}`;
+
+/** Both take $1 ids, and then $1 those that were locked. */
+export const REPLAY = { lock: lockLetters('TRUE'), fly: flyAgain('dead.headers') };
+export const SKIP = {
+  lock: lockLetters(has('dead.headers', SEQUENCE_HEADER)),
+  fly: flyAgain(`JSON_SET(dead.headers, '$."${SKIP_HEADER}"', '1')`),
+};
+
+/** $1 ids. */
+export const DISCARD = `DELETE dead FROM ${LETTERS}`;
+
+/**
+ * $1 age in ms, $2 the smallest UUIDv7 of that time: a message dies after it was made, so the key bounds the search.
+ * Instances purge side by side: each passes over what another has in hand.
+ */
+export const PURGE = `
+DELETE dead FROM (
+  SELECT message_id, consumer FROM lockstep_outbox_dead
+  WHERE message_id < UNHEX($2) AND failed_at < UTC_TIMESTAMP(6) - INTERVAL $1 * 1000 MICROSECOND
+  LIMIT 1000 FOR UPDATE SKIP LOCKED
+) old STRAIGHT_JOIN lockstep_outbox_dead dead FORCE INDEX (PRIMARY)
+  ON dead.message_id = old.message_id AND dead.consumer = old.consumer`;
+
+/** $1 topic, $2 consumer. */
+export const UNSUBSCRIBE = 'DELETE FROM lockstep_outbox_subscription WHERE topic = $1 AND consumer = $2';
+/** $1 topic, $2 consumer. */
+export const END_STARTS = 'DELETE FROM lockstep_outbox_start WHERE topic = $1 AND consumer = $2';
+
+/** $1 topic, $2 consumer. */
+export const LOCK_RETIRED = `
+SELECT consumer, LOWER(HEX(message_id)) AS message_id FROM lockstep_outbox_inflight FORCE INDEX (PRIMARY)
+WHERE consumer = $2 AND topic = $1 ORDER BY message_id LIMIT 1000 FOR UPDATE`;
+
+/** $1 flights. */
+export const BURY_RETIRED = `
+INSERT INTO lockstep_outbox_dead (consumer, error, ${MESSAGE}, published_at)
+SELECT flight.consumer, 'the subscription was retired', ${messageOf('flight')}, flight.published_at
+FROM ${list('$1', 'one', 'consumer', 'message_id')} STRAIGHT_JOIN lockstep_outbox_inflight flight FORCE INDEX (PRIMARY)
+  ON flight.consumer = one.consumer AND flight.message_id = UNHEX(one.message_id)
+ON DUPLICATE KEY UPDATE lockstep_outbox_dead.error = lockstep_outbox_dead.error`;
