@@ -12,6 +12,11 @@ import {
   type OutboxStore,
 } from './outbox-store.js';
 
+/** Which dead letters an operation in bulk is about; all of them without any. */
+export type DeadLetterSelection = Pick<DeadLetterQuery, 'topic' | 'consumer'>;
+
+const PAGE = 500;
+
 /** Messages that were given up, in the store of the application that published them. */
 @Injectable()
 export class DeadLetters {
@@ -34,6 +39,34 @@ export class DeadLetters {
     return this.store.operations.replay(ids);
   }
 
+  /**
+   * Lets the successors of strict ones go on without them: each is delivered once more, takes its turn and has no effect.
+   * Returns how many there were; those that are not strict stay. @throws StoreUnavailableError, ConfigurationError
+   */
+  async skip(ids: readonly DeadLetterId[]): Promise<number> {
+    checkIds(ids);
+    return this.store.operations.skip(ids);
+  }
+
+  /** Those that hold up a strict key, until they are skipped or replayed; else like {@link list}. */
+  blocking(query: Partial<Omit<DeadLetterQuery, 'blocking'>> = {}): Promise<readonly DeadLetter[]> {
+    return this.list({ ...query, blocking: true });
+  }
+
+  /**
+   * {@link replay} for all that fit, 500 at a time. What dies again meanwhile is left dead. Returns how many.
+   *
+   * @throws StoreUnavailableError; what was replayed by then stays so, and the call may be repeated
+   */
+  replayAll(which: DeadLetterSelection = {}): Promise<number> {
+    return this.each(which, (ids) => this.store.operations.replay(ids));
+  }
+
+  /** {@link skip} for all that fit, like {@link replayAll}. */
+  skipAll(which: DeadLetterSelection = {}): Promise<number> {
+    return this.each({ ...which, blocking: true }, (ids) => this.store.operations.skip(ids));
+  }
+
   /** Forgets them for good. Returns how many there were. @throws StoreUnavailableError, ConfigurationError */
   async discard(ids: readonly DeadLetterId[]): Promise<number> {
     checkIds(ids);
@@ -54,6 +87,30 @@ export class DeadLetters {
       const batch = await this.store.operations.retire(route);
       if (batch === 0) return retired;
       retired += batch;
+    }
+  }
+
+  private async each(
+    which: DeadLetterSelection & Pick<DeadLetterQuery, 'blocking'>,
+    act: (ids: readonly DeadLetterId[]) => Promise<number>,
+  ): Promise<number> {
+    const { topic, consumer, blocking } = which;
+    if (topic !== undefined) checkedName(topic, 'topic');
+    if (consumer !== undefined) checkedName(consumer, 'consumer');
+    const query = {
+      ...(topic && { topic }),
+      ...(consumer && { consumer }),
+      ...(blocking && { blocking }),
+      limit: PAGE,
+    };
+    let total = 0;
+    let after: DeadLetterId | undefined;
+    for (;;) {
+      const page = await this.store.operations.deadLetters(after ? { ...query, after } : query);
+      const ids = page.map(({ messageId, consumer: of }) => ({ messageId, consumer: of }));
+      if (ids.length > 0) total += await act(ids);
+      after = ids.at(-1);
+      if (ids.length < PAGE) return total;
     }
   }
 }

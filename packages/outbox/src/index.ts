@@ -1,6 +1,6 @@
 export { OnMessage } from './consumer/on-message.decorator.js';
-export type { OnMessageOptions } from './consumer/on-message.options.js';
-export { DeadLetters } from './dead-letters.service.js';
+export type { OnMessageBatchOptions, OnMessageOptions } from './consumer/on-message.options.js';
+export { type DeadLetterSelection, DeadLetters } from './dead-letters.service.js';
 export { MemoryMessageTransport, memoryMessageTransport } from './drivers/memory/memory-message-transport.js';
 export { MemoryOutboxStore, memoryOutboxStore } from './drivers/memory/memory-outbox-store.js';
 export type { FailureNotice } from './failure-notice.js';

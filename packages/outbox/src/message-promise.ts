@@ -1,6 +1,6 @@
 import { durationMs } from '@lockstep/core';
 import type { OutgoingMessage } from './message.js';
-import { isName } from './message-names.js';
+import { isName, OWN_TOPICS } from './message-names.js';
 import { MessageInvalidError } from './outbox.errors.js';
 import type { ResolvedOutboxOptions } from './outbox.options.js';
 import type { OutboxRecord } from './outbox-store.js';
@@ -18,7 +18,9 @@ export function promiseOf(message: OutgoingMessage, options: ResolvedOutboxOptio
   const delayMs = delayOf(message);
   const fault = orderingFault(message, { awaitsAck, delayMs, strict });
   if (fault !== undefined) throw new MessageInvalidError(topic, fault);
-  if (callback !== undefined && !isName(callback)) throw new MessageInvalidError(topic, 'its callback is no topic');
+  if (callback !== undefined && (!isName(callback) || callback.startsWith(OWN_TOPICS))) {
+    throw new MessageInvalidError(topic, 'its callback is no topic of an application');
+  }
   return { awaitsAck, delayMs, strict };
 }
 

@@ -3,10 +3,11 @@ import { type DynamicModule, Module } from '@nestjs/common';
 import { DiscoveryModule } from '@nestjs/core';
 import { AckReceiver } from './ack/ack-receiver.js';
 import { AckSender } from './ack/ack-sender.js';
+import { ConsumerServices } from './consumer/consumer-services.js';
 import { ConsumerStarter } from './consumer/consumer-starter.js';
-import { ConsumerServices } from './consumer/message-consumer.js';
 import { MessageExplorer } from './consumer/message-explorer.js';
 import { MessageHandlerFactory } from './consumer/message-handler.js';
+import { SequenceGate } from './consumer/sequence-gate.js';
 import { DeadLetters } from './dead-letters.service.js';
 import { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, type OutboxModuleExtras } from './outbox.module-definition.js';
 import { checkOptionsGiven, OUTBOX_OPTIONS, type OutboxModuleOptions, resolveOutboxOptions } from './outbox.options.js';
@@ -40,6 +41,7 @@ import { RelayWakeUp } from './relay/relay-wake-up.js';
     OutboxRelay,
     OutboxService,
     RelayWakeUp,
+    SequenceGate,
   ],
   exports: [OutboxService, DeadLetters, OutboxHealth],
 })

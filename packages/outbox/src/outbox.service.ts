@@ -4,7 +4,7 @@ import { Inject, Injectable } from '@nestjs/common';
 import { type Attributes, SpanKind } from '@opentelemetry/api';
 import type { OutgoingMessage } from './message.js';
 import { encodeMessage } from './message-codec.js';
-import { CALLBACK_HEADER, DURABILITY_HEADER, ORIGIN_HEADER } from './message-headers.js';
+import { CALLBACK_HEADER, DURABILITY_HEADER, IN_REPLY_TO_HEADER, ORIGIN_HEADER } from './message-headers.js';
 import { promiseOf } from './message-promise.js';
 import { OUTBOX_OPTIONS, type ResolvedOutboxOptions } from './outbox.options.js';
 import { OUTBOX_STORE, type OutboxRecord, type OutboxStore } from './outbox-store.js';
@@ -80,6 +80,20 @@ export class OutboxService {
     const records = messages.map((message) => this.record(message, carried));
     await this.append(tx, records);
     return records;
+  }
+
+  /**
+   * For Lockstep's own consumers: a reply, whose id is the same however often it is made.
+   *
+   * @throws MessageInvalidError
+   */
+  async publishReply(
+    tx: SqlTransaction,
+    reply: OutgoingMessage,
+    { id, inReplyTo }: { readonly id: string; readonly inReplyTo: string },
+  ): Promise<void> {
+    const record = this.record(reply, { ...this.carriers.inject(), [IN_REPLY_TO_HEADER]: inReplyTo });
+    await this.append(tx, [{ ...record, message: { ...record.message, id } }]);
   }
 
   /** @throws TransactionRequiredError */

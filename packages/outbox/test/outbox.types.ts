@@ -77,4 +77,35 @@ export class Decorated {
   // @ts-expect-error a consumer has a name
   @OnMessage('order.placed', {})
   async onPlacedBySomebody(_order: Order): Promise<void> {}
+
+  @OnMessage('order.placed', { consumer: 'ledger', batch: true })
+  async onPlacedTogether(_orders: readonly Order[], _messages: readonly Message[]): Promise<void> {}
+
+  @OnMessage('order.placed', { consumer: 'prices', batch: true, batchSize: 50 })
+  async onPlacedTogetherToo(orders: Order[]): Promise<number[]> {
+    return orders.map(({ total }) => total);
+  }
+
+  @OnMessage('order.placed', { consumer: 'counter', batch: true })
+  async onSomePlaced(): Promise<undefined> {
+    return undefined;
+  }
+
+  // @ts-expect-error a handler of batches is given a list of bodies
+  @OnMessage('order.placed', { consumer: 'one', batch: true })
+  async onPlacedOne(_order: Order, _messages: readonly Message[]): Promise<void> {}
+
+  // @ts-expect-error and a list of messages
+  @OnMessage('order.placed', { consumer: 'two', batch: true })
+  async onPlacedTwo(_orders: readonly Order[], _message: Message): Promise<void> {}
+
+  // @ts-expect-error and gives a list of results
+  @OnMessage('order.placed', { consumer: 'three', batch: true })
+  async onPlacedThree(_orders: readonly Order[]): Promise<number> {
+    return 1;
+  }
+
+  // @ts-expect-error a list of messages is given to batches alone
+  @OnMessage('order.placed', { consumer: 'four' })
+  async onPlacedFour(_order: Order, _messages: readonly Message[]): Promise<void> {}
 }

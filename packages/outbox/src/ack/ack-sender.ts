@@ -6,7 +6,7 @@ import { OUTBOX_STORE, type OutboxStore } from '../outbox-store.js';
 import { type Acknowledgement, ackMessage, ackRoute } from './acknowledgement.js';
 
 /**
- * Tells the origin of messages that they have ended. Where that is this application itself, its store is told at once;
+ * Tells the origin of messages that they have ended, or wait here. Where that is this application itself, its store is told at once;
  * any other is told through the transport, so that producer and consumer need not share a database.
  */
 @Injectable()
@@ -16,6 +16,11 @@ export class AckSender {
     @Inject(OUTBOX_STORE) private readonly store: OutboxStore,
     @Inject(MESSAGE_TRANSPORT) private readonly transport: MessageTransport,
   ) {}
+
+  /** How soon an origin publishes a message again, as far as is known here: where it is another one, it may differ. */
+  get redeliverAfterMs(): number {
+    return this.options.redeliverAfterMs;
+  }
 
   /** @throws StoreUnavailableError when it is not known to have arrived; sending again does no harm */
   async send(origin: string, acknowledgements: readonly Acknowledgement[]): Promise<void> {

@@ -4,8 +4,11 @@ import { isName } from '../message-names.js';
 import type { MessageRoute } from '../message-transport.js';
 import type { Settlement } from '../outbox-store.js';
 
-/** What a consumer tells the origin of a message about its end. */
+/** What a consumer tells the origin of a message about its end, or that it waits. */
 export type Acknowledgement = Exclude<Settlement, { outcome: 'accepted' | 'deferred' }>;
+
+/** For how long, at most, a consumer can keep a message from being published again: its word may come from outside. */
+export const LONGEST_WAIT_MS = 86_400_000;
 
 const ACK_TOPIC = 'lockstep.ack';
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
@@ -35,8 +38,23 @@ export function readAckMessage({ payload }: MessageEnvelope): readonly Acknowled
 }
 
 function isAcknowledgement(value: unknown): value is Acknowledgement {
-  if (typeof value !== 'object' || value === null) return false;
-  const { outcome, consumer, messageId, error } = value as Record<string, unknown>;
+  if (!isObject(value)) return false;
+  const { outcome, consumer, messageId, error, forMs, message } = value;
   if (!isName(consumer) || typeof messageId !== 'string' || !UUID.test(messageId)) return false;
-  return outcome === 'acknowledged' || (outcome === 'dead' && typeof error === 'string');
+  if (outcome === 'waiting') return typeof forMs === 'number' && forMs >= 0 && forMs <= LONGEST_WAIT_MS;
+  if (outcome === 'dead') return typeof error === 'string' && (message === undefined || isMessage(message, messageId));
+  return outcome === 'acknowledged';
+}
+
+/** What may become a dead letter. */
+function isMessage(value: unknown, messageId: string): boolean {
+  if (!isObject(value)) return false;
+  const { id, topic, key, payload, headers, publishedAt } = value;
+  const hasTexts = isName(topic) && typeof payload === 'string' && (key === undefined || typeof key === 'string');
+  if (id !== messageId || !hasTexts || !Number.isFinite(publishedAt) || !isObject(headers)) return false;
+  return Object.values(headers).every((header) => typeof header === 'string');
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null;
 }

@@ -1,14 +1,15 @@
 import { describeThrown, type Incidents } from '@lockstep/core';
 import type { AckSender } from '../ack/ack-sender.js';
-import type { Acknowledgement } from '../ack/acknowledgement.js';
+import { type Acknowledgement, LONGEST_WAIT_MS } from '../ack/acknowledgement.js';
 import { DURABILITY_HEADER, ORIGIN_HEADER } from '../message-headers.js';
 import type { Delivery, DeliveryOutcome } from '../message-transport.js';
 
 const RETRY_MS = 1_000;
 
 /**
- * Tells the origins of a batch what has ended, one message an origin. Where that fails, `done` stays done, since the
- * re-delivery is recognised and acknowledged again; `dead` becomes `postpone`, since nobody else knows of it.
+ * Tells the origins of a batch what has ended, and what waits here, so that no copies are published meanwhile; one message
+ * an origin. Where that fails, `done` stays done, since the re-delivery is recognised and acknowledged again; `dead`
+ * becomes `postpone`, since nobody else knows of it; what waits is delivered a few times too often.
  *
  * @returns what to answer to the transport
  */
@@ -20,7 +21,7 @@ export async function acknowledge(
   incidents: Incidents,
 ): Promise<readonly DeliveryOutcome[]> {
   const failed = new Map<string, unknown>();
-  for (const [origin, list] of byOrigin(batch, outcomes, consumer)) {
+  for (const [origin, list] of byOrigin(batch, outcomes, consumer, acks.redeliverAfterMs)) {
     try {
       await acks.send(origin, list);
     } catch (cause) {
@@ -47,11 +48,12 @@ function byOrigin(
   batch: readonly Delivery[],
   outcomes: readonly DeliveryOutcome[],
   consumer: string,
+  redeliverAfterMs: number,
 ): ReadonlyMap<string, Acknowledgement[]> {
   const groups = new Map<string, Acknowledgement[]>();
   for (const [index, delivery] of batch.entries()) {
     const origin = delivery.message.headers[ORIGIN_HEADER];
-    const ack = acknowledgementOf(delivery, outcomes[index], consumer);
+    const ack = acknowledgementOf(delivery, outcomes[index], consumer, redeliverAfterMs);
     if (origin === undefined || !ack) continue;
     groups.set(origin, [...(groups.get(origin) ?? []), ack]);
   }
@@ -63,10 +65,15 @@ function acknowledgementOf(
   { message }: Delivery,
   outcome: DeliveryOutcome | undefined,
   consumer: string,
+  redeliverAfterMs: number,
 ): Acknowledgement | undefined {
   const awaited = message.headers[DURABILITY_HEADER] !== 'on-accept';
   const messageId = message.id;
   if (outcome?.outcome === 'done') return awaited ? { outcome: 'acknowledged', consumer, messageId } : undefined;
+  if (outcome?.outcome === 'retry' || outcome?.outcome === 'postpone') {
+    const forMs = Math.min(Math.ceil(outcome.delayMs) + redeliverAfterMs, LONGEST_WAIT_MS);
+    return awaited ? { outcome: 'waiting', consumer, messageId, forMs } : undefined;
+  }
   if (outcome?.outcome !== 'dead') return undefined;
   return {
     outcome: 'dead',

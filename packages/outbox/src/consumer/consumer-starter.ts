@@ -5,7 +5,8 @@ import { MESSAGE_TRANSPORT, type MessageRoute, type MessageTransport } from '../
 import { OUTBOX_OPTIONS, type ResolvedOutboxOptions } from '../outbox.options.js';
 import { OutboxLifecycle } from '../outbox-lifecycle.js';
 import { OUTBOX_STORE, type OutboxStore } from '../outbox-store.js';
-import { ConsumerServices, MessageConsumer } from './message-consumer.js';
+import { ConsumerServices } from './consumer-services.js';
+import { MessageConsumer } from './message-consumer.js';
 import type { MessageHandler } from './message-handler.js';
 
 /**

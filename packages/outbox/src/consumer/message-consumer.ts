@@ -1,17 +1,19 @@
-import { ContextCarriers, checkpoint, count, Incidents, isLockstepError, withSpan } from '@lockstep/core';
-import { Inbox, Sql } from '@lockstep/sql';
-import { Inject, Injectable } from '@nestjs/common';
+import { count } from '@lockstep/core';
 import type { AckSender } from '../ack/ack-sender.js';
-import type { Message } from '../message.js';
+import type { Message, MessageEnvelope } from '../message.js';
 import { decodeMessage } from '../message-codec.js';
 import type { Delivery, DeliveryOutcome } from '../message-transport.js';
-import { MESSAGE_REFUSED, MessageRefusedError } from '../outbox.errors.js';
 import { acknowledge } from './acknowledge.js';
+import { BlockedKeys } from './blocked-keys.js';
+import { bury } from './burial.js';
+import type { ConsumerServices } from './consumer-services.js';
+import { isOutOfSequence, isOutOfTurn } from './gate.errors.js';
+import { HandlerTransaction } from './handler-transaction.js';
 import type { MessageHandler } from './message-handler.js';
 import { RetryPauses } from './retry-pauses.js';
-
-// By its code, which is the same in every copy of the package.
-const COMMIT_OUTCOME_UNKNOWN = 'COMMIT_OUTCOME_UNKNOWN';
+import { placeOf } from './turn.js';
+import { inTurnOrder } from './turn-order.js';
+import { isDecidedByGate, isNoFaultOfTheMessage, verdictOn } from './verdict.js';
 
 const NOT_TRIED: DeliveryOutcome = {
   outcome: 'postpone',
@@ -19,32 +21,32 @@ const NOT_TRIED: DeliveryOutcome = {
   error: new Error('the application is shutting down'),
 };
 
-/** What the consumers of an application share. */
-@Injectable()
-export class ConsumerServices {
-  constructor(
-    @Inject(Sql) readonly sql: Sql,
-    @Inject(Inbox) readonly inbox: Inbox,
-    @Inject(ContextCarriers) readonly carriers: ContextCarriers,
-    @Inject(Incidents) readonly incidents: Incidents,
-  ) {}
-}
+type Outcomes = Map<Delivery, DeliveryOutcome>;
 
 /**
  * One consumer of one topic. A delivery goes
  *
  * ```
  * delivered --inbox row is there already--> done (again acknowledged)
- *           --handler resolved, committed--> done
- *           --busy | unavailable | commit unknown--> postpone, not counted
+ *           --its turn, handler resolved, committed--> done
+ *           --its turn, skipped, committed--> done
+ *           --before its turn | busy | unavailable | conflict | commit unknown--> postpone, not counted
  *           --rejected--> retry, or dead after the last attempt
- *           --refused | unreadable | handed out too often without an answer--> dead
+ *           --refused | unreadable | out of sequence | handed out too often without an answer--> dead
+ * ```
+ * and where the handler takes batches, those that come for the first time go together:
+ * ```
+ * batch --handler resolved, committed--> done --those before their turn were left out--> postpone
+ *       --busy | unavailable | conflict | commit unknown--> postpone, all
+ *       --rejected--> each on its own, as above
  * ```
  * `done` and `dead` are acknowledged. A lost acknowledgement of `done` is harmless, for the re-delivery finds the inbox
  * row; one of `dead` is not, so the delivery stays with the transport until it has arrived.
  */
 export class MessageConsumer {
   private readonly pauses: RetryPauses;
+  private readonly blocked: BlockedKeys;
+  private readonly transaction: HandlerTransaction;
   private stopped = false;
 
   constructor(
@@ -53,6 +55,8 @@ export class MessageConsumer {
     private readonly acks: AckSender,
   ) {
     this.pauses = new RetryPauses(handler.options);
+    this.blocked = new BlockedKeys(handler.route.consumer, services.incidents);
+    this.transaction = new HandlerTransaction(handler, services);
   }
 
   /** What of a running batch was not begun yet goes back: at shutdown, nobody waits for a hundred handlers. */
@@ -61,86 +65,143 @@ export class MessageConsumer {
   }
 
   async handle(batch: readonly Delivery[]): Promise<readonly DeliveryOutcome[]> {
-    const outcomes: DeliveryOutcome[] = [];
-    for (const delivery of batch) outcomes.push(this.stopped ? NOT_TRIED : await this.process(delivery));
-    return acknowledge(batch, outcomes, this.handler.route.consumer, this.acks, this.services.incidents);
+    const outcomes: Outcomes = new Map();
+    const ordered = inTurnOrder(batch, ({ message }) => message);
+    const first = this.handler.options.batch ? firstTimers(ordered) : new Map<Delivery, Message>();
+    await this.oneByOne(
+      ordered.filter((delivery) => !first.has(delivery)),
+      outcomes,
+    );
+    const split = await this.together(first, outcomes);
+    await this.oneByOne(split, outcomes);
+    const ended = await Promise.all(batch.map((delivery) => this.end(delivery, outcomes.get(delivery) ?? NOT_TRIED)));
+    return acknowledge(batch, ended, this.handler.route.consumer, this.acks, this.services.incidents);
   }
 
-  private async process(delivery: Delivery): Promise<DeliveryOutcome> {
-    const outcome = await this.attempt(delivery);
+  private async oneByOne(deliveries: readonly Delivery[], outcomes: Outcomes): Promise<void> {
+    for (const delivery of deliveries) {
+      if (this.stopped) return;
+      this.note(delivery, await this.attempt(delivery), outcomes);
+    }
+  }
+
+  private async attempt({ message: envelope, attempt }: Delivery): Promise<DeliveryOutcome> {
+    const { attempts } = this.handler.options;
+    let message: Message;
+    try {
+      message = readable(envelope);
+    } catch (error) {
+      return { outcome: 'dead', error };
+    }
+    try {
+      await this.transaction.one(message, attempt, attempt <= attempts);
+      return { outcome: 'done' };
+    } catch (error) {
+      return this.judge(await this.shown([message], error), attempt);
+    }
+  }
+
+  /** Returns those that have to go each on its own, because together they failed. */
+  private async together(first: ReadonlyMap<Delivery, Message>, outcomes: Outcomes): Promise<readonly Delivery[]> {
+    const deliveries = [...first.keys()];
+    if (first.size < 2 || this.stopped) return deliveries;
+    const messages = [...first.values()];
+    try {
+      const left = await this.transaction.together(messages);
+      for (const delivery of deliveries) {
+        const why = left.get(delivery.message.id);
+        this.note(delivery, why ? this.judge(why, delivery.attempt) : { outcome: 'done' }, outcomes);
+      }
+      return [];
+    } catch (thrown) {
+      const error = await this.shown(messages, thrown);
+      if (!isNoFaultOfTheMessage(error)) return this.split(deliveries, error);
+      const outcome = this.judge(error, 1);
+      for (const delivery of deliveries) this.note(delivery, outcome, outcomes);
+      return [];
+    }
+  }
+
+  private split(deliveries: readonly Delivery[], cause: unknown): readonly Delivery[] {
+    this.services.incidents.report({
+      code: 'OUTBOX_BATCH_SPLIT',
+      source: 'outbox.consumer',
+      message: `${this.handler.name} could not handle a batch; its messages are handled one by one`,
+      cause,
+      fields: { ...this.handler.route, messages: deliveries.length },
+    });
+    return deliveries;
+  }
+
+  private async shown(messages: readonly Message[], error: unknown): Promise<unknown> {
+    return isDecidedByGate(error) ? error : this.handler.filter(messages, error);
+  }
+
+  private judge(error: unknown, attempt: number): DeliveryOutcome {
+    return verdictOn(error, attempt, this.handler.options.attempts, this.pauses, this.blocked);
+  }
+
+  private async end({ message }: Delivery, outcome: DeliveryOutcome): Promise<DeliveryOutcome> {
+    if (outcome.outcome !== 'dead') return outcome;
+    return bury(this.services, this.handler.route.consumer, message, outcome);
+  }
+
+  private note(delivery: Delivery, outcome: DeliveryOutcome, outcomes: Outcomes): void {
+    outcomes.set(delivery, outcome);
     const { topic, consumer } = this.handler.route;
     count('lockstep.outbox.consumed', { topic, consumer, outcome: outcome.outcome });
     if (outcome.outcome === 'done') this.pauses.answered();
     else this.report(delivery, outcome);
-    return outcome;
   }
 
-  private async attempt({ message: envelope, attempt }: Delivery): Promise<DeliveryOutcome> {
-    let message: Message;
-    try {
-      message = decodeMessage(envelope);
-    } catch (error) {
-      return { outcome: 'dead', error };
-    }
-    const suspected = attempt > this.handler.options.attempts;
-    try {
-      await this.inContext(message, () => this.once(message, suspected ? this.refuseToRun : this.run));
-      return { outcome: 'done' };
-    } catch (error) {
-      return this.judge(await this.handler.filter([message], error), attempt);
-    }
-  }
-
-  private readonly run = async (message: Message): Promise<void> => {
-    await this.handler.invoke([message]);
-  };
-
-  /** It took the process with it whenever it was handed out; or its effect is committed and only the answer was lost. */
-  private readonly refuseToRun = async (): Promise<void> => {
-    throw new MessageRefusedError('It was handed out for all its attempts, and the process never answered.');
-  };
-
-  private inContext<T>(message: Message, fn: () => Promise<T>): Promise<T> {
-    const { route, name } = this.handler;
-    const attributes = { 'messaging.destination.name': route.topic, 'messaging.message.id': message.id };
-    return this.services.carriers.run(message.headers, () =>
-      withSpan(`lockstep.outbox.consume ${name}`, attributes, fn),
-    );
-  }
-
-  private async once(message: Message, effect: (message: Message) => Promise<void>): Promise<void> {
-    await this.services.sql.transaction(
-      async (tx) => {
-        if (!(await this.services.inbox.once(tx, this.handler.route.consumer, message.id))) return;
-        await effect(message);
-        checkpoint('outbox.consumer.handled', { id: message.id });
-      },
-      { propagation: 'requires-new' },
-    );
-    checkpoint('outbox.consumer.committed', { id: message.id });
-  }
-
-  private judge(error: unknown, attempt: number): DeliveryOutcome {
-    if (isLockstepError(error) && error.code === MESSAGE_REFUSED) return { outcome: 'dead', error };
-    if (isNoFaultOfTheMessage(error)) return { outcome: 'postpone', delayMs: this.pauses.afterOutage(), error };
-    if (attempt >= this.handler.options.attempts) return { outcome: 'dead', error };
-    return { outcome: 'retry', delayMs: this.pauses.afterAttempt(attempt), error };
-  }
-
+  /** That a message came before its turn is no failure; for how long its key waits is watched elsewhere. */
   private report({ message, attempt }: Delivery, outcome: Exclude<DeliveryOutcome, { outcome: 'done' }>): void {
+    if (isOutOfTurn(outcome.error)) return;
     const dead = outcome.outcome === 'dead';
-    this.services.incidents.report({
-      code: dead ? 'OUTBOX_MESSAGE_DEAD' : 'OUTBOX_MESSAGE_RETRIED',
+    const common = {
       source: 'outbox.consumer',
-      message: `${this.handler.name} ${dead ? 'gave a message up' : 'could not handle a message yet'}`,
       cause: outcome.error,
       fields: { ...this.handler.route, id: message.id, attempt },
+    };
+    if (isOutOfSequence(outcome.error)) {
+      const what = 'a strict message came after its turn and is unknown: a counter or a position was lost or restored';
+      this.services.incidents.report({ ...common, code: 'OUTBOX_MESSAGE_OUT_OF_SEQUENCE', message: what });
+    }
+    this.services.incidents.report({
+      ...common,
+      code: dead ? 'OUTBOX_MESSAGE_DEAD' : 'OUTBOX_MESSAGE_RETRIED',
+      message: `${this.handler.name} ${dead ? 'gave a message up' : 'could not handle a message yet'}`,
     });
   }
 }
 
-/** Somebody else was at it, or a server was away, or nobody knows: the inbox will tell. None of it is poison. */
-function isNoFaultOfTheMessage(error: unknown): boolean {
-  if (!isLockstepError(error)) return false;
-  return error.kind === 'busy' || error.kind === 'unavailable' || error.code === COMMIT_OUTCOME_UNKNOWN;
+/** @throws SyntaxError, MessageRefusedError */
+function readable(envelope: MessageEnvelope): Message {
+  placeOf(envelope);
+  return decodeMessage(envelope);
+}
+
+/**
+ * Those that may go together. What comes again goes alone: it failed before, or was there when a process died, and would
+ * take the others with it. So do the copies of one message, and what cannot be read.
+ */
+function firstTimers(deliveries: readonly Delivery[]): ReadonlyMap<Delivery, Message> {
+  const first = new Map<Delivery, Message>();
+  const ids = new Set<string>();
+  for (const delivery of deliveries) {
+    const message = delivery.attempt === 1 ? readableOrNone(delivery.message) : undefined;
+    if (!message || ids.has(message.id)) continue;
+    ids.add(message.id);
+    first.set(delivery, message);
+  }
+  return first;
+}
+
+function readableOrNone(envelope: MessageEnvelope): Message | undefined {
+  try {
+    return readable(envelope);
+  } catch {
+    // On its own it is read again, and given up for it.
+    return undefined;
+  }
 }

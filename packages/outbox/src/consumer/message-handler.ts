@@ -2,7 +2,7 @@ import { Inject, Injectable } from '@nestjs/common';
 import { ExternalContextCreator } from '@nestjs/core';
 import type { Message } from '../message.js';
 import type { MessageRoute } from '../message-transport.js';
-import { MESSAGE_ARGS, MessageParamsFactory } from './message-params.js';
+import { BODY_PARAM, MESSAGE_ARGS, MessageParamsFactory } from './message-params.js';
 import type { HandlerMark } from './on-message.decorator.js';
 import type { ResolvedOnMessageOptions } from './on-message.options.js';
 
@@ -16,14 +16,24 @@ export interface MessageHandler {
   readonly options: ResolvedOnMessageOptions;
   /**
    * Guards, pipes, interceptors, the method. Given one message at a time, unless it takes batches. Rejects with what any
-   * of them threw; resolves with a result for each message.
+   * of them threw; resolves with a result for each message, or without any.
    */
-  invoke(messages: readonly Message[]): Promise<readonly unknown[]>;
+  invoke(messages: readonly Message[]): Promise<readonly unknown[] | undefined>;
   /** Shows an error to the filters. Resolves with what they threw instead, or with the error itself. */
   filter(messages: readonly Message[], error: unknown): Promise<unknown>;
 }
 
 type Method = (...args: unknown[]) => unknown;
+
+interface Parts {
+  readonly guards: boolean;
+  readonly interceptors: boolean;
+  readonly filters: boolean;
+}
+
+const GUARDS_AND_INTERCEPTORS: Parts = { guards: true, interceptors: true, filters: false };
+const FILTERS: Parts = { guards: false, interceptors: false, filters: true };
+const NOTHING_BUT_PIPES: Parts = { guards: false, interceptors: false, filters: false };
 
 /** Builds handlers by Nest's own means. */
 @Injectable()
@@ -33,22 +43,17 @@ export class MessageHandlerFactory {
   constructor(@Inject(ExternalContextCreator) private readonly contexts: ExternalContextCreator) {}
 
   create(instance: object, method: Method, property: string, { topic, options }: HandlerMark): MessageHandler {
-    const run = this.context(instance, method, property, { guards: true, interceptors: true, filters: false });
     // Filters on their own: inside of the handler's context, one that returns something would turn the failure into a
     // success, and a half-done transaction would be committed. Another name, because the arguments are other ones.
-    const show = this.context(instance, rethrowOf(method), `${property}:filters`, {
-      guards: false,
-      interceptors: false,
-      filters: true,
-    });
+    const show = this.context(instance, dressedAs(method, rethrow), `${property}:filters`, FILTERS);
     return {
       route: { topic, consumer: options.consumer },
       name: `${instance.constructor.name}.${property}`,
       options,
-      invoke: async ([message]) => [await run(message?.body, message)],
-      filter: async ([message], error) => {
+      invoke: options.batch ? this.batch(instance, method, property) : this.single(instance, method, property),
+      filter: async (messages, error) => {
         try {
-          await show(message?.body, message, error);
+          await show(...argumentsOf(messages, options.batch), error);
           return error;
         } catch (thrown) {
           return thrown;
@@ -57,11 +62,30 @@ export class MessageHandlerFactory {
     };
   }
 
+  private single(instance: object, method: Method, property: string): MessageHandler['invoke'] {
+    const run = this.context(instance, method, property, GUARDS_AND_INTERCEPTORS);
+    return async (messages) => [await run(...argumentsOf(messages, false))];
+  }
+
+  /** Nest would give the whole list to pipes that are made for a body, so they are applied inside, to one at a time. */
+  private batch(instance: object, method: Method, property: string): MessageHandler['invoke'] {
+    const piped = `${property}:body`;
+    Reflect.defineMetadata(MESSAGE_ARGS, bodyAlone(), instance.constructor, piped);
+    const pipe = this.context(instance, dressedAs(method, itself), piped, NOTHING_BUT_PIPES);
+    const pipeAll = async (bodies: unknown, messages: unknown): Promise<unknown> => {
+      const results: unknown[] = [];
+      for (const body of bodies as readonly unknown[]) results.push(await pipe(body));
+      return method.call(instance, results, messages);
+    };
+    const run = this.context(instance, dressedAs(method, pipeAll), `${property}:batch`, GUARDS_AND_INTERCEPTORS);
+    return async (messages) => (await run(...argumentsOf(messages, true))) as readonly unknown[] | undefined;
+  }
+
   private context(
     instance: object,
     callback: Method,
     property: string,
-    options: { guards: boolean; interceptors: boolean; filters: boolean },
+    options: Parts,
   ): (...args: unknown[]) => Promise<unknown> {
     return this.contexts.create(
       instance as Record<string, Method>,
@@ -77,13 +101,27 @@ export class MessageHandlerFactory {
   }
 }
 
-/** Throws its third argument, and has the filters of `method`. */
-function rethrowOf(method: Method): Method {
-  const rethrow = (_body: unknown, _message: unknown, error: unknown): never => {
-    throw error;
-  };
+function argumentsOf(messages: readonly Message[], batch: boolean): readonly [unknown, unknown] {
+  const [message] = messages;
+  return batch ? [messages.map(({ body }) => body), messages] : [message?.body, message];
+}
+
+function bodyAlone(): object {
+  return { [`${BODY_PARAM}:0`]: { index: 0, pipes: [] } };
+}
+
+const itself: Method = (value) => value;
+
+const rethrow: Method = (_body, _message, error): never => {
+  throw error;
+};
+
+/** `standIn` with the name, and the guards, pipes, interceptors and filters, of `method`. */
+function dressedAs(method: Method, standIn: Method): Method {
+  const dressed: Method = (...args) => standIn(...args);
+  Object.defineProperty(dressed, 'name', { value: method.name, configurable: true });
   for (const key of Reflect.getOwnMetadataKeys(method)) {
-    Reflect.defineMetadata(key, Reflect.getOwnMetadata(key, method), rethrow);
+    Reflect.defineMetadata(key, Reflect.getOwnMetadata(key, method), dressed);
   }
-  return rethrow;
+  return dressed;
 }

@@ -1,4 +1,4 @@
-import { type Duration, durationMs } from '@lockstep/core';
+import { ConfigurationError, type Duration, durationMs } from '@lockstep/core';
 import { checkedName } from '../message-names.js';
 import { checkKnown, wholeNumber } from '../outbox.options.js';
 
@@ -19,8 +19,18 @@ export interface OnMessageOptions {
   };
   /** Batches that one process handles at a time; 1 to 256. Above 1, messages may overtake each other. @default 4 */
   readonly concurrency?: number;
-  /** Messages of a batch, handled one after the other, each in its own transaction; 1 to 1000. @default 16 */
+  /**
+   * Whether the method is called with many messages at a time, in one transaction; see {@link OnMessageBatchOptions}.
+   * @default false: one after the other, each in its own transaction
+   */
+  readonly batch?: false;
+  /** Messages of a batch; 1 to 1000. @default 100 with `batch`, else 16 */
   readonly batchSize?: number;
+}
+
+/** Of a handler that takes batches. */
+export interface OnMessageBatchOptions extends Omit<OnMessageOptions, 'batch'> {
+  readonly batch: true;
 }
 
 export interface ResolvedOnMessageOptions {
@@ -29,16 +39,19 @@ export interface ResolvedOnMessageOptions {
   readonly firstPauseMs: number;
   readonly longestPauseMs: number;
   readonly concurrency: number;
+  readonly batch: boolean;
   readonly batchSize: number;
 }
 
-const OPTION_NAMES = ['consumer', 'attempts', 'backoff', 'concurrency', 'batchSize'];
+const OPTION_NAMES = ['consumer', 'attempts', 'backoff', 'concurrency', 'batch', 'batchSize'];
 
 /** @throws ConfigurationError naming the option and its value */
-export function resolveOnMessageOptions(options: OnMessageOptions): ResolvedOnMessageOptions {
+export function resolveOnMessageOptions(options: OnMessageOptions | OnMessageBatchOptions): ResolvedOnMessageOptions {
   checkKnown(options, '@OnMessage options', OPTION_NAMES);
   if (options.backoff !== undefined) checkKnown(options.backoff, '@OnMessage backoff', ['first', 'atMost']);
   const firstPauseMs = durationMs(options.backoff?.first ?? '1s', '@OnMessage backoff.first', { minMs: 1 });
+  const batch = options.batch ?? false;
+  if (typeof batch !== 'boolean') throw ConfigurationError.option('@OnMessage batch', batch, 'true or false');
   const atMost = options.backoff?.atMost ?? Math.max(300_000, firstPauseMs);
   return Object.freeze({
     consumer: checkedName(options.consumer, '@OnMessage consumer'),
@@ -46,6 +59,7 @@ export function resolveOnMessageOptions(options: OnMessageOptions): ResolvedOnMe
     firstPauseMs,
     longestPauseMs: durationMs(atMost, '@OnMessage backoff.atMost', { minMs: firstPauseMs }),
     concurrency: wholeNumber(options.concurrency ?? 4, '@OnMessage concurrency', 1, 256),
-    batchSize: wholeNumber(options.batchSize ?? 16, '@OnMessage batchSize', 1, 1_000),
+    batch,
+    batchSize: wholeNumber(options.batchSize ?? (batch ? 100 : 16), '@OnMessage batchSize', 1, 1_000),
   });
 }

@@ -1,0 +1,64 @@
+import type { SqlDialect } from '@lockstep/sql';
+
+export interface PositionStatements {
+  /**
+   * Touches a row if this message is the next one. `$1` consumer, `$2` topic, `$3` key, `$4` generation, `$5` the last
+   * one before it.
+   */
+  readonly step: string;
+  /**
+   * Gives `generation` and `last` of the key, locked until the transaction ends; what is given for them where there is
+   * no row yet. `$1` consumer, `$2` topic, `$3` key, `$4` generation, `$5` last.
+   */
+  readonly lock: string;
+  /** `$1` consumer, `$2` topic, `$3` key, `$4` generation, `$5` last. */
+  readonly set: string;
+  /** Keeps the row for so many milliseconds more, if there is one. `$1` consumer, `$2` topic, `$3` key, `$4` ms. */
+  readonly hold: string;
+  /** Removes at most `$2` rows that were not touched for `$1` milliseconds. */
+  readonly purge: string;
+}
+
+const POSTGRES: PositionStatements = {
+  step: `UPDATE lockstep_outbox_position SET last = last + 1, touched_at = clock_timestamp()
+  WHERE consumer = $1 AND topic = $2 AND key = $3 AND generation = $4::bigint AND last = $5::bigint`,
+  lock: `INSERT INTO lockstep_outbox_position AS place (consumer, topic, key, generation, last)
+  VALUES ($1, $2, $3, $4::bigint, $5::bigint)
+  ON CONFLICT (consumer, topic, key) DO UPDATE SET touched_at = place.touched_at
+  RETURNING generation::text AS generation, last::text AS last`,
+  set: `UPDATE lockstep_outbox_position SET generation = $4::bigint, last = $5::bigint, touched_at = clock_timestamp()
+  WHERE consumer = $1 AND topic = $2 AND key = $3`,
+  hold: `UPDATE lockstep_outbox_position SET touched_at = clock_timestamp() + $4 * interval '1 millisecond'
+  WHERE consumer = $1 AND topic = $2 AND key = $3`,
+  // Instances purge side by side: each passes over the rows that another has in hand.
+  purge: `DELETE FROM lockstep_outbox_position WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM lockstep_outbox_position
+    WHERE touched_at < statement_timestamp() - $1 * interval '1 millisecond'
+    LIMIT $2 FOR UPDATE SKIP LOCKED
+  ))`,
+};
+
+const MARIADB: PositionStatements = {
+  step: `UPDATE lockstep_outbox_position SET last = last + 1, touched_at = UTC_TIMESTAMP(6)
+  WHERE consumer = $1 AND topic = $2 AND \`key\` = $3 AND generation = $4 AND last = $5`,
+  lock: `INSERT INTO lockstep_outbox_position (consumer, topic, \`key\`, generation, last)
+  VALUES ($1, $2, $3, $4, $5)
+  ON DUPLICATE KEY UPDATE touched_at = touched_at
+  RETURNING CAST(generation AS CHAR) AS generation, CAST(last AS CHAR) AS last`,
+  set: `UPDATE lockstep_outbox_position SET generation = $4, last = $5, touched_at = UTC_TIMESTAMP(6)
+  WHERE consumer = $1 AND topic = $2 AND \`key\` = $3`,
+  hold: `UPDATE lockstep_outbox_position SET touched_at = UTC_TIMESTAMP(6) + INTERVAL $4 * 1000 MICROSECOND
+  WHERE consumer = $1 AND topic = $2 AND \`key\` = $3`,
+  // In this order: begun with the table itself, it would wait for the very rows that were passed over.
+  purge: `DELETE place FROM (
+    SELECT consumer, topic, \`key\` FROM lockstep_outbox_position
+    WHERE touched_at < UTC_TIMESTAMP(6) - INTERVAL $1 * 1000 MICROSECOND
+    LIMIT $2 FOR UPDATE SKIP LOCKED
+  ) old STRAIGHT_JOIN lockstep_outbox_position place
+    ON place.consumer = old.consumer AND place.topic = old.topic AND place.\`key\` = old.\`key\``,
+};
+
+export const POSITION_STATEMENTS: Readonly<Record<SqlDialect, PositionStatements>> = {
+  postgres: POSTGRES,
+  mariadb: MARIADB,
+};
