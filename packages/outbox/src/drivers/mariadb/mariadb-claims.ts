@@ -11,6 +11,7 @@ interface HeadRow extends MessageRow {
   readonly shard: number;
   readonly position: string;
   readonly awaitsAck: number;
+  readonly claimedAt: string;
 }
 
 interface Routed {
@@ -18,6 +19,8 @@ interface Routed {
   readonly place: { readonly shard: number; readonly position: string };
   readonly moves: boolean;
 }
+
+const NOTHING: ClaimedMessages = { deliveries: [], messages: 0, claimedAt: undefined };
 
 /**
  * Claims in one transaction, whose number of statements does not depend on that of the messages: the gate, the head of
@@ -32,15 +35,20 @@ export class MariaDbClaims {
   async claim({ fromShard, toShard, limit, redeliverAfterMs }: ClaimRequest): Promise<ClaimedMessages> {
     // An idle relay asks one thing only.
     const pending = await this.sql.query(HAS_PENDING, [fromShard, toShard]);
-    if (pending.length === 0) return { deliveries: [], messages: 0 };
+    if (pending.length === 0) return NOTHING;
     return this.own.transaction(async (tx) => {
       await tx.query(SHARE_GATE);
       const head = await tx.query<HeadRow>(HEAD, [fromShard, toShard, limit]);
-      if (head.length === 0) return { deliveries: [], messages: 0 };
+      const [first] = head;
+      if (!first) return NOTHING;
       const routed = await this.route(tx, head);
       await this.move(tx, routed, redeliverAfterMs);
       const deliveries = routed.map(({ delivery }) => delivery);
-      return { deliveries: await withStarts(tx, deliveries), messages: head.length };
+      return {
+        deliveries: await withStarts(tx, deliveries),
+        messages: head.length,
+        claimedAt: Number(first.claimedAt),
+      };
     });
   }
 

@@ -1,5 +1,5 @@
 import { FLYING, NOTHING_NEW } from './flight-statements.js';
-import { inMs, list, MESSAGE, messageOf, selected } from './outbox-columns.js';
+import { epochMs, inMs, list, MESSAGE, messageOf, selected } from './outbox-columns.js';
 
 const ENTRY_OF_MESSAGE = ['shard', 'awaits_ack', 'message_id', 'topic', 'key', 'payload', 'headers'] as const;
 
@@ -45,7 +45,8 @@ export const HAS_PENDING = 'SELECT 1 AS pending FROM lockstep_outbox WHERE shard
  * open transaction; those are then locked one by one, and what another claim moved meanwhile is left out.
  */
 export const HEAD = `
-SELECT head.shard, CAST(head.id AS CHAR) AS position, head.awaits_ack AS awaitsAck, ${selected('head')}
+SELECT head.shard, CAST(head.id AS CHAR) AS position, head.awaits_ack AS awaitsAck, ${selected('head')},
+  ${epochMs('UTC_TIMESTAMP(6)')} AS claimedAt
 FROM (
   SELECT shard, id FROM lockstep_outbox WHERE shard BETWEEN $1 AND $2 ORDER BY shard, id LIMIT $3
 ) found STRAIGHT_JOIN lockstep_outbox head FORCE INDEX (PRIMARY) ON head.shard = found.shard AND head.id = found.id
