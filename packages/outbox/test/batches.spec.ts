@@ -133,7 +133,7 @@ describe('Batches', () => {
     await eventually(async () => expect(await posted()).toEqual([1, 2, 3, 4, 5]));
     expect(ledger.calls).toEqual([[1, 2, 3, 4, 5]]);
     const [row] = await sql.query<{ transactions: number }>(
-      'SELECT count(DISTINCT xmin)::int AS transactions FROM line',
+      'SELECT count(DISTINCT xmin::text)::int AS transactions FROM line',
     );
     expect(row).toEqual({ transactions: 1 });
     await untilAcknowledged();

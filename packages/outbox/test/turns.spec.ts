@@ -1,0 +1,125 @@
+import { Incidents } from '@lockstep/core';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { BlockedKeys } from '../dist/consumer/blocked-keys.js';
+import { OutOfTurnError } from '../dist/consumer/gate.errors.js';
+import { type Place, placeOf, turnOf } from '../dist/consumer/turn.js';
+import { byTurn, inTurnOrder } from '../dist/consumer/turn-order.js';
+import { strictMessage } from './support/strict-messages.js';
+
+/** A consumer as the gate sees it: what the inbox knows, and where the key stands. */
+class Consumer {
+  private stored: { generation: number; n: number } | undefined;
+  private readonly known = new Set<string>();
+  readonly effects: string[] = [];
+
+  receive(id: string, place: Place): string {
+    if (this.known.has(id)) return 'copy';
+    const stored = this.stored ?? { generation: place.sequence.generation, n: place.before };
+    const turn = turnOf(place, stored);
+    if (turn === 'early' || turn === 'past') return turn;
+    this.known.add(id);
+    this.stored = place.sequence;
+    this.effects.push(`${place.sequence.generation}.${place.sequence.n}`);
+    return turn;
+  }
+}
+
+const place = (n: number, generation: number, before = 0): Place => ({
+  topic: 'step',
+  key: 'k',
+  sequence: { generation, n },
+  before,
+  isSkipped: false,
+});
+
+describe('Turns', () => {
+  it('of all orders, copies and generations, only the sequence itself takes effect, and nothing twice', () => {
+    const deliveries = fc.array(
+      fc.record({ generation: fc.integer({ min: 1, max: 3 }), n: fc.integer({ min: 1, max: 5 }) }),
+      {
+        minLength: 20,
+        maxLength: 80,
+      },
+    );
+    fc.assert(
+      fc.property(deliveries, fc.integer({ min: 0, max: 3 }), (list, before) => {
+        const consumer = new Consumer();
+        for (const { generation, n } of list) consumer.receive(`${generation}.${n}`, place(n, generation, before));
+        const generations = consumer.effects.map((effect) => Number(effect.split('.')[0]));
+        expect(generations).toEqual([...generations].sort((a, b) => a - b));
+        for (const generation of new Set(generations)) {
+          const ns = consumer.effects
+            .filter((one) => one.startsWith(`${generation}.`))
+            .map((one) => Number(one.split('.')[1]));
+          expect(ns).toEqual(ns.map((_, index) => before + 1 + index));
+        }
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  it('takes none for a copy that the inbox does not know', () => {
+    const consumer = new Consumer();
+    expect(consumer.receive('a', place(1, 2))).toBe('next');
+    expect(consumer.receive('b', place(1, 2))).toBe('past');
+    expect(consumer.receive('c', place(9, 1))).toBe('past');
+    expect(consumer.receive('d', place(2, 3))).toBe('early');
+    expect(consumer.receive('e', place(1, 3))).toBe('restarted');
+    expect(consumer.receive('a', place(1, 2))).toBe('copy');
+  });
+
+  it('lets a consumer that subscribed anew go on with what it still gets of before', () => {
+    expect(turnOf(place(5, 1, 7), { generation: 1, n: 4 })).toBe('next');
+    expect(turnOf(place(8, 1, 7), { generation: 1, n: 5 })).toBe('next');
+    expect(turnOf(place(6, 1, 7), { generation: 1, n: 8 })).toBe('past');
+  });
+
+  it('reads its place from the headers, a start of another generation left aside', () => {
+    const headers = { 'Lockstep-Sequence-Start': '7.4' };
+    expect(placeOf(strictMessage('step', 'k', 9, { generation: 7, ...headers }))).toMatchObject({ before: 3 });
+    expect(placeOf(strictMessage('step', 'k', 9, { generation: 8, ...headers }))).toMatchObject({ before: 0 });
+    expect(placeOf({ topic: 'step', key: 'k', headers: {} })).toBeUndefined();
+  });
+
+  it('brings strict messages into sequence, in their own places, and keys into one order for locking', () => {
+    const [a1, a2, b1, b2] = [
+      ['a', 1],
+      ['a', 2],
+      ['b', 1],
+      ['b', 2],
+    ].map(([key, n]) => strictMessage('step', String(key), Number(n))) as [Strict, Strict, Strict, Strict];
+    const plain = { ...strictMessage('step', 'a', 1), headers: {} };
+    const given = [b2, a2, plain, b1, a1];
+    expect(inTurnOrder(given, (one) => one)).toEqual([b1, a1, plain, b2, a2]);
+    expect(byTurn(given)).toEqual([plain, a1, a2, b1, b2]);
+  });
+});
+
+describe('Blocked keys', () => {
+  const incidents = new Incidents();
+  const codes: string[] = [];
+  incidents.subscribe(({ code }) => codes.push(code));
+  const early = (n: number, last: string) => new OutOfTurnError(place(n, 1), last);
+
+  it('are asked for less and less often, between 100 ms and 30 s, until they move', () => {
+    let nowMs = 0;
+    const blocked = new BlockedKeys('steps', incidents, () => nowMs);
+    expect(blocked.pauseFor(early(3, '1.1'))).toBe(100);
+    nowMs = 8_000;
+    expect(blocked.pauseFor(early(4, '1.1'))).toBe(2_000);
+    nowMs = 3_600_000;
+    expect(blocked.pauseFor(early(3, '1.1'))).toBe(30_000);
+    expect(blocked.pauseFor(early(4, '1.2'))).toBe(100);
+  });
+
+  it('are reported once a minute, when they have been blocked for one', () => {
+    let nowMs = 0;
+    codes.length = 0;
+    const blocked = new BlockedKeys('steps', incidents, () => nowMs);
+    for (nowMs = 0; nowMs < 180_000; nowMs += 1_000) blocked.pauseFor(early(3, '1.1'));
+    expect(codes).toEqual(['OUTBOX_KEY_BLOCKED', 'OUTBOX_KEY_BLOCKED']);
+  });
+});
+
+type Strict = ReturnType<typeof strictMessage>;
