@@ -67,7 +67,11 @@ export class PostgresOutboxOperations implements OutboxOperations {
 
   async purgeSequences(olderThanMs: number): Promise<number> {
     await this.ready();
-    return this.sql.execute(PURGE_SEQUENCES, [olderThanMs]);
+    // It reads all keys that are in use: in a transaction it may take longer than a single statement.
+    return this.sql.transaction((tx) => tx.execute(PURGE_SEQUENCES, [olderThanMs]), {
+      propagation: 'requires-new',
+      isolation: 'read committed',
+    });
   }
 
   async retire({ topic, consumer }: MessageRoute): Promise<number> {
