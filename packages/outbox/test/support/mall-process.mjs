@@ -2,8 +2,10 @@
 import 'reflect-metadata';
 import { Incidents, LockstepModule } from '@lockstep/core';
 import { memoryMessageTransport, OnMessage, OutboxModule, OutboxService } from '@lockstep/outbox';
+import { mariadbOutboxStore } from '@lockstep/outbox/mariadb';
 import { postgresOutboxStore } from '@lockstep/outbox/postgres';
 import { Sql, SqlModule } from '@lockstep/sql';
+import { mariadbDriver } from '@lockstep/sql/mariadb';
 import { pgDriver } from '@lockstep/sql/postgres';
 import { Inject, Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
@@ -11,6 +13,7 @@ import { TableTransport } from './table-transport.mjs';
 
 const { DATABASE_URL: url, ROLES = 'web,relay,consumer', TRANSPORT = 'memory', ORDERS = '0' } = process.env;
 const { DURABILITY: durability = 'until-ack', POISON = '' } = process.env;
+const isMariaDb = url.startsWith('mysql:');
 const roles = new Set(ROLES.split(','));
 
 class Points {
@@ -43,9 +46,9 @@ class Mall {}
 Module({
   imports: [
     LockstepModule.forRoot({}),
-    SqlModule.forRoot({ driver: pgDriver({ url }) }),
+    SqlModule.forRoot({ driver: isMariaDb ? mariadbDriver({ url }) : pgDriver({ url }) }),
     OutboxModule.forRoot({
-      store: postgresOutboxStore(),
+      store: isMariaDb ? mariadbOutboxStore() : postgresOutboxStore(),
       transport: TRANSPORT === 'memory' ? memoryMessageTransport() : { useFactory: () => new TableTransport(url) },
       origin: 'mall',
       durability,
@@ -72,7 +75,9 @@ setInterval(() => undefined, 60_000);
 async function placeOrders(sql, outbox) {
   for (let n = 1; n <= Number(ORDERS); n += 1) {
     const placing = sql.transaction(async (tx) => {
-      const [{ id }] = await tx.query('INSERT INTO orders DEFAULT VALUES RETURNING id');
+      const [{ id }] = await tx.query(
+        `INSERT INTO orders ${isMariaDb ? '() VALUES ()' : 'DEFAULT VALUES'} RETURNING id`,
+      );
       if (n % 5 === 0) {
         await tx
           .savepoint(async () => {
