@@ -63,9 +63,10 @@ export class MariaDbOutboxOperations implements OutboxOperations {
 
   async purgeSequences(olderThanMs: number): Promise<number> {
     await this.ready();
-    const unused = await this.sql.query(FIND_UNUSED, [olderThanMs]);
-    if (unused.length === 0) return 0;
     return this.own.transaction(async (tx) => {
+      // It reads all keys that are in use: in a transaction it may take longer than a single statement.
+      const unused = await tx.query(FIND_UNUSED, [olderThanMs]);
+      if (unused.length === 0) return 0;
       const keys = JSON.stringify(await tx.query(LOCK_UNUSED, [JSON.stringify(unused)]));
       await tx.execute(FORGET_STARTS, [keys]);
       return tx.execute(FORGET_COUNTERS, [keys]);

@@ -21,7 +21,7 @@ import { entryOf } from './mariadb-rows.js';
 import { MariaDbSettlements } from './mariadb-settlements.js';
 import { APPEND, APPEND_DELAYED, LOCK_DUE, NEXT_DUE, PROMOTE, REMOVE_DELAYED } from './outbox-statements.js';
 import { OwnTransactions } from './own-transactions.js';
-import { DRAW, MISSING_ROUTES, SET_STARTS, SUBSCRIBE, WAKE_PARKED } from './sequence-statements.js';
+import { DRAW, MISSING_ROUTES, MOVE_STARTS, SET_STARTS, SUBSCRIBE, WAKE_PARKED } from './sequence-statements.js';
 
 const MIGRATIONS: MigrationSet = { name: 'outbox', directory: new URL('./migrations/', import.meta.url) };
 /** A quarter of the packet that the server takes by default, in characters: in UTF-8 some need more than one byte. */
@@ -100,7 +100,7 @@ export class MariaDbOutboxStore implements OutboxStore {
     const list = [JSON.stringify(added)];
     await tx.execute(SUBSCRIBE, list);
     await tx.execute(WAKE_PARKED, list);
-    await tx.execute(SET_STARTS, list);
+    for (const statement of [SET_STARTS, ...MOVE_STARTS]) await tx.execute(statement, list);
   }
 
   private async draw(tx: SqlTransaction, records: readonly OutboxRecord[]): Promise<readonly OutboxRecord[]> {

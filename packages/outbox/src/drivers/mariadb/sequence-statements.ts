@@ -33,43 +33,52 @@ UPDATE lockstep_outbox_inflight parked FORCE INDEX (PRIMARY)
 SET parked.redeliver_at = LEAST(parked.redeliver_at, UTC_TIMESTAMP(6))
 WHERE parked.consumer = '' AND parked.topic IN (SELECT topic FROM ${list('$1', 'route', 'topic')})`;
 
-const SEQUENCE = `JSON_VALUE(headers, '$."${SEQUENCE_HEADER}"')`;
-// Sixteen digits at most on each side of the dot.
-const SORTABLE = `CONCAT(LPAD(SUBSTRING_INDEX(${SEQUENCE}, '.', 1), 16, '0'),
-    LPAD(SUBSTRING_INDEX(${SEQUENCE}, '.', -1), 16, '0'))`;
-const READABLE = `CONCAT(CAST(LEFT(first.sequence, 16) AS UNSIGNED), '.', CAST(RIGHT(first.sequence, 16) AS UNSIGNED))`;
-const OF_ROUTES = `topic IN (SELECT topic FROM ${list('$1', 'route', 'topic')})
-      AND message_key IS NOT NULL AND ${has('headers', SEQUENCE_HEADER)}`;
-
-/** $1 routes that are new. Where each begins in the keys that exist: with the first message that is not routed yet. */
+/** $1 routes that are new. They begin with the next message of each key … */
 export const SET_STARTS = `
 INSERT INTO lockstep_outbox_start (topic, message_key, consumer, sequence)
-SELECT counter.topic, counter.message_key, route.consumer,
-  COALESCE(${READABLE}, CONCAT(counter.generation, '.', counter.n + 1))
+SELECT counter.topic, counter.message_key, route.consumer, CONCAT(counter.generation, '.', counter.n + 1)
 FROM ${list('$1', 'route', 'topic', 'consumer')}
-JOIN lockstep_outbox_sequence counter ON counter.topic = route.topic
-LEFT JOIN (
-  SELECT topic, message_key, MIN(sequence) AS sequence FROM (
-    SELECT topic, message_key, ${SORTABLE} AS sequence FROM lockstep_outbox WHERE ${OF_ROUTES}
-    UNION ALL
-    SELECT topic, message_key, ${SORTABLE} AS sequence FROM lockstep_outbox_inflight
-    WHERE consumer = '' AND ${OF_ROUTES}
-  ) unrouted GROUP BY topic, message_key
-) first ON first.topic = counter.topic AND first.message_key = counter.message_key
+STRAIGHT_JOIN lockstep_outbox_sequence counter FORCE INDEX (PRIMARY) ON counter.topic = route.topic
 ON DUPLICATE KEY UPDATE sequence = VALUES(sequence)`;
 
-const UNUSED = ['', '_inflight', '_dead']
-  .map(
-    (table) => `NOT EXISTS (SELECT 1 FROM lockstep_outbox${table} used
-    WHERE used.topic = counter.topic AND used.message_key = counter.message_key)`,
-  )
-  .join(' AND ');
+const SEQUENCE = `JSON_VALUE(unrouted.headers, '$."${SEQUENCE_HEADER}"')`;
+// Sixteen digits at most on each side of the dot.
+const FIRST = `MIN(CONCAT(LPAD(SUBSTRING_INDEX(${SEQUENCE}, '.', 1), 16, '0'),
+    LPAD(SUBSTRING_INDEX(${SEQUENCE}, '.', -1), 16, '0')))`;
 
-/** $1 age in ms. Locks nothing. */
+/**
+ * … or with the first one that is not routed yet. By itself: to a join, an unrouted message would be looked up in a list
+ * whose keys are too long for an index. What is drawn between the two statements is the next message of its key.
+ */
+const moveStarts = (table: string, which: string): string => `
+INSERT INTO lockstep_outbox_start (topic, message_key, consumer, sequence)
+SELECT topic, message_key, consumer,
+  CONCAT(CAST(LEFT(sequence, 16) AS UNSIGNED), '.', CAST(RIGHT(sequence, 16) AS UNSIGNED))
+FROM (
+  SELECT unrouted.topic, unrouted.message_key, route.consumer, ${FIRST} AS sequence
+  FROM ${list('$1', 'route', 'topic', 'consumer')} JOIN ${table} unrouted ON unrouted.topic = route.topic
+  WHERE ${which} unrouted.message_key IS NOT NULL AND ${has('unrouted.headers', SEQUENCE_HEADER)}
+  GROUP BY unrouted.topic, unrouted.message_key, route.consumer
+) first
+ON DUPLICATE KEY UPDATE sequence = VALUES(sequence)`;
+
+/** $1 routes that are new. In this order: what was parked is older than what is pending. */
+export const MOVE_STARTS = [
+  moveStarts('lockstep_outbox', ''),
+  moveStarts('lockstep_outbox_inflight', "unrouted.consumer = '' AND"),
+];
+
+const hashOf = (row: string): string => `UNHEX(MD5(CONCAT(${row}.topic, '|', ${row}.message_key)))`;
+const used = (table: string): string =>
+  `SELECT ${hashOf('used')} AS hash FROM ${table} used WHERE used.message_key IS NOT NULL`;
+
+/** $1 age in ms. Locks nothing. By a hash of the key, which itself is too long for the index of a list. */
 export const FIND_UNUSED = `
 SELECT counter.topic, counter.message_key AS \`key\`, CAST(counter.touched_at AS CHAR) AS touched_at
-FROM lockstep_outbox_sequence counter
-WHERE counter.touched_at < UTC_TIMESTAMP(6) - INTERVAL $1 * 1000 MICROSECOND AND ${UNUSED} LIMIT 1000`;
+FROM lockstep_outbox_sequence counter LEFT JOIN (
+  ${used('lockstep_outbox')} UNION ${used('lockstep_outbox_inflight')} UNION ${used('lockstep_outbox_dead')}
+) used ON used.hash = ${hashOf('counter')}
+WHERE counter.touched_at < UTC_TIMESTAMP(6) - INTERVAL $1 * 1000 MICROSECOND AND used.hash IS NULL LIMIT 1000`;
 
 /** $1 keys. Those of them from which nobody has drawn since, and nobody is drawing. */
 export const LOCK_UNUSED = `
