@@ -369,6 +369,20 @@ describe('boot', () => {
     },
   );
 
+  it.each(['transactional-idempotency', 'transaction', 'outbox'] as const)(
+    'refuses a transactional message inside %s, where what is prepared would roll back with the work',
+    async (layer) => {
+      @Injectable()
+      class Wrong {
+        @Recorded({ guarantee: recorded(layer, 'Inner') })
+        @Recorded({ guarantee: recorded('transactional-message', 'Half') })
+        async run(): Promise<void> {}
+      }
+      const app = await Test.createTestingModule({ imports: [RecorderModule], providers: [Wrong] }).compile();
+      await expect(app.init()).rejects.toThrow('Wrong.run: @Half stands inside @Inner, where it protects nothing');
+    },
+  );
+
   it('accepts idempotency outside lock outside ordering outside transaction outside outbox, and runs it so', async () => {
     @Injectable()
     class Right {

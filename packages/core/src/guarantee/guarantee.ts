@@ -8,6 +8,8 @@ export const GUARANTEE_LAYERS = {
   idempotency: 10,
   lock: 20,
   ordering: 30,
+  /** A message that is prepared, durably, before the transaction that decides about it begins. */
+  'transactional-message': 32,
   /** Idempotency whose claim, effect and answer are one transaction: it *is* the transaction, so a lock encloses it. */
   'transactional-idempotency': 35,
   transaction: 40,
