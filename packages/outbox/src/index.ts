@@ -47,3 +47,30 @@ export { RedeliveryPass } from './relay/redelivery-pass.js';
 export { RelayPass, type RelayRange } from './relay/relay-pass.js';
 export { SlowStart } from './relay/slow-start.js';
 export { DELAYED_SHARD, RELAY_SIGNAL, type RelaySignal, type RelaySignalListener } from './relay-signal.js';
+export type { Half } from './transactional/half.js';
+export {
+  type CheckAnswer,
+  type DecisionOutcome,
+  type DueCheck,
+  type DueRequest,
+  type HalfMessage,
+  type HalfState,
+  type OpenState,
+  type PreparedFacts,
+  type PreparedMessageStore,
+  TOMBSTONE,
+  type UndecidedMessage,
+  type UndecidedQuery,
+} from './transactional/prepared-message-store.js';
+export {
+  MessageAlreadyRolledBackError,
+  MessageNotUndecidedError,
+  TransactionalMessageMisuseError,
+} from './transactional/transactional.errors.js';
+export type { CheckBackOptions, TransactionalMessageInit } from './transactional/transactional.options.js';
+export type { Check, Compensator } from './transactional/transactional-handlers.js';
+export {
+  TransactionalMessage,
+  type TransactionalMessageOptions,
+} from './transactional/transactional-message.decorator.js';
+export { TransactionalMessages } from './transactional/transactional-messages.service.js';

@@ -1,6 +1,7 @@
 import type { SqlTransaction } from '@lockstep/sql';
 import type { MessageEnvelope } from './message.js';
 import type { MessageRoute } from './message-transport.js';
+import type { PreparedMessageStore } from './transactional/prepared-message-store.js';
 
 /** A message to be written; the store sets the time. */
 export interface OutboxRecord {
@@ -145,6 +146,8 @@ export interface OutboxStore {
   subscribe(routes: readonly MessageRoute[]): Promise<void>;
   /** What people and alarms ask of the store. */
   readonly operations: OutboxOperations;
+  /** Half messages: not in the outbox before they are committed. */
+  readonly prepared: PreparedMessageStore;
 }
 
 /** Ages are whole milliseconds on the store's clock; 0 where there is nothing. */

@@ -18,6 +18,16 @@ import { DeliveryPublisher } from './relay/delivery-publisher.js';
 import { OutboxMetrics } from './relay/outbox-metrics.js';
 import { OutboxRelay } from './relay/outbox-relay.js';
 import { RelayWakeUp } from './relay/relay-wake-up.js';
+import { CheckBack } from './transactional/check-back.js';
+import { CheckBackPass } from './transactional/check-back-pass.js';
+import { CompensationConsumers } from './transactional/compensation-consumers.js';
+import { HalfDecisions } from './transactional/half-decisions.js';
+import { HalfRecords } from './transactional/half-records.js';
+import { TransactionalExplorer } from './transactional/transactional-explorer.js';
+import { TransactionalHandlers } from './transactional/transactional-handlers.js';
+import { TransactionalRuntime } from './transactional/transactional-message.decorator.js';
+import { TransactionalMessages } from './transactional/transactional-messages.service.js';
+import { UndecidedMessages } from './transactional/undecided-messages.js';
 
 /**
  * Messages that exist exactly when their transaction committed and take effect once:
@@ -29,10 +39,15 @@ import { RelayWakeUp } from './relay/relay-wake-up.js';
     { provide: OUTBOX_OPTIONS, inject: [MODULE_OPTIONS_TOKEN], useFactory: resolveOutboxOptions },
     AckReceiver,
     AckSender,
+    CheckBack,
+    CheckBackPass,
+    CompensationConsumers,
     ConsumerServices,
     ConsumerStarter,
     DeadLetters,
     DeliveryPublisher,
+    HalfDecisions,
+    HalfRecords,
     MessageExplorer,
     MessageHandlerFactory,
     OutboxHealth,
@@ -42,8 +57,13 @@ import { RelayWakeUp } from './relay/relay-wake-up.js';
     OutboxService,
     RelayWakeUp,
     SequenceGate,
+    TransactionalExplorer,
+    TransactionalHandlers,
+    TransactionalMessages,
+    TransactionalRuntime,
+    UndecidedMessages,
   ],
-  exports: [OutboxService, DeadLetters, OutboxHealth],
+  exports: [OutboxService, DeadLetters, OutboxHealth, TransactionalMessages, TransactionalRuntime],
 })
 export class OutboxModule extends ConfigurableModuleClass {
   /** @throws ConfigurationError where a program without types passed no options, or a store or transport that is none */

@@ -96,6 +96,11 @@ export class OutboxService {
     await this.append(tx, [{ ...record, message: { ...record.message, id } }]);
   }
 
+  /** Checked, with its id and headers, and in no store yet. @throws MessageInvalidError */
+  recordOf(message: OutgoingMessage): OutboxRecord {
+    return this.record(message, this.carriers.inject());
+  }
+
   /** @throws TransactionRequiredError */
   requireTransaction(purpose: string): SqlTransaction {
     return this.sql.requireCurrent(purpose);

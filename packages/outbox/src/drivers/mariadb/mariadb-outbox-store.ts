@@ -18,6 +18,7 @@ import { MariaDbClaims } from './mariadb-claims.js';
 import { MariaDbOutboxOperations } from './mariadb-outbox-operations.js';
 import { MariaDbRedeliveries } from './mariadb-redeliveries.js';
 import { entryOf } from './mariadb-rows.js';
+import { MariaDbPreparedMessageStore } from './mariadb-prepared-message-store.js';
 import { MariaDbSettlements } from './mariadb-settlements.js';
 import { APPEND, APPEND_DELAYED, LOCK_DUE, NEXT_DUE, PROMOTE, REMOVE_DELAYED } from './outbox-statements.js';
 import { OwnTransactions } from './own-transactions.js';
@@ -30,6 +31,7 @@ const MAX_LIST_CHARS = 4_000_000;
 /** {@link OutboxStore} on tables `lockstep_outbox…` of the MariaDB 10.6 or later that `SqlModule` talks to. */
 export class MariaDbOutboxStore implements OutboxStore {
   readonly operations: MariaDbOutboxOperations;
+  readonly prepared: MariaDbPreparedMessageStore;
   private readonly own: OwnTransactions;
   private readonly claims: MariaDbClaims;
   private readonly redeliveries: MariaDbRedeliveries;
@@ -41,6 +43,7 @@ export class MariaDbOutboxStore implements OutboxStore {
   ) {
     this.own = new OwnTransactions(sql);
     this.operations = new MariaDbOutboxOperations(sql, this.own, () => this.ready());
+    this.prepared = new MariaDbPreparedMessageStore(sql, (tx, records) => this.append(tx, records));
     this.claims = new MariaDbClaims(sql, this.own);
     this.redeliveries = new MariaDbRedeliveries(sql, this.own);
     this.settlements = new MariaDbSettlements(this.own);

@@ -18,6 +18,7 @@ import { drawsOf, withSequences } from '../draw-sequences.js';
 import { withStart } from '../with-start.js';
 import { MemoryOutboxOperations } from './memory-outbox-operations.js';
 import { flightKey, type InFlight, MemoryOutboxTables } from './memory-outbox-tables.js';
+import { MemoryPreparedMessageStore } from './memory-prepared-message-store.js';
 
 /**
  * {@link OutboxStore} in the memory of this process: right for one process that may forget its messages when it ends.
@@ -27,6 +28,7 @@ export class MemoryOutboxStore implements OutboxStore {
   private readonly tables = new MemoryOutboxTables();
   private readonly leases = new Map<string, { readonly owner: object; readonly untilMs: number }>();
   readonly operations = new MemoryOutboxOperations(this.tables);
+  readonly prepared = new MemoryPreparedMessageStore((record) => this.keep([record]));
 
   /** @throws ConfigurationError when the transaction cannot be observed: the message might outlive a rollback */
   async append(transaction: SqlTransaction, records: readonly OutboxRecord[]): Promise<void> {

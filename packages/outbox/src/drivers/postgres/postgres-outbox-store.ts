@@ -36,6 +36,7 @@ import {
   WAITING,
 } from './outbox-statements.js';
 import { PostgresOutboxOperations } from './postgres-outbox-operations.js';
+import { PostgresPreparedMessageStore } from './postgres-prepared-message-store.js';
 
 const MIGRATIONS: MigrationSet = { name: 'outbox', directory: new URL('./migrations/', import.meta.url) };
 
@@ -59,12 +60,14 @@ type Dead = Extract<Settlement, { outcome: 'dead' }>;
 /** {@link OutboxStore} on tables `lockstep_outbox…` of the database that `SqlModule` talks to. */
 export class PostgresOutboxStore implements OutboxStore {
   readonly operations: PostgresOutboxOperations;
+  readonly prepared: PostgresPreparedMessageStore;
 
   constructor(
     private readonly sql: Sql,
     private readonly leases: RowLeases,
   ) {
     this.operations = new PostgresOutboxOperations(sql, () => this.ready());
+    this.prepared = new PostgresPreparedMessageStore(sql, (tx, records) => this.append(tx, records));
   }
 
   async append(transaction: SqlTransaction, records: readonly OutboxRecord[]): Promise<void> {
