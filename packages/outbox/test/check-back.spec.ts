@@ -1,0 +1,296 @@
+import 'reflect-metadata';
+import { ConfigurationError, LockstepError } from '@lockstep/core';
+import { type CheckAnswer, type FailureNotice, TransactionalMessage, TransactionalMessages } from '@lockstep/outbox';
+
+import { eventually } from '@lockstep/testing';
+import { Injectable, Scope } from '@nestjs/common';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { type HalfApplication, startHalves } from './support/half-application.js';
+import { PREPARED_SERVERS, type PreparedServer } from './support/prepared-stores.js';
+
+interface Order {
+  readonly order: number;
+}
+
+const TIMES = { checkAfter: 1, checkEvery: 1, checks: 3, maxTransactionAge: 0 } as const;
+const CRASHED = new Error('connection reset');
+
+/** A bank, in which the work is done. */
+@Injectable()
+class Bank {
+  charging: (order: number) => Promise<void> = async () => undefined;
+  answering: (id: string, body: Order) => Promise<CheckAnswer> = async () => 'unknown';
+
+  @TransactionalMessage('charged', { check: 'wasCharged', ...TIMES })
+  async charge({ order }: Order): Promise<string> {
+    await this.charging(order);
+    return `charged ${order}`;
+  }
+
+  @TransactionalMessage('charged', {
+    check: 'wasCharged',
+    checkAfter: 1,
+    checkEvery: 1,
+    checks: 9_000,
+    maxTransactionAge: 400,
+  })
+  async chargeSlowly({ order }: Order): Promise<void> {
+    await this.charging(order);
+  }
+
+  async wasCharged(id: string, body: Order): Promise<CheckAnswer> {
+    return this.answering(id, body);
+  }
+}
+
+const [postgres] = PREPARED_SERVERS as readonly [PreparedServer];
+
+describe('The check-back', () => {
+  const database = postgres.use();
+  let application: HalfApplication;
+  let bank: Bank;
+  let messages: TransactionalMessages;
+
+  beforeAll(async () => {
+    application = await startHalves(postgres, database.url, [Bank]);
+    await application.store.facts();
+  });
+  afterAll(() => application?.app.close());
+  beforeEach(async () => {
+    for (const statement of postgres.empty) await application.sql.execute(statement);
+    bank = application.app.get(Bank);
+    bank.charging = async () => undefined;
+    bank.answering = async () => 'unknown';
+    messages = application.app.get(TransactionalMessages);
+  });
+
+  const open = async () => (await messages.facts()).prepared;
+  const codes = () => application.incidents.map(({ code }) => code);
+  const checkedUntil = (fact: () => Promise<void>) =>
+    eventually(async () => {
+      await application.check();
+      await fact();
+    });
+  /** Somebody died in the middle of it: nothing is known, and the message is open. */
+  const leftOpen = async (order: number): Promise<void> => {
+    bank.charging = () => Promise.reject(CRASHED);
+    await expect(bank.charge({ order })).rejects.toBe(CRASHED);
+    expect(await open()).toBe(1);
+  };
+
+  it('is not needed where the work ends: its message is published, and the result passes', async () => {
+    expect(await bank.charge({ order: 1 })).toBe('charged 1');
+    expect([await open(), await application.published()]).toEqual([0, [{ order: 1 }]]);
+  });
+
+  it.each<[CheckAnswer, unknown[]]>([
+    ['commit', [{ order: 7 }]],
+    ['rollback', []],
+  ])(
+    'asks the check with id and body about what is not known, and takes its %s for the decision',
+    async (answer, published) => {
+      await leftOpen(7);
+      const asked: unknown[] = [];
+      bank.answering = async (id, body) => {
+        asked.push([typeof id, body]);
+        return answer;
+      };
+      await checkedUntil(async () => expect(await open()).toBe(0));
+      expect(asked).toEqual([['string', { order: 7 }]]);
+      expect(await application.published()).toEqual(published);
+    },
+  );
+
+  it('parks what stays unknown after the last check, tells an operator, and asks no more', async () => {
+    await leftOpen(8);
+    let asked = 0;
+    bank.answering = async () => {
+      asked += 1;
+      return 'unknown';
+    };
+    await checkedUntil(async () => expect(await messages.undecided()).toHaveLength(1));
+    await application.check();
+    expect([asked, await open(), await application.published()]).toEqual([3, 0, []]);
+    expect(application.incidents.at(-1)).toMatchObject({
+      code: 'OUTBOX_MESSAGE_UNDECIDED',
+      fields: { topic: 'charged' },
+    });
+  });
+
+  const parked = async (order: number): Promise<string> => {
+    await leftOpen(order);
+    await checkedUntil(async () => expect(await messages.undecided()).toHaveLength(1));
+    const [{ message } = { message: { id: '' } }] = await messages.undecided();
+    return message.id;
+  };
+
+  it('asks again about what is resumed', async () => {
+    const id = await parked(9);
+    bank.answering = async () => 'commit';
+    await messages.resume(id);
+    await checkedUntil(async () => expect(await application.published()).toEqual([{ order: 9 }]));
+    await expect(messages.resume(id)).rejects.toMatchObject({ code: 'MESSAGE_NOT_UNDECIDED' });
+  });
+
+  it('lets a person commit or roll back what is parked, once', async () => {
+    await messages.commit(await parked(10));
+    const id = await parked(11);
+    await messages.rollback(id);
+    for (const again of [messages.commit(id), messages.rollback(id), messages.resume(id)]) {
+      await expect(again).rejects.toMatchObject({ code: 'MESSAGE_NOT_UNDECIDED', kind: 'conflict' });
+    }
+    expect([await messages.undecided(), await application.published()]).toEqual([[], [{ order: 10 }]]);
+    await expect(messages.commit('no id')).rejects.toThrow(ConfigurationError);
+  });
+
+  it.each([
+    ['rejects', () => Promise.reject(new Error('bank is closed'))],
+    ['answers something else', async () => 'maybe' as CheckAnswer],
+  ])('counts as unknown, and reports, that a check %s', async (_how, answering) => {
+    await leftOpen(12);
+    bank.answering = answering;
+    await checkedUntil(async () => expect(await messages.undecided()).toHaveLength(1));
+    expect(codes().slice(-2)).toEqual(['OUTBOX_CHECK_FAILED', 'OUTBOX_MESSAGE_UNDECIDED']);
+  });
+
+  it('does not believe that nothing was done while the work can still be running', async () => {
+    bank.charging = () => Promise.reject(CRASHED);
+    await expect(bank.chargeSlowly({ order: 13 })).rejects.toBe(CRASHED);
+    let asked = 0;
+    bank.answering = async () => {
+      asked += 1;
+      return 'rollback';
+    };
+    const beganAt = performance.now();
+    await checkedUntil(async () => expect(await open()).toBe(0));
+    expect(performance.now() - beganAt).toBeGreaterThan(250);
+    expect(asked).toBeGreaterThan(1);
+    expect(await messages.undecided()).toEqual([]);
+  });
+
+  it('refuses, loudly, the commit of work that is done after the message was rolled back', async () => {
+    bank.answering = async () => 'rollback';
+    bank.charging = () => checkedUntil(async () => expect(await open()).toBe(0));
+    await expect(bank.charge({ order: 14 })).rejects.toMatchObject({ code: 'MESSAGE_ALREADY_ROLLED_BACK' });
+    expect(application.incidents.at(-1)).toMatchObject({ code: 'OUTBOX_LATE_COMMIT_REFUSED' });
+    expect(await application.published()).toEqual([]);
+  });
+
+  it('is not asked where the error itself says that nothing was done', async () => {
+    const refusal = new LockstepError({ code: 'CARD_DECLINED', kind: 'conflict', message: 'declined' });
+    bank.charging = () => Promise.reject(refusal);
+    await expect(bank.charge({ order: 15 })).rejects.toBe(refusal);
+    expect([await open(), await application.published()]).toEqual([0, []]);
+  });
+
+  it('lets nobody contradict by hand what a transaction has decided, or can still decide', async () => {
+    const init = { topic: 'charged', body: { order: 16 }, ...TIMES, checks: 1 };
+    await messages.run(init, async (half) => {
+      const local = await postgres.begin(database.url);
+      await half.join(local.tx);
+      await checkedUntil(async () => expect(await messages.undecided()).toHaveLength(1));
+      await expect(messages.rollback(half.id)).rejects.toThrow(/still open/);
+      await local.commit();
+      await expect(messages.rollback(half.id)).rejects.toThrow(/its transaction committed/);
+      await messages.commit(half.id);
+    });
+    expect(await application.published()).toEqual([{ order: 16 }]);
+  });
+
+  it('refuses the transaction that joins after a person has rolled its message back', async () => {
+    const attempt = messages.run({ topic: 'charged', body: { order: 17 }, ...TIMES }, async (half) => {
+      await application.store.park(half.id);
+      await messages.rollback(half.id);
+      await application.sql.transaction((tx) => half.join(tx));
+    });
+    await expect(attempt).rejects.toMatchObject({ code: 'MESSAGE_ALREADY_ROLLED_BACK' });
+    expect(await application.published()).toEqual([]);
+  });
+
+  it('leaves a message to others whose check is not known here', async () => {
+    messages.registerCheck('Gone.check', async () => 'commit');
+    const attempt = messages.run({ topic: 'charged', body: {}, check: 'Gone.check', ...TIMES }, () =>
+      Promise.reject(CRASHED),
+    );
+    await expect(attempt).rejects.toBe(CRASHED);
+    const other = await startHalves(postgres, database.url, [Bank]);
+    await eventually(async () => {
+      await other.check();
+      expect(await open()).toBe(1);
+    });
+    await application.sql.execute("UPDATE lockstep_outbox_prepared SET next_check_at = now() - interval '2 minutes'");
+    const another = await startHalves(postgres, database.url);
+    await another.check();
+    expect(another.incidents.at(-1)).toMatchObject({
+      code: 'OUTBOX_CHECKER_MISSING',
+      fields: { checker: 'Gone.check' },
+    });
+    await Promise.all([other.app.close(), another.app.close()]);
+    await checkedUntil(async () => expect(await open()).toBe(0));
+    expect(await application.published()).toEqual([{}]);
+  });
+
+  it('refuses to run with a check or compensator that nobody has registered, or two of one name', async () => {
+    const unknown = messages.run({ topic: 'charged', body: {}, check: 'Nobody.knows' }, async () => 1);
+    await expect(unknown).rejects.toThrow(/No check 'Nobody.knows' was registered/);
+    const nobody = messages.run({ topic: 'charged', body: {}, compensator: 'nobody' }, async () => 1);
+    await expect(nobody).rejects.toThrow(/No compensator 'nobody' was registered/);
+    expect(() => messages.registerCheck('Bank.wasCharged', async () => 'commit')).toThrow(/two of the check/);
+    expect(() => messages.registerCompensator('No Name', async () => undefined)).toThrow(/'compensator'/);
+    expect(await open()).toBe(0);
+  });
+});
+
+describe('At boot', () => {
+  const database = postgres.use();
+
+  const wrongly = (name: string, options: object, scope = Scope.DEFAULT) => {
+    class Wrong {
+      async work(_body: object): Promise<void> {}
+      async check(_id: string, _body: object): Promise<CheckAnswer> {
+        return 'unknown';
+      }
+      async undo(_body: object, _notice: FailureNotice): Promise<void> {}
+    }
+    Object.defineProperty(Wrong, 'name', { value: name });
+    const descriptor = Object.getOwnPropertyDescriptor(Wrong.prototype, 'work') as TypedPropertyDescriptor<
+      Wrong['work']
+    >;
+    TransactionalMessage('charged', options)(Wrong.prototype, 'work', descriptor);
+    Object.defineProperty(Wrong.prototype, 'work', descriptor);
+    Injectable({ scope })(Wrong);
+    return Wrong;
+  };
+
+  it.each<[string, ReturnType<typeof wrongly>[], RegExp]>([
+    [
+      'a check that the class does not have',
+      [wrongly('A', { check: 'nothing' })],
+      /names 'nothing', and A has no such method/,
+    ],
+    ['a compensator that is missing', [wrongly('B', { compensate: 'nothing' })], /names 'nothing', and B has no/],
+    ['a class that is made for each request', [wrongly('C', { check: 'check' }, Scope.REQUEST)], /made anew/],
+    [
+      'two classes of one name',
+      [wrongly('D', { check: 'check' }), wrongly('D', { check: 'check' })],
+      /two of the check 'D.check'/,
+    ],
+  ])('%s keeps the application from starting', async (_what, providers, message) => {
+    await expect(startHalves(postgres, database.url, providers)).rejects.toThrow(message);
+  });
+
+  it.each<[string, object]>([
+    ['checkAfter', { checkAfter: 'soon' }],
+    ['checks', { checks: 0 }],
+    ['deadline', { deadline: '31d' }],
+    ['maxTransactionAge', { checks: 1, maxTransactionAge: '1m' }],
+    ['key', { key: 'order' }],
+    ['options.chek', { chek: 'check' }],
+  ])('a wrong %s is refused where it is written', (option, options) => {
+    expect(() => wrongly('E', options)).toThrow(`@TransactionalMessage ${option}`);
+  });
+
+  it('a topic of our own is refused', () => {
+    expect(() => TransactionalMessage('lockstep.failed')).toThrow(ConfigurationError);
+  });
+});
