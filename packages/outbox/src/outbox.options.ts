@@ -65,6 +65,12 @@ export interface OutboxModuleOptions {
    * @default '5m'
    */
   readonly unhealthyAfter?: Duration;
+  /**
+   * How long half messages that are decided, and the tombstones of their transactions, are kept: whoever comes later with a
+   * commit is refused all the same, and told less. Never purged before the deadline of the message.
+   * @default '7d'
+   */
+  readonly halfMessageRetention?: Duration;
 }
 
 export interface ResolvedOutboxOptions {
@@ -87,6 +93,7 @@ export interface ResolvedOutboxOptions {
   readonly deadLetterRetentionMs: number;
   readonly sequenceRetentionMs: number;
   readonly unhealthyAfterMs: number;
+  readonly halfMessageRetentionMs: number;
 }
 
 export const OUTBOX_OPTIONS = Symbol('@lockstep/outbox:OUTBOX_OPTIONS');
@@ -118,6 +125,7 @@ export function resolveOutboxOptions(options: OutboxModuleOptions): ResolvedOutb
     deadLetterRetentionMs: durationMs(options.deadLetterRetention ?? '90d', 'deadLetterRetention', { minMs: 1_000 }),
     sequenceRetentionMs: durationMs(options.sequenceRetention ?? '30d', 'sequenceRetention', { minMs: 1_000 }),
     unhealthyAfterMs: durationMs(options.unhealthyAfter ?? '5m', 'unhealthyAfter', { minMs: 1_000 }),
+    halfMessageRetentionMs: durationMs(options.halfMessageRetention ?? '7d', 'halfMessageRetention', { minMs: 1_000 }),
   });
 }
 

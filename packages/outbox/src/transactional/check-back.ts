@@ -6,8 +6,6 @@ import { CheckBackPass } from './check-back-pass.js';
 
 const PURGE_EVERY_MS = 600_000;
 const PURGE_BATCH = 1_000;
-/** Decided half messages and their tombstones are kept for that long, and at least until the deadline for joining. */
-const RETENTION_MS = 7 * 86_400_000;
 
 /** Runs {@link CheckBackPass} where relays run, and purges what was decided long ago. */
 @Injectable()
@@ -24,7 +22,7 @@ export class CheckBack implements OnApplicationBootstrap {
     if (!this.options.runRelay) return;
     const checking = this.loop('outbox check-back', this.options.sweepEveryMs, () => this.pass.run());
     const purging = this.loop('outbox half message purge', PURGE_EVERY_MS, async () => {
-      return (await this.store.prepared.purge(RETENTION_MS)) >= PURGE_BATCH;
+      return (await this.store.prepared.purge(this.options.halfMessageRetentionMs)) >= PURGE_BATCH;
     });
     this.drains.register({
       name: 'outbox check-back',
