@@ -1,0 +1,2 @@
+export { NotificationBench, type NotificationStoreEnds } from './notification-store.bench.js';
+export { describeNotificationStoreContract, type NotificationStoreContract } from './notification-store.contract.js';

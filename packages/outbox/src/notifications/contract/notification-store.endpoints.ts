@@ -1,0 +1,90 @@
+import { expect, it, vi } from 'vitest';
+import { type Bench, SECRET } from './notification-store.bench.js';
+
+const WAIT = { timeout: 3_000, interval: 20 };
+
+export function registering(bench: Bench): void {
+  it('writes an endpoint once, and a change only over the version it was made from', async () => {
+    const { endpoints } = bench().store;
+    expect(await bench().register()).toBe(false);
+    const found = await endpoints.find(bench().endpoint);
+    expect(found).toMatchObject({ url: 'https://partner.example/hook', version: 1, disabledAt: undefined });
+    if (!found) throw new Error('not found');
+    const secrets = [...found.secrets, { secret: SECRET, until: 1_767_225_600_000 }];
+    expect(await endpoints.write({ ...found, url: 'https://other.example/', secrets })).toBe(true);
+    expect(await endpoints.write({ ...found, url: 'https://late.example/' })).toBe(false);
+    expect(await endpoints.find(bench().endpoint)).toMatchObject({
+      url: 'https://other.example/',
+      secrets,
+      version: 2,
+    });
+  });
+
+  it('lists endpoints in pages, leaving none out', async () => {
+    for (const id of ['b', 'a', 'c']) await bench().register(id);
+    const { endpoints } = bench().store;
+    const ids = async (after: string | undefined) => (await endpoints.list(after, 2)).map(({ id }) => id);
+    expect(await ids(undefined)).toEqual(['a', 'b']);
+    expect(await ids('b')).toEqual(['c', bench().endpoint]);
+    expect(await ids(bench().endpoint)).toEqual([]);
+  });
+
+  it('shows a disabled endpoint as one, until it is enabled', async () => {
+    const { endpoints } = bench().store;
+    await bench().append();
+    expect(await endpoints.disable(bench().endpoint, 'by hand')).toBe(true);
+    expect(await endpoints.disable(bench().endpoint, 'again')).toBe(true);
+    expect(await endpoints.find(bench().endpoint)).toMatchObject({ disabledReason: 'by hand' });
+    expect(await bench().lane()).toMatchObject({ isDisabled: true });
+    expect(await endpoints.enable(bench().endpoint)).toBe(true);
+    expect(await bench().lane()).toMatchObject({ isDisabled: false });
+    expect(await endpoints.disable('nobody', 'x')).toBe(false);
+    expect(await endpoints.enable('nobody')).toBe(false);
+  });
+
+  it('disables an endpoint by the first failure after it has failed for long enough', async () => {
+    await bench().append();
+    expect(await bench().failed(100)).toBe(false);
+    expect(await bench().lane()).toMatchObject({ isFailing: true, isDisabled: false });
+    expect(await bench().failed(60_000)).toBe(false);
+    await vi.waitFor(async () => expect(await bench().failed(100)).toBe(true), WAIT);
+    expect(await bench().failed(100)).toBe(false);
+    expect((await bench().store.endpoints.find(bench().endpoint))?.disabledAt).toBeGreaterThan(0);
+  });
+
+  it('counts anew after a success, and where failures lie too far apart', async () => {
+    const { endpoints } = bench().store;
+    const since = async () => (await endpoints.find(bench().endpoint))?.failingSince;
+    await bench().failed(60_000);
+    const first = (await since()) ?? 0;
+    await endpoints.succeeded(bench().endpoint);
+    expect(await since()).toBeUndefined();
+    await vi.waitFor(async () => {
+      await bench().failed(60_000, 0);
+      expect(await since()).toBeGreaterThan(first + 20);
+    }, WAIT);
+    expect(await bench().failed(0, 0)).toBe(false);
+  });
+
+  it('leaves a paused endpoint alone for that time', async () => {
+    await bench().append();
+    await bench().store.endpoints.pause(bench().endpoint, undefined, 200);
+    expect((await bench().lane())?.dueInMs).toBeGreaterThan(0);
+    await vi.waitFor(async () => expect((await bench().lane())?.dueInMs).toBeLessThanOrEqual(0), WAIT);
+  });
+
+  it('remembers how a url behaves that nobody registered, and forgets it in time', async () => {
+    const { endpoints } = bench().store;
+    const url = 'https://shop.example/hook';
+    await bench().append({ endpoint: 'url:1', url });
+    await endpoints.failed({ endpoint: 'url:1', url, gapMs: 60_000, disableAfterMs: 60_000 });
+    await endpoints.pause('url:2', url, 60_000);
+    await endpoints.gone('url:1', url, 'answered 410');
+    expect(await bench().lane('url:1')).toMatchObject({ url: undefined, isDisabled: true });
+    expect(await endpoints.purge(60_000)).toBe(0);
+    await vi.waitFor(async () => expect(await endpoints.purge(1)).toBe(1), WAIT);
+    expect(await endpoints.find('url:1')).toBeUndefined();
+    expect(await endpoints.find('url:2')).toBeDefined();
+    expect(await endpoints.find(bench().endpoint)).toBeDefined();
+  });
+}

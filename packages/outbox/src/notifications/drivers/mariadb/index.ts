@@ -1,0 +1,1 @@
+export { mariadbNotificationStore } from './mariadb-notification-store.js';

@@ -1,0 +1,1 @@
+export { postgresNotificationStore } from './postgres-notification-store.js';

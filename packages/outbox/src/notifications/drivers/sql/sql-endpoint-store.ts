@@ -1,0 +1,93 @@
+import type { EndpointFailure, EndpointRecord, EndpointSecret, EndpointStore } from '../../notification-store.js';
+import { ENDPOINT_STATEMENTS } from './endpoint-statements.js';
+import { inserted, type NotificationDatabase, storable } from './notification-database.js';
+
+interface EndpointRow {
+  readonly id: string;
+  readonly url: string;
+  readonly secrets: string;
+  readonly version: number;
+  readonly disabled: string | null;
+  readonly reason: string | null;
+  readonly failing: string | null;
+}
+
+interface SecretJson {
+  readonly secret: string;
+  readonly until?: number;
+}
+
+export class SqlEndpointStore implements EndpointStore {
+  private readonly statements: (typeof ENDPOINT_STATEMENTS)['postgres'];
+
+  constructor(private readonly database: NotificationDatabase) {
+    this.statements = ENDPOINT_STATEMENTS[database.sql.dialect];
+  }
+
+  async find(id: string): Promise<EndpointRecord | undefined> {
+    const [row] = await this.database.query<EndpointRow>(this.statements.find, [id]);
+    return row && recordOf(row);
+  }
+
+  async list(after = '', limit = 100): Promise<readonly EndpointRecord[]> {
+    return (await this.database.query<EndpointRow>(this.statements.list, [after, limit])).map(recordOf);
+  }
+
+  async write({ id, url, secrets, version }: Parameters<EndpointStore['write']>[0]): Promise<boolean> {
+    const { insert, update } = this.statements;
+    const list = JSON.stringify(secrets);
+    if (version > 0) return (await this.database.execute(update, [id, url, list, version])) === 1;
+    return (await inserted(() => this.database.execute(insert, [id, url, list]))).rows === 1;
+  }
+
+  async disable(id: string, reason: string): Promise<boolean> {
+    return (await this.database.execute(this.statements.disable, [id, storable(reason)])) === 1;
+  }
+
+  async enable(id: string): Promise<boolean> {
+    return (await this.database.execute(this.statements.enable, [id])) === 1;
+  }
+
+  async failed({ endpoint, url = '', gapMs, disableAfterMs }: EndpointFailure): Promise<boolean> {
+    const params = [endpoint, url, gapMs, disableAfterMs];
+    const [row] = await this.database.query<{ disabled: number }>(this.statements.failed, params);
+    return Number(row?.disabled) === 1;
+  }
+
+  async succeeded(id: string): Promise<void> {
+    await this.database.execute(this.statements.succeeded, [id]);
+  }
+
+  async pause(id: string, url = '', forMs = 0): Promise<void> {
+    await this.database.execute(this.statements.pause, [id, url, forMs]);
+  }
+
+  async gone(id: string, url: string | undefined, reason: string): Promise<void> {
+    await this.database.execute(this.statements.gone, [id, url ?? '', storable(reason)]);
+  }
+
+  purge(olderThanMs: number): Promise<number> {
+    return this.database.execute(this.statements.purge, [olderThanMs]);
+  }
+}
+
+export function secretsOf(text: string): readonly EndpointSecret[] {
+  return (JSON.parse(text) as SecretJson[]).map(({ secret, until }) => ({ secret, until }));
+}
+
+function recordOf({ id, url, secrets, version, disabled, reason, failing }: EndpointRow): EndpointRecord {
+  return {
+    id,
+    url,
+    secrets: secretsOf(secrets),
+    version: Number(version),
+    disabledAt: timeOf(disabled),
+    disabledReason: reason ?? undefined,
+    failingSince: timeOf(failing),
+  };
+}
+
+/** Epoch milliseconds that came as text. */
+export function timeOf(text: string | null): number | undefined {
+  return text === null ? undefined : Number(text);
+}
