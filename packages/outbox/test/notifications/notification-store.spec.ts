@@ -1,5 +1,5 @@
 import 'reflect-metadata';
-import { CoreModule } from '@lockstep/core';
+import { CoreModule, checkedDriver } from '@lockstep/core';
 import { MemoryNotificationStore, NOTIFICATION_STORE, type NotificationStore } from '@lockstep/outbox/notifications';
 import { describeNotificationStoreContract, NotificationBench } from '@lockstep/outbox/notifications/contract';
 import { Sql, SqlModule } from '@lockstep/sql';
@@ -32,7 +32,7 @@ describe.each(NOTIFICATION_SERVERS)('Notifications in $name', (server) => {
   beforeAll(async () => {
     app = await Test.createTestingModule({
       imports: [CoreModule, SqlModule.forRoot({ driver: server.driver(database.url, 8), commandTimeout: '5s' })],
-      providers: [{ provide: NOTIFICATION_STORE, ...server.store() }],
+      providers: [{ provide: NOTIFICATION_STORE, ...checkedDriver('store', server.store()) }],
     }).compile();
     app.useLogger(false);
     await app.init();

@@ -6,11 +6,10 @@ import {
   type NotificationsModuleOptions,
   NotificationsService,
 } from '@lockstep/outbox/notifications';
-import { postgresNotificationStore } from '@lockstep/outbox/notifications/postgres';
 import { Sql, SqlModule } from '@lockstep/sql';
-import { pgDriver } from '@lockstep/sql/postgres';
 import type { DynamicModule, ModuleMetadata } from '@nestjs/common';
 import { Test, type TestingModule } from '@nestjs/testing';
+import { serverOf } from './notification-servers.js';
 
 export interface NotificationApplication {
   readonly app: TestingModule;
@@ -43,9 +42,9 @@ export async function startNotifications(options: NotificationApplicationOptions
     imports: [
       ...(scheduler ? [schedulerModule(scheduler)] : []),
       LockstepModule.forRoot({ drainTimeout: '1s' }),
-      SqlModule.forRoot({ driver: pgDriver({ url, maxConnections: 8 }), commandTimeout: '5s' }),
+      SqlModule.forRoot({ driver: serverOf(url).driver(url, 8), commandTimeout: '5s' }),
       NotificationsModule.forRoot({
-        store: postgresNotificationStore(),
+        store: serverOf(url).store(),
         sweepEvery: 50,
         timeout: 500,
         leaseTtl: 1_000,

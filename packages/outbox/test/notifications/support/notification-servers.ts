@@ -38,3 +38,9 @@ export const NOTIFICATION_SERVERS: readonly NotificationServer[] = [
     empty,
   },
 ];
+
+export function serverOf(url: string): NotificationServer {
+  const server = NOTIFICATION_SERVERS.find(({ name }) => (name === 'postgres') === url.startsWith('postgres'));
+  if (!server) throw new Error(`no server for ${url}`);
+  return server;
+}
