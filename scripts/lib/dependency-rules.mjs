@@ -42,7 +42,7 @@ export const placedClients = [
   { name: 'mysql2', only: /^drivers\/mariadb\// },
   { name: '@nestjs-cls/transactional', only: /^bridges\/cls\// },
   { name: 'nestjs-cls', only: /^bridges\/cls\// },
-  { name: 'vitest', only: /^(contract|vitest)\// },
+  { name: 'vitest', only: /^(notifications\/)?(contract|vitest)\// },
   // Only types by shape: whoever uses one of them has none of the others.
   ...['typeorm', '@prisma/client', 'drizzle-orm', 'kysely', 'knex', '@mikro-orm/core', '@mikro-orm/postgresql'].map(
     (name) => ({ name, only: /^$/ }),
