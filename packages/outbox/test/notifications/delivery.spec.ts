@@ -99,27 +99,34 @@ describe('Delivery', () => {
     expect(shop.incidents.map(({ code }) => code)).toContain('NOTIFICATION_EXHAUSTED');
   });
 
-  it.each<[what: string, reaction: Reaction, attempts: number]>([
-    ['200', { status: 200 }, 1],
-    ['299', { status: 299 }, 1],
-    ['a redirect', { status: 302, headers: { location: 'http://169.254.169.254/latest/meta-data' } }, 2],
-    ['a permanent redirect to itself', { status: 308, headers: { location: '/other' } }, 2],
-    ['304', { status: 304 }, 2],
-    ['400', { status: 400 }, 2],
-    ['404', { status: 404 }, 2],
-    ['429', { status: 429 }, 2],
-    ['500', { status: 500 }, 2],
-    ['502', { status: 502 }, 2],
-    ['no answer in time', { hangs: true }, 2],
-    ['an answer of 10 MB', { status: 200, body: 'x'.repeat(10_000_000) }, 1],
-    ['a failure of 10 MB', { status: 500, body: 'x'.repeat(10_000_000) }, 2],
-  ])('knows what %s means', async (_what, reaction, attempts) => {
-    const shop = await startShop();
-    partner.react([reaction]);
-    const id = await send(shop);
-    const status = await untilState(shop, id, 'delivered');
-    expect(status?.attempts).toHaveLength(attempts);
-    expect(partner.received.map(({ path }) => path)).toEqual(Array(attempts).fill('/hook'));
+  it('knows what each answer means, follows no redirect, and reads no endless body', async () => {
+    const table: Readonly<Record<string, readonly [reaction: Reaction, attempts: number]>> = {
+      '200': [{ status: 200 }, 1],
+      '299': [{ status: 299 }, 1],
+      'a redirect': [{ status: 302, headers: { location: 'http://169.254.169.254/latest/meta-data' } }, 2],
+      'a redirect to itself': [{ status: 308, headers: { location: '/other' } }, 2],
+      '304': [{ status: 304 }, 2],
+      '400': [{ status: 400 }, 2],
+      '404': [{ status: 404 }, 2],
+      '429': [{ status: 429 }, 2],
+      '500': [{ status: 500 }, 2],
+      '502': [{ status: 502 }, 2],
+      'no answer in time': [{ hangs: true }, 2],
+      'a success of 10 MB': [{ status: 200, body: 'x'.repeat(10_000_000) }, 1],
+      'a failure of 10 MB': [{ status: 500, body: 'x'.repeat(10_000_000) }, 2],
+    };
+    const application = await start();
+    const seen: Record<string, unknown> = {};
+    const ask = async (what: string, reaction: Reaction, endpoint: string): Promise<void> => {
+      const asked = await newPartner();
+      asked.react([reaction]);
+      await application.endpoints.register({ id: endpoint, url: asked.url });
+      const status = await untilState(application, await send(application, endpoint), 'delivered');
+      seen[what] = [status?.attempts.length, asked.received.map(({ path }) => path)];
+    };
+    await Promise.all(Object.entries(table).map(([what, [reaction]], at) => ask(what, reaction, `partner-${at}`)));
+    const expected = Object.entries(table).map(([what, [, tries]]) => [what, [tries, Array(tries).fill('/hook')]]);
+    expect(seen).toEqual(Object.fromEntries(expected));
   });
 
   it('disables an endpoint that answers 410 and cancels what is pending; enabled again, it replays', async () => {
@@ -215,6 +222,18 @@ describe('Delivery', () => {
     Partner.verify(after, third);
     expect(() => Partner.verify(after, secret)).toThrow();
     expect(() => Partner.verify(after, shop.secret)).toThrow();
+  });
+
+  it('signs with an old secret no longer than it was kept for', async () => {
+    const shop = await startShop();
+    const { secret } = await shop.endpoints.rotateSecret('shop', { keepOldFor: 300 });
+    await eventually(async () => {
+      await untilState(shop, await send(shop), 'delivered');
+      const last = partner.received.at(-1);
+      if (!last) throw new Error('nothing arrived');
+      Partner.verify(last, secret);
+      expect(() => Partner.verify(last, shop.secret)).toThrow();
+    });
   });
 
   it('sends to a url with the secrets of the module, and remembers how it behaves', async () => {

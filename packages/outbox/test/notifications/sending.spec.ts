@@ -166,7 +166,7 @@ describe('Sending', () => {
   });
 
   describe('Endpoints', () => {
-    const { endpoints } = { endpoints: () => application.endpoints };
+    const endpoints = () => application.endpoints;
 
     it('give their secret out once, and never show it again', async () => {
       const { secret } = await endpoints().register({ id: 'bank', url: 'https://bank.example/hook' });
