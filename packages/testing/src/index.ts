@@ -18,6 +18,7 @@ export {
   type LocatedServer,
   type LocatedZooKeeper,
   locateMariaDb,
+  locateNats,
   locatePostgres,
   locateRedis,
   locateZooKeeper,
@@ -32,6 +33,7 @@ export { FakeRedis, type FakeRedisOptions, startFakeRedis } from './servers/fake
 export { type FreePortOptions, freePort } from './servers/free-port.js';
 export { type LocalServerOptions, type RestartOptions, ServerStartError } from './servers/local-server.js';
 export { MariaDbServer, type MariaDbServerOptions, startMariaDb } from './servers/mariadb.server.js';
+export { NatsServer, type NatsServerOptions, startNats } from './servers/nats.server.js';
 export { PostgresServer, type PostgresServerOptions, startPostgres } from './servers/postgres.server.js';
 export { RedisCluster, type RedisClusterOptions, startRedisCluster } from './servers/redis.cluster.js';
 export { RedisSentinel, type RedisSentinelOptions, startRedisSentinel } from './servers/redis.sentinel.js';

@@ -30,7 +30,7 @@ export interface LocatedMariaDb extends LocatedServer {
   readonly baseFolder: string;
 }
 
-type ServerName = 'redis' | 'postgres' | 'zookeeper' | 'mariadb';
+type ServerName = 'redis' | 'postgres' | 'zookeeper' | 'mariadb' | 'nats';
 
 /** What one source answered: a server, or why it has none. */
 export type Attempt<T> = { readonly found: T } | { readonly missing: string };

@@ -1,8 +1,9 @@
 import { startMariaDb } from '../servers/mariadb.server.js';
+import { startNats } from '../servers/nats.server.js';
 import { startPostgres } from '../servers/postgres.server.js';
 import { startRedis } from '../servers/redis.server.js';
 import { offerOnDemand } from './on-demand-server.js';
-import { TEST_MARIADB_URL, TEST_POSTGRES_URL, TEST_REDIS_URL } from './server-urls.js';
+import { TEST_MARIADB_URL, TEST_NATS_URL, TEST_POSTGRES_URL, TEST_REDIS_URL } from './server-urls.js';
 
 interface Stoppable {
   readonly url: string;
@@ -10,9 +11,9 @@ interface Stoppable {
 }
 
 /**
- * Vitest's global setup: one Redis and one Postgres for the whole run, and one MariaDB as soon as a spec asks for it.
- * `REDIS_URL`, `DATABASE_URL` and `MARIADB_URL` win over starting our own. A server that cannot be had fails the run here
- * (MariaDB: the specs that ask for it), with the message that says what to install.
+ * Vitest's global setup: one Redis and one Postgres for the whole run, one MariaDB and one NATS as soon as a spec asks
+ * for it. `REDIS_URL`, `DATABASE_URL`, `MARIADB_URL` and `NATS_URL` win over starting our own. A server that cannot be had
+ * fails the run here (MariaDB and NATS: the specs that ask for it), with the message that says what to install.
  * Set `LOCKSTEP_TEST_SERVERS=none` to run specs that need no server without one.
  */
 export default async function setup(): Promise<() => Promise<void>> {
@@ -23,8 +24,9 @@ export default async function setup(): Promise<() => Promise<void>> {
     // Each spec file has its own database and pools: the default of 100 connections is soon gone.
     const generous = { max_connections: '300' };
     await provide(TEST_POSTGRES_URL, process.env.DATABASE_URL, () => startPostgres({ settings: generous }), started);
-    const onDemand = () => offerOnDemand(() => startMariaDb({ settings: generous }));
-    await provide(TEST_MARIADB_URL, process.env.MARIADB_URL, onDemand, started);
+    const mariaDb = () => offerOnDemand(() => startMariaDb({ settings: generous }));
+    await provide(TEST_MARIADB_URL, process.env.MARIADB_URL, mariaDb, started);
+    await provide(TEST_NATS_URL, process.env.NATS_URL, () => offerOnDemand(() => startNats()), started);
   } catch (error) {
     await stopAll(started);
     throw error;
