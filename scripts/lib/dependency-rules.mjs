@@ -21,15 +21,21 @@ export const mayImport = {
   redis: ['core', 'testing'],
   ...Object.fromEntries(capabilities.map((name) => [name, [...ground, 'testing']])),
   bullmq: [...ground, ...capabilities, 'testing'],
+  nats: [...ground, 'outbox', 'testing'],
   ops: [...ground, ...capabilities, 'testing'],
-  'sample-app': [...ground, ...capabilities, 'bullmq', 'ops', 'testing'],
+  'sample-app': [...ground, ...capabilities, 'bullmq', 'nats', 'ops', 'testing'],
 };
 
 /** House packages that may be imported only from some folders, so that a user without them loses one driver, not all. */
 export const placedImports = [
   { name: 'redis', by: capabilities, only: /^drivers\/(redis|redlock)\//, where: 'src/drivers/redis' },
   { name: 'sql', by: ['lock', 'idempotency', 'session'], only: /^drivers\//, where: 'src/drivers' },
-  { name: 'testing', by: [...ground, ...capabilities, 'bullmq', 'ops'], only: /^contract\//, where: 'src/contract' },
+  {
+    name: 'testing',
+    by: [...ground, ...capabilities, 'bullmq', 'nats', 'ops'],
+    only: /^contract\//,
+    where: 'src/contract',
+  },
 ];
 
 /**

@@ -1,1 +1,2 @@
-export {};
+export type { NatsServerOptions, NatsTransportOptions } from './nats.options.js';
+export { natsTransport } from './nats.providers.js';
