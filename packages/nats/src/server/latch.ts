@@ -9,6 +9,8 @@ export class Latch<Value> {
   private waiting = newWaiting<Value>();
   private current: Value | undefined;
   private destroyed = false;
+  private tellShut: () => void = () => undefined;
+  private shut = Promise.resolve();
 
   get value(): Value | undefined {
     return this.current;
@@ -18,8 +20,18 @@ export class Latch<Value> {
     return this.waiting.promise;
   }
 
+  /** Resolves when it shuts; at once while it is shut. */
+  whenShut(): Promise<void> {
+    return this.shut;
+  }
+
   setOpen(value: Value): void {
     if (this.destroyed) return;
+    if (this.current === undefined) {
+      this.shut = new Promise((resolve) => {
+        this.tellShut = resolve;
+      });
+    }
     this.current = value;
     this.waiting.resolve(value);
   }
@@ -28,6 +40,7 @@ export class Latch<Value> {
     if (this.current === undefined) return;
     this.current = undefined;
     this.waiting = newWaiting();
+    this.tellShut();
   }
 
   destroy(reason: Error): void {

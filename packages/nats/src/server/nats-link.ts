@@ -41,6 +41,11 @@ export class NatsLink {
     return this.latch.whenOpen();
   }
 
+  /** Resolves when the connection is lost or closed; at once while it is down. */
+  whenDown(): Promise<void> {
+    return this.latch.whenShut();
+  }
+
   /**
    * Runs a command within the command timeout.
    * @throws StoreUnavailableError `not-applied` when the server could not be reached or refused, else `unknown`

@@ -40,7 +40,11 @@ export class Answers {
 
   /** Never rejects: what the server could not be told it finds out by itself, after its wait. */
   async give(parcel: Parcel, verdict: Verdict): Promise<void> {
-    if (verdict.outcome === 'done' || verdict.outcome === 'dead') return this.end(parcel);
+    if (verdict.outcome === 'done' || verdict.outcome === 'dead') {
+      parcel.hasEnded = await this.insist(parcel, () => this.tell(parcel, 'transport.acknowledge', '+ACK'));
+      checkpoint('nats.message.acknowledged', { sequence: parcel.ticket.sequence });
+      return;
+    }
     const attempts = verdict.outcome === 'retry' ? parcel.attempts + 1 : parcel.attempts;
     parcel.backFrom = monotonicMs() + verdict.delayMs;
     await this.insist(parcel, async () => {
@@ -63,10 +67,9 @@ export class Answers {
     return this.insist(parcel, () => this.notes.trying(parcel));
   }
 
-  private async end(parcel: Parcel): Promise<void> {
-    const isHeard = await this.insist(parcel, () => this.tell(parcel, 'transport.acknowledge', '+ACK'));
-    checkpoint('nats.message.acknowledged', { sequence: parcel.ticket.sequence });
-    if (!isHeard || !parcel.hasNote) return;
+  /** Removes what was known of a message that has ended; never rejects. */
+  async tidy(parcel: Parcel): Promise<void> {
+    if (!parcel.hasEnded || !parcel.hasNote) return;
     try {
       await this.notes.remove(parcel);
     } catch (cause) {

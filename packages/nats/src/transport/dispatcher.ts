@@ -1,7 +1,7 @@
 import type { Incidents } from '@lockstep/core';
 import { checkpoint } from '@lockstep/core';
 import type { BatchHandler, ConsumeOptions, DeliveryOutcome } from '@lockstep/outbox';
-import { untilAborted } from '../until-aborted.js';
+import { rested, untilAborted } from '../until-aborted.js';
 import type { Answers, Verdict } from './answers.js';
 import { ComingKeys } from './coming-keys.js';
 import type { Parcel } from './parcel.js';
@@ -9,6 +9,8 @@ import type { Permits } from './permits.js';
 import { WaitingRoom } from './waiting-room.js';
 
 const RETRY_AFTER_BROKEN_HANDLER_MS = 1_000;
+/** The messages of a process that died come one after the other: the first of a key must be here before the second. */
+const GATHER_MS = 200;
 
 export interface DispatcherInit {
   readonly handler: BatchHandler;
@@ -41,6 +43,7 @@ export class Dispatcher {
   private readonly coming = new ComingKeys();
   private readonly busyKeys = new Set<string>();
   private readonly work = new Set<Promise<void>>();
+  private readonly waitingForSlot: (() => void)[] = [];
   private running = 0;
   private isTrying = false;
   private isPlanned = false;
@@ -81,6 +84,7 @@ export class Dispatcher {
     while (this.running < concurrency) {
       const batch = this.waiting.takeBatch(batchSize, this.busyKeys);
       if (batch.length === 0) return;
+      this.running += 1;
       this.track(this.hand(batch));
     }
   }
@@ -102,8 +106,10 @@ export class Dispatcher {
   }
 
   private async prepare(parcel: Parcel): Promise<void> {
-    parcel.isReady = await this.init.answers.recall(parcel);
-    if (!parcel.isReady) {
+    const isKnown = await this.init.answers.recall(parcel);
+    if (parcel.isSuspect) await rested(GATHER_MS, this.init.closing);
+    parcel.isReady = isKnown;
+    if (!isKnown) {
       // Nothing is known, so nothing may be done with it: the server delivers it again.
       this.waiting.takeWhere((one) => one === parcel);
       this.init.release(parcel);
@@ -115,29 +121,47 @@ export class Dispatcher {
     const { answers, closing, quarantine } = this.init;
     this.isTrying = true;
     if (parcel.key !== undefined) this.busyKeys.add(parcel.key);
-    try {
-      if (!(await quarantine.acquire(closing))) return this.giveBack(parcel, 0);
+    if (await quarantine.acquire(closing)) {
       try {
+        await this.slot();
         if (await answers.trying(parcel)) await this.hand([parcel]);
-        else this.init.release(parcel);
+        else this.drop(parcel);
       } finally {
         quarantine.release();
       }
-    } finally {
+    } else {
       if (parcel.key !== undefined) this.busyKeys.delete(parcel.key);
-      this.isTrying = false;
-      this.plan();
+      this.giveBack(parcel, 0);
     }
+    this.isTrying = false;
+    this.plan();
   }
 
+  /** One of the batches that may run at a time; a suspect must not be one more. */
+  private async slot(): Promise<void> {
+    if (this.running < this.init.options.concurrency) this.running += 1;
+    else await new Promise<void>((resolve) => this.waitingForSlot.push(resolve));
+  }
+
+  /** The server could not be told of the try: it delivers the message again. */
+  private drop(parcel: Parcel): void {
+    this.leave([parcel]);
+    this.init.release(parcel);
+  }
+
+  private leave(batch: readonly Parcel[]): void {
+    for (const { key } of batch) if (key !== undefined) this.busyKeys.delete(key);
+    const next = this.waitingForSlot.shift();
+    if (next) next();
+    else this.running -= 1;
+  }
+
+  /** The caller has taken a slot. */
   private async hand(batch: readonly Parcel[]): Promise<void> {
-    const keys = batch.flatMap(({ key }) => key ?? []);
-    this.running += 1;
-    for (const key of keys) this.busyKeys.add(key);
+    for (const { key } of batch) if (key !== undefined) this.busyKeys.add(key);
     const verdicts = await this.answersOf(batch);
     checkpoint('nats.batch.handled', { size: batch.length });
-    for (const key of keys) this.busyKeys.delete(key);
-    this.running -= 1;
+    this.leave(batch);
     const settling = batch.map((parcel, index) => this.settle(parcel, verdicts[index] ?? returned(0)));
     this.plan();
     await Promise.all(settling);
@@ -149,6 +173,7 @@ export class Dispatcher {
     }
     await this.init.answers.give(parcel, verdict);
     this.init.release(parcel);
+    this.track(this.init.answers.tidy(parcel));
   }
 
   private async answersOf(parcels: readonly Parcel[]): Promise<readonly DeliveryOutcome[]> {

@@ -56,7 +56,6 @@ export class Notes {
   }
 
   async remove(parcel: Parcel): Promise<void> {
-    if (!parcel.hasNote) return;
     const filter = this.subject(parcel);
     await this.link.run('transport.note.remove', async (nats, remaining) => {
       const manager = await managerOf(nats, remaining());

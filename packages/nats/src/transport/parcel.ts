@@ -23,6 +23,8 @@ export class Parcel {
   isReady: boolean;
   /** Whether the server keeps a note about the message. */
   hasNote = false;
+  /** Whether the server has heard that the message is done or dead. */
+  hasEnded = false;
   /** On its way back to the server; since when it may come again, by the local clock. */
   backFrom: number | undefined;
   /** The server has delivered it anew meanwhile: whatever is still tried here is no longer wanted. */

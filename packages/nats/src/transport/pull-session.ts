@@ -4,6 +4,8 @@ const PULL_MS = 10_000;
 const HEARTBEAT_MS = 1_000;
 /** So many missed heartbeats, and the server or the way to it is taken for dead. */
 const SILENCE_MS = 3 * HEARTBEAT_MS;
+/** After a blocked event loop timers come first, and what the server said meanwhile is read a little later. */
+const READING_MS = 500;
 const STATUS = { heartbeat: 100, notFound: 404, timeout: 408 } as const;
 
 export interface PullSessionInit {
@@ -18,7 +20,7 @@ export interface PullSessionInit {
 interface Pull {
   readonly subscription: Subscription;
   left: number;
-  timer: NodeJS.Timeout;
+  timer: NodeJS.Timeout | undefined;
 }
 
 /**
@@ -52,8 +54,9 @@ export class PullSession {
     const { nats, stream, consumer } = this.init;
     const inbox = createInbox();
     const subscription = nats.subscribe(inbox, { callback: (_error, message) => this.receive(pull, message) });
-    const pull: Pull = { subscription, left: batch, timer: this.alarm() };
+    const pull: Pull = { subscription, left: batch, timer: undefined };
     this.pulls.add(pull);
+    this.watch(pull);
     const request = { batch, expires: nanos(PULL_MS), idle_heartbeat: nanos(HEARTBEAT_MS) };
     nats.publish(`$JS.API.CONSUMER.MSG.NEXT.${stream}.${consumer}`, JSON.stringify(request), { reply: inbox });
   }
@@ -89,15 +92,18 @@ export class PullSession {
     }
     if (!this.pulls.has(pull)) return;
     if (pull.left > 0) {
-      pull.timer = this.alarm();
+      this.watch(pull);
       return;
     }
     this.finish(pull);
     this.refill();
   }
 
-  private alarm(): NodeJS.Timeout {
-    return setTimeout(() => this.end('the server does not answer'), SILENCE_MS);
+  private watch(pull: Pull): void {
+    const giveUp = (): void => this.end('the server does not answer');
+    pull.timer = setTimeout(() => {
+      pull.timer = setTimeout(giveUp, READING_MS);
+    }, SILENCE_MS);
   }
 
   private finish(pull: Pull): void {

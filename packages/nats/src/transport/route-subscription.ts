@@ -115,6 +115,8 @@ export class RouteSubscription implements TransportSubscription {
     this.session = session;
     this.isAwayReported = false;
     session.refill();
+    // The server forgets what a lost connection asked for.
+    void link.whenDown().then(() => session.end('the connection was lost'));
     const reason = await session.ended;
     if (!this.closing.signal.aborted) this.reportAway(new Error(reason));
   }
