@@ -2,7 +2,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { isBuiltin } from 'node:module';
 import { dirname, join, relative, resolve } from 'node:path';
-import { bullmqOwner, mayImport, placedClients, placedImports } from './dependency-rules.mjs';
+import { mayImport, ownedClients, placedClients, placedImports } from './dependency-rules.mjs';
 import { importsOf } from './imports.mjs';
 
 /** Lists the violations, one line each; none means that all imports go one way. */
@@ -36,15 +36,17 @@ function manifestViolations({ name, manifest, manifestFile }) {
     const house = houseName(dependency);
     if (house !== undefined && !mayImport[name].includes(house))
       return [`${manifestFile}: ${name} may not depend on ${dependency}`];
-    if (dependency === 'bullmq' && isForeignToBullmq(name))
-      return [`${manifestFile}: only ${bullmqOwner} may depend on bullmq`];
-    return [];
+    const owner = ownerOf(dependency);
+    // An application installs the peers of what it uses; it still may not import them.
+    return owner === undefined || owner === name || name === 'sample-app'
+      ? []
+      : [`${manifestFile}: only ${owner} may depend on ${dependency}`];
   });
 }
 
-/** An application installs the peers of what it uses; it still may not import them. */
-function isForeignToBullmq(name) {
-  return name !== bullmqOwner && name !== 'sample-app';
+/** The one package that may know a client; undefined when any may. */
+function ownerOf(name) {
+  return ownedClients.find(({ client }) => client.test(name))?.owner;
 }
 
 function declared(manifest) {
@@ -100,7 +102,8 @@ function houseProblem(house, specifier, { unit, within, packages }) {
 
 function clientProblem({ specifier, kind }, { unit, within }) {
   const client = packageOf(specifier);
-  if (client === 'bullmq' && unit.name !== bullmqOwner) return `only ${bullmqOwner} may import bullmq`;
+  const owner = ownerOf(client);
+  if (owner !== undefined && owner !== unit.name) return `only ${owner} may import ${client}`;
   const placed = placedClients.find((rule) => rule.name === client);
   if (placed !== undefined && kind === 'value' && unit.name !== 'sample-app' && !placed.only.test(within)) {
     return `${specifier} is an optional client: import it as a type, by import(), or in its driver`;

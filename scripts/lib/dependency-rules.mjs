@@ -23,7 +23,7 @@ export const mayImport = {
   bullmq: [...ground, ...capabilities, 'testing'],
   nats: [...ground, 'outbox', 'testing'],
   ops: [...ground, ...capabilities, 'testing'],
-  'sample-app': [...ground, ...capabilities, 'bullmq', 'nats', 'ops', 'testing'],
+  'sample-app': [...ground, ...capabilities, 'bullmq', 'ops', 'testing'],
 };
 
 /** House packages that may be imported only from some folders, so that a user without them loses one driver, not all. */
@@ -55,5 +55,8 @@ export const placedClients = [
   ),
 ];
 
-/** The only package that knows BullMQ. */
-export const bullmqOwner = 'bullmq';
+/** Clients of brokers, each known to one package only. */
+export const ownedClients = [
+  { client: /^bullmq$/, owner: 'bullmq' },
+  { client: /^@nats-io\//, owner: 'nats' },
+];

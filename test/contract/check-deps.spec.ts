@@ -60,6 +60,18 @@ describe('the dependency-direction check', () => {
     ['redis outside its driver', 'packages/lock/src/x.ts', "import '@lockstep/redis';", 'only in src/drivers/redis'],
     ['sql outside the drivers of lock', 'packages/lock/src/x.ts', "import '@lockstep/sql';", 'only in src/drivers'],
     ['bullmq outside its package', 'packages/outbox/src/x.ts', "import type { Job } from 'bullmq';", 'only bullmq may'],
+    [
+      'NATS outside its package',
+      'packages/outbox/src/x.ts',
+      "import type { Msg } from '@nats-io/transport-node';",
+      'only nats may',
+    ],
+    [
+      'a capability other than the outbox in nats',
+      'packages/nats/src/x.ts',
+      "import '@lockstep/lock';",
+      'nats may not import @lockstep/lock',
+    ],
     ['a deep import', 'packages/lock/src/x.ts', "import '@lockstep/core/dist/time.js';", 'is not an export'],
     [
       'a path into another package',
