@@ -101,6 +101,39 @@ describe('a NATS server that goes away', () => {
     await eventually(() => expect(consumer.ids()).toEqual(expect.arrayContaining(later.map(({ id }) => id))), PATIENT);
   }, 60_000);
 
+  it('may be away for longer than it waits while a handler works: the message is not handed over a second time', async () => {
+    const port = await freePort();
+    const server = await start(port);
+    const { port: transport, incidents } = await open(port);
+    const route = newRoute();
+    let letGo: () => void = () => undefined;
+    const working = new Promise<void>((resolve) => {
+      letGo = resolve;
+    });
+    const [slow, next] = newMessages(route, 2);
+    if (!slow || !next) throw new Error('two messages');
+    const consumer = new Consumer(async ({ message }): Promise<DeliveryOutcome> => {
+      if (message.id === slow.id) await working;
+      return { outcome: 'done' };
+    });
+    await eventually(() => transport.publish(route, [slow]), PATIENT);
+    await transport.consume(route, consumer.handler, EACH_BY_ITSELF);
+    await eventually(() => expect(consumer.deliveries).toHaveLength(1), PATIENT);
+    await server.kill();
+    const longer = performance.now() + 1_500;
+    await eventually(() => expect(performance.now()).toBeGreaterThan(longer), PATIENT);
+    await server.restart();
+    await eventually(() => transport.publish(route, [next]), PATIENT);
+    await eventually(() => expect(consumer.ids()).toContain(next.id), PATIENT);
+    const redelivered = performance.now() + 1_500;
+    await eventually(() => expect(performance.now()).toBeGreaterThan(redelivered), PATIENT);
+    letGo();
+    await eventually(() => transport.publish(route, newMessages(route, 1)), PATIENT);
+    await eventually(() => expect(consumer.deliveries.length).toBeGreaterThanOrEqual(3), PATIENT);
+    expect(consumer.ids().filter((id) => id === slow.id)).toHaveLength(1);
+    expect(incidents.map(({ code }) => code)).toContain('NATS_CONNECTION_LOST');
+  }, 60_000);
+
   it('that falls silent while a batch is settled counts nothing against a message that was postponed', async () => {
     const port = await freePort();
     const server = await start(port);

@@ -4,10 +4,6 @@ import type { Parcel } from './parcel.js';
 export class WaitingRoom {
   private readonly parcels: Parcel[] = [];
 
-  get size(): number {
-    return this.parcels.length;
-  }
-
   add(parcel: Parcel): void {
     const { sequence } = parcel.ticket;
     // Most come in order; one that came back goes before those that were accepted after it.
