@@ -212,6 +212,17 @@ describe('a row', () => {
     expect(extra).toEqual({ fairness: 1.5, fairnessRaw: 20 });
   });
 
+  test('compares the middle durations where it measures them, and a shorter one is better', () => {
+    const taking = (...latenciesMs: number[]): Performance => ({
+      slices: [{ operations: latenciesMs.length, elapsedMs: 1000, latenciesMs }],
+      failure: undefined,
+    });
+    const input = { name: 'r', unit: 'ms', measure: 'p50', commandsPerOp: undefined } as const;
+    const peers = new Map([['slow', taking(90, 100, 400)]]);
+    const timed = toRow({ ...input, ours: taking(4, 5, 30), raw: taking(9, 10, 11), peers });
+    expect(timed).toMatchObject({ ours: 5, raw: 10, ratioToRaw: 2, peers: { slow: 100 }, ratioToBestPeer: 20 });
+  });
+
   test('does not exist when ours failed', () => {
     const failed = { slices: [], failure: 'no Redis' };
     const input = { name: 'r', unit: 'u', ours: failed, raw: rates(1), peers: new Map(), commandsPerOp: undefined };

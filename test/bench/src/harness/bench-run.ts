@@ -3,15 +3,17 @@ import type { Contestant } from './contestant.js';
 import { waitUntilIdle } from './idle-gate.js';
 import { humanTable } from './report.js';
 import { runRounds } from './rounds.js';
-import { type Row, rounded, toRow } from './row.js';
+import { type Measure, type Row, rounded, toRow } from './row.js';
 
 export type RowPlan = ContestPlan | CountPlan;
 
 /** What a row compares. `ours` and `raw` do the same work; a peer that does less is left out or says so in its name. */
 export interface ContestPlan {
   readonly name: string;
-  /** Of `ours`, `raw` and the peers; more is better, e.g. `ops/s`. */
+  /** Of `ours`, `raw` and the peers; more is better, e.g. `ops/s`, unless the measure is `p50`. */
   readonly unit: string;
+  /** With `p50`, in milliseconds, the contestants report latencies. @default 'rate' */
+  readonly measure?: Measure;
   readonly ours: Contestant;
   readonly raw: Contestant;
   readonly peers?: readonly Contestant[];
@@ -98,6 +100,7 @@ async function measure(plan: ContestPlan, rounds: number, baseMs: number, say: (
   return toRow({
     name,
     unit,
+    measure: plan.measure,
     ours: of(ours),
     raw: of(raw),
     peers: byName(peers),

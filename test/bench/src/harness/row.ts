@@ -23,9 +23,14 @@ export interface Row {
   readonly extra: Readonly<Record<string, number>>;
 }
 
+/** What a row compares: how much was done in the time, or how long the middle one of all operations took. */
+export type Measure = 'rate' | 'p50';
+
 export interface RowInput {
   readonly name: string;
   readonly unit: string;
+  /** @default 'rate' */
+  readonly measure?: Measure | undefined;
   readonly ours: Performance;
   readonly raw: Performance;
   readonly peers: ReadonlyMap<string, Performance>;
@@ -38,21 +43,22 @@ export interface RowInput {
 /** @throws Error when ours or raw failed: without them there is no row */
 export function toRow(input: RowInput): Row {
   const { name, unit, ours, raw, peers, references = new Map<string, Performance>(), commandsPerOp } = input;
-  const ourRates = ratesOf(`${name}: ours`, ours);
-  const rawRates = ratesOf(`${name}: raw`, raw);
+  const { measure = 'rate' } = input;
+  const ourRates = ratesOf(`${name}: ours`, ours, measure);
+  const rawRates = ratesOf(`${name}: raw`, raw, measure);
   const toRaw = pairedRatios(ourRates, rawRates);
   const finished = [...peers].filter(([, peer]) => peer.failure === undefined);
   const toPeers = finished.map(([peer, done]): PeerRatio => {
-    return { peer, ratio: median(pairedRatios(ourRates, ratesOf(`${name}: ${peer}`, done))) };
+    return { peer, ratio: median(pairedRatios(ourRates, ratesOf(`${name}: ${peer}`, done, measure))) };
   });
   return {
     name,
     unit,
-    ours: rounded(median(ourRates)),
-    raw: rounded(median(rawRates)),
+    ours: shown(ourRates, measure),
+    raw: shown(rawRates, measure),
     ratioToRaw: rounded(median(toRaw)),
     ratioToRawLow: rounded(medianLowEnd(toRaw)),
-    peers: Object.fromEntries([...peers].map(([peer, done]) => [peer, peerCell(`${name}: ${peer}`, done)])),
+    peers: Object.fromEntries([...peers].map(([peer, done]) => [peer, peerCell(`${name}: ${peer}`, done, measure)])),
     ratioToBestPeer: lowest(toPeers),
     commandsPerOp: commandsPerOp === undefined ? undefined : rounded(commandsPerOp),
     extra: {
@@ -60,7 +66,7 @@ export function toRow(input: RowInput): Row {
       ...fairnessOf(ours.slices, raw.slices),
       ...sumsOf(ours.slices),
       ...groupRatios(toPeers, input.groups),
-      ...mediansOf(name, references),
+      ...mediansOf(name, references, measure),
     },
   };
 }
@@ -86,18 +92,30 @@ function groupRatios(
   return extra;
 }
 
-function ratesOf(what: string, { slices, failure }: Performance): number[] {
+/** More is better in either case: a duration counts as how often it fits into a second. */
+function ratesOf(what: string, { slices, failure }: Performance, measure: Measure): number[] {
   if (failure !== undefined) throw new Error(`${what} failed: ${failure}`);
-  return slices.map(({ operations, elapsedMs }) => (operations * 1000) / elapsedMs);
+  return slices.map(({ operations, elapsedMs, latenciesMs = [] }) =>
+    measure === 'rate' ? (operations * 1000) / elapsedMs : 1000 / quantile(latenciesMs, 0.5),
+  );
 }
 
-function peerCell(what: string, peer: Performance): number | string {
-  return peer.failure === undefined ? rounded(median(ratesOf(what, peer))) : `failed: ${peer.failure}`;
+/** In the unit of the row. */
+function shown(rates: readonly number[], measure: Measure): number {
+  return rounded(measure === 'rate' ? median(rates) : 1000 / median(rates));
 }
 
-function mediansOf(row: string, references: ReadonlyMap<string, Performance>): Record<string, number> {
+function peerCell(what: string, peer: Performance, measure: Measure): number | string {
+  return peer.failure === undefined ? shown(ratesOf(what, peer, measure), measure) : `failed: ${peer.failure}`;
+}
+
+function mediansOf(
+  row: string,
+  references: ReadonlyMap<string, Performance>,
+  measure: Measure,
+): Record<string, number> {
   return Object.fromEntries(
-    [...references].map(([name, done]) => [name, rounded(median(ratesOf(`${row}: ${name}`, done)))]),
+    [...references].map(([name, done]) => [name, shown(ratesOf(`${row}: ${name}`, done, measure), measure)]),
   );
 }
 

@@ -1,42 +1,41 @@
-import 'reflect-metadata';
-import { bullmqTransport } from '@lockstep/bullmq';
 import { Incidents } from '@lockstep/core';
 import {
   DeliveryPublisher,
+  type Durability,
   OUTBOX_STORE,
-  OutboxModule,
   OutboxService,
   type OutboxStore,
   RelayPass,
   SlowStart,
 } from '@lockstep/outbox';
-import { postgresOutboxStore } from '@lockstep/outbox/postgres';
-import { Sql, SqlModule } from '@lockstep/sql';
-import { pgDriver } from '@lockstep/sql/postgres';
+import { Sql } from '@lockstep/sql';
 import type { INestApplicationContext } from '@nestjs/common';
-import { NestFactory } from '@nestjs/core';
 import { Redis } from 'ioredis';
 import { Client } from 'pg';
 import type { Contestant, Slice } from '../harness/contestant.js';
+import { CONSUMER, ourApplication, type Servers } from './our-application.js';
 import { CLAIM, MESSAGES, orderPlaced, TOPIC, withWalBytes } from './workload.js';
 
 const LEASE_MS = 60_000;
-const CONSUMER = 'bench';
 
-class BenchModule {}
-
-/** The relay of the outbox on one shard, `on-accept`, many messages to a job. Its loop is driven from here. */
-export function ourRelay(databaseUrl: string, redisUrl: string): Contestant {
+/** The relay of the outbox on one shard, many messages to a job. Its loop is driven from here. */
+export function ourRelay(servers: Servers, durability: Durability): Contestant {
   return {
     name: 'ours',
     open: async () => {
-      const app = await outboxApplication(databaseUrl, redisUrl);
-      const database = new Client(databaseUrl);
+      const app = await ourApplication(servers, {
+        durability,
+        topics: { [TOPIC]: { consumers: [CONSUMER] } },
+        shards: 1,
+        run: { relay: false, consumers: false },
+      });
+      const database = new Client(servers.databaseUrl);
       await database.connect();
-      const redis = new Redis(redisUrl);
+      const redis = new Redis(servers.redisUrl);
       const relay = await OneShard.open(app);
       const run = async (): Promise<Slice> => {
         await redis.flushall(); // the jobs of the last slice; the server belongs to this bench alone
+        await database.query('TRUNCATE lockstep_outbox_inflight'); // what nobody acknowledged
         await fill(app);
         const { elapsedMs, walBytes } = await withWalBytes(database, () => relay.drain());
         return { operations: MESSAGES, elapsedMs, sums: { walBytes } };
@@ -49,22 +48,6 @@ export function ourRelay(databaseUrl: string, redisUrl: string): Contestant {
       return { run, close };
     },
   };
-}
-
-function outboxApplication(databaseUrl: string, redisUrl: string): Promise<INestApplicationContext> {
-  const imports = [
-    SqlModule.forRoot({ driver: pgDriver({ url: databaseUrl }) }),
-    OutboxModule.forRoot({
-      origin: 'bench',
-      store: postgresOutboxStore(),
-      transport: bullmqTransport({ redis: { url: redisUrl }, commandTimeout: '10s' }),
-      durability: 'on-accept',
-      topics: { [TOPIC]: { consumers: [CONSUMER] } },
-      shards: 1,
-      run: { relay: false, consumers: false },
-    }),
-  ];
-  return NestFactory.createApplicationContext({ module: BenchModule, imports }, { logger: ['error'] });
 }
 
 async function fill(app: INestApplicationContext): Promise<void> {

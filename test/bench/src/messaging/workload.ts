@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { type Client } from 'pg';
 
 /** Messages that one slice relays; written before the clock starts. */
@@ -42,4 +43,15 @@ export async function withWalBytes(
 async function walPosition(database: Client): Promise<string | undefined> {
   const { rows } = await database.query<{ lsn: string }>('SELECT pg_current_wal_insert_lsn()::text AS lsn');
   return rows[0]?.lsn;
+}
+
+/** Messages that travel in one job, for both sides. */
+export const MESSAGES_PER_JOB = 100;
+/** Transactions of consumers at a time, for all. */
+export const HANDS = 16;
+
+/** A UUIDv7, as all sides but those that make ids of their own use them. */
+export function messageId(): string {
+  const time = Date.now().toString(16).padStart(12, '0');
+  return `${time.slice(0, 8)}-${time.slice(8)}-7${randomUUID().slice(15)}`;
 }
