@@ -127,8 +127,13 @@ export class Fleet {
   /** @param nextDeath where the next process is to die, if anywhere */
   static async start(size: number, plan: FleetPlan, nextDeath: NextDeath = () => undefined): Promise<Fleet> {
     const proxies = await Promise.all(Array.from({ length: size }, () => startFaultProxy({ target: plan.serverUrl })));
-    const fleet = new Fleet(proxies.map((proxy) => new Member(proxy, plan, nextDeath)));
-    for (const member of fleet.members) member.start();
+    return Fleet.of(proxies.map((proxy) => new Member(proxy, plan, nextDeath)));
+  }
+
+  /** Of members that are not all alike. */
+  static of(members: readonly Member[]): Fleet {
+    const fleet = new Fleet(members);
+    for (const member of members) member.start();
     return fleet;
   }
 

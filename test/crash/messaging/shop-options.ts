@@ -1,0 +1,15 @@
+import type { OutboxModuleOptions, TopicOptions } from '@lockstep/outbox';
+import { CONSUMERS_OF, FAST } from './errand.js';
+
+/** What holds for whoever publishes, relays or consumes: producers name the consumers, who may not have started yet. */
+export const SHOP_OPTIONS: Pick<OutboxModuleOptions, 'origin' | 'shards' | 'topics'> = {
+  origin: 'chaos',
+  shards: 2,
+  topics: Object.fromEntries(
+    Object.entries(CONSUMERS_OF).map(([topic, consumers]) => [topic, topicOf(topic, consumers)]),
+  ),
+};
+
+function topicOf(topic: string, consumers: readonly string[]): TopicOptions {
+  return { consumers, durability: topic === FAST ? 'on-accept' : 'until-ack' };
+}
