@@ -16,8 +16,12 @@ export interface Desk {
   close(): Promise<void>;
 }
 
-/** Opens the books in an empty database and subscribes the consumers. */
-export async function openDesk(database: DatabaseName, url: string): Promise<Desk> {
+/** Opens the books in an empty database, unless they are open already. */
+export async function openDesk(
+  database: DatabaseName,
+  url: string,
+  { withBooks = true }: { readonly withBooks?: boolean } = {},
+): Promise<Desk> {
   const { driver, store } = DATABASES[database];
   @Module({
     imports: [
@@ -35,7 +39,7 @@ export async function openDesk(database: DatabaseName, url: string): Promise<Des
   class DeskModule {}
   const app = await NestFactory.createApplicationContext(DeskModule, { logger: false, abortOnError: false });
   const sql = app.get(Sql);
-  await openBooks(sql);
+  if (withBooks) await openBooks(sql);
   return {
     sql,
     outbox: app.get(OutboxService),

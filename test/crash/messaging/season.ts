@@ -139,7 +139,9 @@ class Season {
     }
     let problems: readonly string[] = [];
     const look = async (): Promise<void> => {
-      problems = await this.problems();
+      const { pending, inFlight } = await readUnderWay(this.desk.sql);
+      problems = [`${pending} messages wait and ${inFlight} are in flight`];
+      if (pending + inFlight === 0) problems = await this.problems();
       if (problems.length > 0) throw new Error(problems[0]);
     };
     try {

@@ -2,6 +2,7 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import type { PublishOptions } from '@lockstep/outbox';
 import { type ChildHandle, eventually, type SpawnNodeOptions, spawnNode } from '@lockstep/testing';
 import type { INestApplicationContext } from '@nestjs/common';
+import { Client } from 'pg';
 import { noteSent } from './books.js';
 import { type Desk, openDesk } from './desk.js';
 import { type Errand, KEPT } from './errand.js';
@@ -115,4 +116,12 @@ export class Stage {
       ...(reportsMemory === undefined ? {} : { reportsMemory }),
     };
   }
+}
+
+/** Nothing in it, as it was made. */
+export async function emptyDatabase(url: string): Promise<void> {
+  const client = new Client({ connectionString: url });
+  await client.connect();
+  await client.query('DROP SCHEMA public CASCADE; CREATE SCHEMA public');
+  await client.end();
 }
