@@ -15,7 +15,7 @@ import { Client } from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { openDesk } from './messaging/desk.js';
 import { KEPT } from './messaging/errand.js';
-import { readUnderWay } from './messaging/ledger.js';
+import { readUnderWay } from './messaging/read-books.js';
 import { Stage } from './messaging/stage.js';
 
 let database: PostgresServer;

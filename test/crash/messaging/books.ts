@@ -1,3 +1,4 @@
+import type { OutgoingMessage } from '@lockstep/outbox';
 import type { Sql, SqlDialect, SqlTransaction } from '@lockstep/sql';
 import type { Errand } from './errand.js';
 
@@ -6,16 +7,28 @@ const IDENTITY: Readonly<Record<SqlDialect, string>> = {
   mariadb: 'bigint AUTO_INCREMENT PRIMARY KEY',
 };
 
+/** Milliseconds on the clock of the database, which all processes share. */
+const NOW_MS: Readonly<Record<SqlDialect, string>> = {
+  postgres: 'floor(extract(epoch FROM clock_timestamp()) * 1000)',
+  mariadb: 'FLOOR(UNIX_TIMESTAMP(SYSDATE(6)) * 1000)',
+};
+
 /** Effects have no key of their own: one that happens twice must show. */
 function schema(dialect: SqlDialect): readonly string[] {
   const identity = IDENTITY[dialect];
   return [
-    `CREATE TABLE book_round (seed bigint PRIMARY KEY, is_open int NOT NULL)`,
+    'CREATE TABLE book_round (seed bigint PRIMARY KEY, is_open int NOT NULL)',
     `CREATE TABLE book_run (id ${identity}, seed bigint NOT NULL)`,
     `CREATE TABLE book_sent (tag varchar(64) PRIMARY KEY, seed bigint NOT NULL, topic varchar(64) NOT NULL,
-      fate varchar(16) NOT NULL, fated_at varchar(64) NOT NULL)`,
-    `CREATE TABLE book_effect (id ${identity}, consumer varchar(64) NOT NULL, tag varchar(64) NOT NULL)`,
+      fate varchar(16) NOT NULL, fated_at varchar(64) NOT NULL, order_key varchar(64), not_before bigint NOT NULL,
+      message_id varchar(64))`,
+    `CREATE TABLE book_effect (id ${identity}, consumer varchar(64) NOT NULL, tag varchar(64) NOT NULL,
+      sequence varchar(64), at_ms bigint NOT NULL)`,
     `CREATE TABLE book_failure (id ${identity}, consumer varchar(64) NOT NULL, tag varchar(64) NOT NULL)`,
+    `CREATE TABLE book_skip (id ${identity}, consumer varchar(64) NOT NULL, tag varchar(64) NOT NULL,
+      sequence varchar(64) NOT NULL, at_ms bigint NOT NULL)`,
+    `CREATE TABLE book_reply (id ${identity}, consumer varchar(64) NOT NULL, message_id varchar(64) NOT NULL,
+      outcome varchar(16) NOT NULL)`,
   ];
 }
 
@@ -24,18 +37,55 @@ export async function openBooks(sql: Sql): Promise<void> {
 }
 
 /** In the transaction that publishes the message: so the books know what was committed, and nobody else needs to. */
-export async function noteSent(tx: SqlTransaction, seed: number, topic: string, errand: Errand): Promise<void> {
-  await tx.execute('INSERT INTO book_sent (tag, seed, topic, fate, fated_at) VALUES ($1, $2, $3, $4, $5)', [
-    errand.tag,
-    seed,
-    topic,
-    errand.fate,
-    errand.at,
-  ]);
+export async function noteSent(
+  tx: SqlTransaction,
+  seed: number,
+  errand: Errand,
+  { topic, key, delay }: Pick<OutgoingMessage, 'topic' | 'key' | 'delay'>,
+): Promise<void> {
+  await tx.execute(
+    `INSERT INTO book_sent (tag, seed, topic, fate, fated_at, order_key, not_before)
+     VALUES ($1, $2, $3, $4, $5, $6, ${NOW_MS[tx.dialect]} + $7)`,
+    [errand.tag, seed, topic, errand.fate, errand.at, key ?? null, Number(delay ?? 0)],
+  );
 }
 
-export async function noteEffect(tx: SqlTransaction, consumer: string, tag: string): Promise<void> {
-  await tx.execute('INSERT INTO book_effect (consumer, tag) VALUES ($1, $2)', [consumer, tag]);
+/** Its consumers are to reply; they name it by its id. */
+export async function noteAsking(tx: SqlTransaction, tag: string, messageId: string): Promise<void> {
+  await tx.execute('UPDATE book_sent SET message_id = $2 WHERE tag = $1', [tag, messageId]);
+}
+
+export async function noteEffect(
+  tx: SqlTransaction,
+  consumer: string,
+  tag: string,
+  sequence: string | undefined,
+): Promise<void> {
+  await tx.execute(
+    `INSERT INTO book_effect (consumer, tag, sequence, at_ms) VALUES ($1, $2, $3, ${NOW_MS[tx.dialect]})`,
+    [consumer, tag, sequence ?? null],
+  );
+}
+
+/** Before it is skipped, when all that follow it still wait. */
+export async function noteSkip(sql: Sql, consumer: string, tag: string, sequence: string): Promise<void> {
+  await sql.execute(
+    `INSERT INTO book_skip (consumer, tag, sequence, at_ms) VALUES ($1, $2, $3, ${NOW_MS[sql.dialect]})`,
+    [consumer, tag, sequence],
+  );
+}
+
+export async function noteReply(
+  tx: SqlTransaction,
+  consumer: string,
+  messageId: string,
+  outcome: string,
+): Promise<void> {
+  await tx.execute('INSERT INTO book_reply (consumer, message_id, outcome) VALUES ($1, $2, $3)', [
+    consumer,
+    messageId,
+    outcome,
+  ]);
 }
 
 /** Committed by itself, for the transaction of the handler is about to be rolled back. */

@@ -25,10 +25,19 @@ export type ConsumerName = 'alpha' | 'beta';
 export const KEPT = 'chaos.kept';
 /** Until the transport has it. */
 export const FAST = 'chaos.fast';
+/** In the sequence of their key. */
+export const STRICT = 'chaos.strict';
+/** Many in one transaction. */
+export const BATCHED = 'chaos.batched';
+/** What consumers say of those of {@link KEPT} that ask for it. */
+export const REPLIES = 'chaos.replies';
+export const REPLY_READER = 'reader';
 
 export const CONSUMERS_OF: Readonly<Record<string, readonly ConsumerName[]>> = {
   [KEPT]: ['alpha', 'beta'],
   [FAST]: ['alpha'],
+  [STRICT]: ['alpha'],
+  [BATCHED]: ['beta'],
 };
 
 /** What is dead at a consumer must have a fate that leads there. */
@@ -39,8 +48,12 @@ export function diesAt(fate: Fate, at: ConsumerName, consumer: ConsumerName): bo
 const LONGEST_FILLER = 6_000;
 const MOST_FAILURES = 2;
 
+export function drawTopic(random: SeededRandom): string {
+  return random.pick([KEPT, KEPT, KEPT, KEPT, FAST, FAST, STRICT, STRICT, STRICT, BATCHED]);
+}
+
 export function drawErrand(random: SeededRandom, tag: string, consumers: readonly ConsumerName[]): Errand {
-  const fate: Fate = fateOf(random.next());
+  const fate = fateOf(random.next());
   const size = random.next() < 0.1 ? random.integer(0, LONGEST_FILLER) : random.integer(0, 200);
   const failures = fate === 'flaky' ? random.integer(1, MOST_FAILURES + 1) : 0;
   return { tag, fate, at: random.pick(consumers), failures, filler: 'x'.repeat(size) };

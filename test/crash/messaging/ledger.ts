@@ -1,5 +1,4 @@
-import type { Sql } from '@lockstep/sql';
-import { CONSUMERS_OF, type ConsumerName, diesAt, type Errand, FAST, type Fate } from './errand.js';
+import { CONSUMERS_OF, type ConsumerName, diesAt, FAST, type Fate, STRICT } from './errand.js';
 
 export interface SentRow {
   readonly tag: string;
@@ -8,6 +7,11 @@ export interface SentRow {
   readonly topic: string;
   readonly fate: Fate;
   readonly at: ConsumerName;
+  readonly key: string | null;
+  /** Milliseconds on the database's clock before which it must have no effect. */
+  readonly notBefore: number;
+  /** Of one whose consumers are to reply. */
+  readonly messageId: string | null;
 }
 
 /** What happened to one message at one consumer. */
@@ -16,34 +20,65 @@ export interface Happening {
   readonly consumer: string;
 }
 
+/** In the order of the transactions that did it, as far as one waits for another. */
+export interface EffectRow extends Happening {
+  /** Of a strict message. */
+  readonly sequence: string | null;
+  readonly atMs: number;
+}
+
+/** A strict message that was given up, and that the operator let the others pass. */
+export interface SkipRow extends Happening {
+  readonly sequence: string;
+  /** Not later than that. */
+  readonly atMs: number;
+}
+
+export interface ReplyRow {
+  readonly consumer: string;
+  readonly messageId: string;
+  readonly outcome: string;
+}
+
 export interface Books {
   /** What was committed. */
   readonly sent: readonly SentRow[];
-  readonly effects: readonly Happening[];
+  readonly effects: readonly EffectRow[];
   readonly dead: readonly Happening[];
+  readonly skips: readonly SkipRow[];
+  readonly replies: readonly ReplyRow[];
   readonly pending: number;
   readonly inFlight: number;
 }
 
 /** Balances the books when nothing is under way any more: every sentence that comes back is a broken promise. */
 export function balance(books: Books, mayHaveLost: (seed: number) => boolean): string[] {
-  const effects = countByMessage(books.effects);
-  const dead = countByMessage(books.dead);
   const known = new Set(books.sent.map(({ tag }) => tag));
-  const strays = [...books.effects, ...books.dead].filter(({ tag }) => !known.has(tag));
+  const happened = [...books.effects, ...books.dead, ...books.skips];
+  const strays = happened.filter(({ tag }) => !known.has(tag));
   return [
-    ...books.sent.flatMap((row) =>
-      (CONSUMERS_OF[row.topic] ?? []).flatMap((consumer) =>
-        checkMessage(row, consumer, effects.get(nameOf(row.tag, consumer)) ?? 0, {
-          dead: dead.get(nameOf(row.tag, consumer)) ?? 0,
-          mayBeLost: row.topic === FAST && mayHaveLost(row.seed),
-        }),
-      ),
-    ),
+    ...checkMessages(books, mayHaveLost),
     ...strays.map(({ tag, consumer }) => `${tag} reached ${consumer} and was never committed`),
+    ...checkDelays(books),
+    ...checkReplies(books),
+    ...checkSequences(books),
     ...(books.pending > 0 ? [`${books.pending} messages were never relayed`] : []),
     ...(books.inFlight > 0 ? [`${books.inFlight} messages were never acknowledged`] : []),
   ];
+}
+
+function checkMessages(books: Books, mayHaveLost: (seed: number) => boolean): string[] {
+  const effects = countByMessage(books.effects);
+  // One that is skipped is no dead letter any more.
+  const dead = countByMessage([...books.dead, ...distinct(books.skips)]);
+  return books.sent.flatMap((row) =>
+    consumersOf(row).flatMap((consumer) =>
+      checkMessage(row, consumer, effects.get(nameOf(row.tag, consumer)) ?? 0, {
+        dead: dead.get(nameOf(row.tag, consumer)) ?? 0,
+        mayBeLost: row.topic === FAST && mayHaveLost(row.seed),
+      }),
+    ),
+  );
 }
 
 interface Circumstances {
@@ -67,6 +102,94 @@ function checkMessage(
   ];
 }
 
+function checkDelays({ sent, effects }: Books): string[] {
+  const rows = new Map(sent.map((row) => [row.tag, row]));
+  return effects.flatMap(({ tag, consumer, atMs }) => {
+    const earlyMs = (rows.get(tag)?.notBefore ?? 0) - atMs;
+    return earlyMs > 0 ? [`${tag} took effect at ${consumer} ${earlyMs} ms before its time`] : [];
+  });
+}
+
+/** Every consumer of a message that asks for it replies once, with what became of the message there. */
+function checkReplies({ sent, replies }: Books): string[] {
+  const given = new Map<string, string[]>();
+  for (const { consumer, messageId, outcome } of replies) {
+    const name = nameOf(messageId, consumer);
+    given.set(name, [...(given.get(name) ?? []), outcome]);
+  }
+  const problems = sent.flatMap((row) => {
+    if (row.messageId === null) return [];
+    const { messageId } = row;
+    return consumersOf(row).flatMap((consumer) => {
+      const expected = diesAt(row.fate, row.at, consumer) ? 'failed' : 'done';
+      const got = given.get(nameOf(messageId, consumer)) ?? [];
+      given.delete(nameOf(messageId, consumer));
+      const isRight = got.length === 1 && got[0] === expected;
+      return isRight
+        ? []
+        : [`seed ${row.seed}: ${row.tag} was replied to by ${consumer}: ${got.join(', ') || 'never'}`];
+    });
+  });
+  return [...problems, ...[...given.keys()].map((name) => `${name} was replied to and never asked`)];
+}
+
+/** The effects of a strict key stand in its sequence; where one is missing it was skipped, and before the next one. */
+function checkSequences(books: Books): string[] {
+  const keys = new Map(
+    books.sent.flatMap(({ tag, topic, key }) => (topic === STRICT && key !== null ? [[tag, key]] : [])),
+  );
+  const lanes = new Map<string, Step[]>();
+  const steps = [
+    ...books.effects.flatMap(({ sequence, ...row }) =>
+      sequence === null ? [] : [{ ...row, sequence, isSkip: false }],
+    ),
+    ...distinct(books.skips).map((row) => ({ ...row, isSkip: true })),
+  ];
+  for (const step of steps) {
+    const lane = `${keys.get(step.tag)} at ${step.consumer}`;
+    lanes.set(lane, [...(lanes.get(lane) ?? []), step]);
+  }
+  return [...lanes].flatMap(([lane, own]) => checkLane(lane, own));
+}
+
+interface Step extends Happening {
+  readonly sequence: string;
+  readonly atMs: number;
+  readonly isSkip: boolean;
+}
+
+function checkLane(lane: string, steps: readonly Step[]): string[] {
+  const skips = new Map(steps.filter(({ isSkip }) => isSkip).map((step) => [placeOf(step), step.atMs]));
+  const problems: string[] = [];
+  let last = 0;
+  for (const step of steps) {
+    if (step.isSkip) continue;
+    const place = placeOf(step);
+    for (let missing = last + 1; missing < place; missing += 1) {
+      const skippedAt = skips.get(missing);
+      if (skippedAt === undefined) problems.push(`${lane}: ${place} took effect before ${missing}`);
+      else if (step.atMs < skippedAt) problems.push(`${lane}: ${place} took effect before ${missing} was skipped`);
+    }
+    if (place <= last) problems.push(`${lane}: ${place} took effect after ${last}`);
+    last = Math.max(last, place);
+  }
+  return problems;
+}
+
+/** `<generation>.<n>`, of the one generation that there is here. */
+function placeOf({ sequence }: Step): number {
+  return Number(sequence.split('.')[1]);
+}
+
+function consumersOf({ topic }: SentRow): readonly ConsumerName[] {
+  return CONSUMERS_OF[topic] ?? [];
+}
+
+/** The operator may have to say the same twice; the first time counts. */
+function distinct(skips: readonly SkipRow[]): readonly SkipRow[] {
+  return [...new Map([...skips].reverse().map((skip) => [nameOf(skip.tag, skip.consumer), skip])).values()];
+}
+
 function countByMessage(happenings: readonly Happening[]): ReadonlyMap<string, number> {
   const counts = new Map<string, number>();
   for (const { tag, consumer } of happenings) {
@@ -78,35 +201,4 @@ function countByMessage(happenings: readonly Happening[]): ReadonlyMap<string, n
 
 function nameOf(tag: string, consumer: string): string {
   return `${tag} ${consumer}`;
-}
-
-type Text = string | number;
-
-export async function readBooks(sql: Sql): Promise<Books> {
-  const sent = await sql.query<{ tag: string; seed: Text; topic: string; fate: Fate; fated_at: ConsumerName }>(
-    'SELECT tag, seed, topic, fate, fated_at FROM book_sent',
-  );
-  const effects = await sql.query<Happening>('SELECT consumer, tag FROM book_effect');
-  const dead = await sql.query<{ consumer: string; payload: string }>(
-    'SELECT consumer, payload FROM lockstep_outbox_dead',
-  );
-  return {
-    sent: sent.map(({ seed, fated_at, ...row }) => ({ ...row, seed: Number(seed), at: fated_at })),
-    effects,
-    dead: dead.map(({ consumer, payload }) => ({ consumer, tag: (JSON.parse(payload) as Errand).tag })),
-    ...(await readUnderWay(sql)),
-  };
-}
-
-export async function readUnderWay(sql: Sql): Promise<Pick<Books, 'pending' | 'inFlight'>> {
-  const [row] = await sql.query<{ pending: Text; flying: Text }>(
-    `SELECT (SELECT count(*) FROM lockstep_outbox) + (SELECT count(*) FROM lockstep_outbox_delayed) AS pending,
-       (SELECT count(*) FROM lockstep_outbox_inflight) AS flying`,
-  );
-  return { pending: Number(row?.pending), inFlight: Number(row?.flying) };
-}
-
-export async function countEffects(sql: Sql): Promise<number> {
-  const [row] = await sql.query<{ n: Text }>('SELECT count(*) AS n FROM book_effect');
-  return Number(row?.n);
 }

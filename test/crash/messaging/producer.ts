@@ -1,15 +1,18 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isLockstepError } from '@lockstep/core';
-import { type OutboxService, type OutgoingMessage } from '@lockstep/outbox';
+import type { OutboxService, OutgoingMessage } from '@lockstep/outbox';
 import type { Sql, SqlTransaction } from '@lockstep/sql';
 import { type SeededRandom, seededRandom } from '@lockstep/testing';
-import { nextRun, noteSent, openRound } from './books.js';
-import { CONSUMERS_OF, drawErrand, FAST, KEPT } from './errand.js';
+import { nextRun, noteAsking, noteSent, openRound } from './books.js';
+import { CONSUMERS_OF, drawErrand, drawTopic, type Errand, KEPT, REPLIES, STRICT } from './errand.js';
 
 const PAUSE_MS = [5, 60] as const;
 const IDLE_MS = 100;
 const KEYS = 12;
+/** Few: so that several wait for each other. */
+const STRICT_KEYS = 5;
+const LONGEST_DELAY_MS = 3_000;
 const MOST_AT_ONCE = 12;
 
 /** The producer undoes what it did, on purpose. */
@@ -81,20 +84,25 @@ export class Producer {
 
   private async send(tx: SqlTransaction, many: boolean): Promise<void> {
     const count = many ? this.drawn().integer(2, MOST_AT_ONCE) : 1;
-    const messages: OutgoingMessage[] = [];
+    const messages: ErrandMessage[] = [];
     for (let n = 0; n < count; n += 1) messages.push(await this.note(tx));
     const [first] = messages;
-    if (many || !first) await this.outbox.publishMany(messages);
-    else await this.outbox.publish(first.topic, first.body, first);
+    const ids =
+      many || !first
+        ? await this.outbox.publishMany(messages)
+        : [await this.outbox.publish(first.topic, first.body, omitContent(first))];
+    for (const [index, { body, callback }] of messages.entries()) {
+      if (callback !== undefined) await noteAsking(tx, body.tag, ids[index] ?? '');
+    }
   }
 
-  private async note(tx: SqlTransaction): Promise<OutgoingMessage> {
+  private async note(tx: SqlTransaction): Promise<ErrandMessage> {
     const random = this.drawn();
-    const topic = random.next() < 0.7 ? KEPT : FAST;
-    const errand = drawErrand(random, randomUUID(), CONSUMERS_OF[topic] ?? []);
-    await noteSent(tx, this.seed ?? 0, topic, errand);
-    const key = random.next() < 0.5 ? { key: `key-${random.integer(0, KEYS)}` } : {};
-    return { topic, body: errand, ...key };
+    const topic = drawTopic(random);
+    const body = drawErrand(random, randomUUID(), CONSUMERS_OF[topic] ?? []);
+    const message: ErrandMessage = { topic, body, ...mannerOf(topic, random) };
+    await noteSent(tx, this.seed ?? 0, body, message);
+    return message;
   }
 
   private drawn(): SeededRandom {
@@ -105,4 +113,24 @@ export class Producer {
 
 function unlessUndone(error: unknown): void {
   if (!(error instanceof Undone)) throw error;
+}
+
+interface ErrandMessage extends OutgoingMessage {
+  readonly body: Errand;
+}
+
+function mannerOf(topic: string, random: SeededRandom): Omit<OutgoingMessage, 'topic' | 'body'> {
+  if (topic === STRICT) return { ordered: 'strict', key: `key-${random.integer(0, STRICT_KEYS)}` };
+  const key = random.next() < 0.5 ? { key: `key-${random.integer(0, KEYS)}` } : {};
+  if (topic !== KEPT) return key;
+  const delay = random.next() < 0.1 ? { delay: random.integer(100, LONGEST_DELAY_MS) } : {};
+  return { ...key, ...delay, ...(random.next() < 0.2 ? { callback: REPLIES } : {}) };
+}
+
+function omitContent({
+  topic: _topic,
+  body: _body,
+  ...manner
+}: ErrandMessage): Omit<OutgoingMessage, 'topic' | 'body'> {
+  return manner;
 }

@@ -9,7 +9,9 @@ import { Crew, type CrewPlan } from './crew.js';
 import { type Desk, openDesk } from './desk.js';
 import { type Errand, KEPT } from './errand.js';
 import { BROKER_EMPTIED, rage } from './faults.js';
-import { balance, countEffects, readBooks, readUnderWay } from './ledger.js';
+import { balance } from './ledger.js';
+import { Operator } from './operator.js';
+import { countEffects, readBooks, readUnderWay } from './read-books.js';
 import { BROKERS, type BrokerName, DATABASES, type DatabaseName } from './server-choice.js';
 
 export interface SeasonPlan extends Pick<CrewPlan, 'size' | 'breach'> {
@@ -51,12 +53,15 @@ export async function playSeason(plan: SeasonPlan): Promise<SeasonReport> {
   const namespace = `c${randomBytes(6).toString('hex')}`;
   const crewPlan: CrewPlan = { ...plan, databaseUrl, brokerUrl: broker.url, namespace };
   const crew = await Crew.start(crewPlan, seededRandom(plan.seeds[0] ?? 0));
+  const operator = new Operator(desk);
   try {
+    operator.start();
     await allListen(crew.fleet);
     const season = new Season(plan, desk, { crew, database, broker, leaseMs: LEASE_MS });
     return await season.play();
   } finally {
     await crew.stop();
+    await operator.stop();
     await desk.close();
     await Promise.all([database.stop(), broker.stop()]);
   }
@@ -126,7 +131,7 @@ class Season {
   private async poison(seed: number): Promise<void> {
     const errand: Errand = { tag: randomUUID(), fate: 'poison', at: 'alpha', failures: 0, filler: '' };
     await this.desk.sql.transaction(async (tx) => {
-      await noteSent(tx, seed, KEPT, errand);
+      await noteSent(tx, seed, errand, { topic: KEPT });
       await this.desk.outbox.publish(KEPT, errand);
     });
   }

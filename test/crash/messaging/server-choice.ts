@@ -1,10 +1,12 @@
 import { type BullmqServerOptions, bullmqTransport } from '@lockstep/bullmq';
 import type { DriverProvider } from '@lockstep/core';
 import type { MessageTransport, OutboxStore } from '@lockstep/outbox';
+import { mariadbOutboxStore } from '@lockstep/outbox/mariadb';
 import { postgresOutboxStore } from '@lockstep/outbox/postgres';
 import type { SqlDriver } from '@lockstep/sql';
+import { mariadbDriver } from '@lockstep/sql/mariadb';
 import { pgDriver } from '@lockstep/sql/postgres';
-import { type PostgresServer, type RedisServer, startPostgres, startRedis } from '@lockstep/testing';
+import { type PostgresServer, type RedisServer, startMariaDb, startPostgres, startRedis } from '@lockstep/testing';
 
 interface DatabaseChoice {
   start(): Promise<Pick<PostgresServer, 'url' | 'stop' | 'kill' | 'restart' | 'createDatabase'>>;
@@ -20,6 +22,11 @@ export const DATABASES = {
     start: () => startPostgres({ settings: { synchronous_commit: 'on' } }),
     driver: (url) => pgDriver({ url, maxConnections: MAX_CONNECTIONS }),
     store: postgresOutboxStore,
+  },
+  mariadb: {
+    start: () => startMariaDb(),
+    driver: (url) => mariadbDriver({ url, maxConnections: MAX_CONNECTIONS }),
+    store: mariadbOutboxStore,
   },
 } satisfies Record<string, DatabaseChoice>;
 

@@ -6,7 +6,8 @@ import { Client } from 'pg';
 import { noteSent } from './books.js';
 import { type Desk, openDesk } from './desk.js';
 import { type Errand, KEPT } from './errand.js';
-import { balance, readBooks } from './ledger.js';
+import { balance } from './ledger.js';
+import { readBooks } from './read-books.js';
 import { openShop, watchIncidents } from './shop.js';
 import { type Role, WORKER_SCRIPT, type WorkerSetting, workerEnvironment } from './worker-setting.js';
 
@@ -79,7 +80,7 @@ export class Stage {
     options: PublishOptions = {},
   ): Promise<string> {
     const sent: Errand = { tag: randomUUID(), fate: 'plain', at: 'alpha', failures: 0, filler: '', ...errand };
-    await noteSent(tx, SEED, topic, sent);
+    await noteSent(tx, SEED, sent, { topic, ...options });
     await this.desk.outbox.publish(topic, sent, { tx, ...options });
     return sent.tag;
   }
