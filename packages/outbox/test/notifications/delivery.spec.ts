@@ -13,6 +13,7 @@ import {
 import { Partner, type Reaction } from './support/partner.js';
 
 const HOUR_MS = 3_600_000;
+const PATIENCE = { timeoutMs: 15_000 };
 
 describe('Delivery', () => {
   const postgres = usePostgres();
@@ -50,7 +51,7 @@ describe('Delivery', () => {
       const status = await application.notifications.find(id);
       expect(status).toMatchObject({ state });
       return status;
-    });
+    }, PATIENCE);
 
   beforeEach(async () => {
     partner = await newPartner();
@@ -115,7 +116,7 @@ describe('Delivery', () => {
       'a success of 10 MB': [{ status: 200, body: 'x'.repeat(10_000_000) }, 1],
       'a failure of 10 MB': [{ status: 500, body: 'x'.repeat(10_000_000) }, 2],
     };
-    const application = await start();
+    const application = await start({ timeout: 2_000, leaseTtl: 4_000 });
     const seen: Record<string, unknown> = {};
     const ask = async (what: string, reaction: Reaction, endpoint: string): Promise<void> => {
       const asked = await newPartner();
@@ -127,7 +128,7 @@ describe('Delivery', () => {
     await Promise.all(Object.entries(table).map(([what, [reaction]], at) => ask(what, reaction, `partner-${at}`)));
     const expected = Object.entries(table).map(([what, [, tries]]) => [what, [tries, Array(tries).fill('/hook')]]);
     expect(seen).toEqual(Object.fromEntries(expected));
-  });
+  }, 20_000);
 
   it('disables an endpoint that answers 410 and cancels what is pending; enabled again, it replays', async () => {
     const shop = await startShop({ schedule: [0, HOUR_MS], concurrencyPerEndpoint: 1 });
@@ -196,14 +197,14 @@ describe('Delivery', () => {
   it('lets no slow partner hold up the others', async () => {
     const slow = partner;
     const fast = await newPartner();
-    const shop = await startShop({ concurrency: 4, concurrencyPerEndpoint: 2, timeout: 3_000, leaseTtl: 6_000 });
+    const shop = await startShop({ concurrency: 4, concurrencyPerEndpoint: 2, timeout: 20_000, leaseTtl: 40_000 });
     await shop.endpoints.register({ id: 'fast', url: fast.url });
     slow.react([], { hangs: true });
     for (let n = 0; n < 12; n += 1) await send(shop);
     await eventually(() => expect(slow.received).toHaveLength(2));
     const ids: string[] = [];
     for (let n = 0; n < 12; n += 1) ids.push(await send(shop, 'fast'));
-    await eventually(() => expect(new Set(fast.ids())).toEqual(new Set(ids)), { timeoutMs: 2_500 });
+    await eventually(() => expect(new Set(fast.ids())).toEqual(new Set(ids)), { timeoutMs: 8_000 });
     expect(slow.received).toHaveLength(2);
   });
 

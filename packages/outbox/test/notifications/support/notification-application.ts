@@ -46,8 +46,9 @@ export async function startNotifications(options: NotificationApplicationOptions
       NotificationsModule.forRoot({
         store: serverOf(url).store(),
         sweepEvery: 50,
-        timeout: 500,
-        leaseTtl: 1_000,
+        // Nothing is late by itself, on a busy machine either: what is about lateness sets its own.
+        timeout: 5_000,
+        leaseTtl: 10_000,
         schedule: [0, 30, 30],
         throttlePause: 10,
         targets: LOCAL_TARGETS,
