@@ -7,7 +7,7 @@ const REPLAYED = `state = 'pending', reason = NULL, attempts = 0, is_claimed = f
 const CAPPED = 10_000;
 
 /** One row for each endpoint that has something pending, found by jumps along the index. */
-const LANES = `WITH RECURSIVE lane (endpoint_id) AS (
+const HEADS = `WITH RECURSIVE lane (endpoint_id) AS (
   SELECT min(endpoint_id) FROM ${TABLE} WHERE state = 'pending'
   UNION ALL
   SELECT (SELECT min(n.endpoint_id) FROM ${TABLE} n WHERE n.state = 'pending' AND n.endpoint_id > lane.endpoint_id)
@@ -18,15 +18,20 @@ const LANES = `WITH RECURSIVE lane (endpoint_id) AS (
   FROM lane WHERE lane.endpoint_id IS NOT NULL
 )`;
 
+/** The same jumps, which this server makes for such a grouping and not for the correlated minimum. */
+const GROUPED_HEADS = `WITH head AS (
+  SELECT endpoint_id, min(due_at) AS due_at FROM ${TABLE} WHERE state = 'pending' GROUP BY state, endpoint_id
+)`;
+
 const isOf = (states: number): string =>
   `endpoint_id = $1 AND state IN (${Array.from({ length: states }, (_, at) => `$${at + 2}`).join(', ')})`;
 
-function common({ now, clock, later, ms, untilMs }: SqlTerms) {
+function common({ now, clock, later, ms, untilMs }: SqlTerms, heads: string) {
   const capped = (from: string): string =>
     `(SELECT count(*) FROM (SELECT 1 AS one FROM ${from} LIMIT ${CAPPED}) capped)`;
   return {
     /** $1 limit. */
-    lanes: `${LANES}, lane_due AS (
+    lanes: `${heads}, lane_due AS (
       SELECT head.endpoint_id, e.url, e.secrets, e.version, e.disabled_at, e.failing_since,
         CASE WHEN e.disabled_at IS NULL AND e.paused_until > head.due_at THEN e.paused_until ELSE head.due_at END AS due_at
       FROM head LEFT JOIN ${ENDPOINT} e ON e.id = head.endpoint_id
@@ -57,7 +62,7 @@ const P = SQL_TERMS.postgres;
 const ROW = 'n.id, n.url, n.body, n.attempts, n.epoch, n.log';
 
 const POSTGRES = {
-  ...common(P),
+  ...common(P, HEADS),
   /** $1 id, $2 endpoint, $3 url, $4 type, $5 body, $6 ms until due. */
   append: `INSERT INTO ${TABLE} (id, endpoint_id, url, type, body, due_at)
     SELECT $1::text, $2::text, $3::text, $4::text, $5::text, ${P.later('$6', P.clock)}
@@ -93,7 +98,7 @@ const POSTGRES = {
 const M = SQL_TERMS.mariadb;
 
 const MARIADB: typeof POSTGRES = {
-  ...common(M),
+  ...common(M, GROUPED_HEADS),
   append: `INSERT INTO ${TABLE} (id, endpoint_id, url, type, body, due_at)
     SELECT $1, $2, $3, $4, $5, ${M.later('$6')} FROM DUAL
     WHERE $3 IS NOT NULL OR EXISTS (SELECT 1 FROM ${ENDPOINT} WHERE id = $2 AND version > 0)`,
