@@ -1,6 +1,6 @@
 import { Sql, type SqlTransaction } from '@lockstep/sql';
 import { Inject, Injectable } from '@nestjs/common';
-import type { Order, PlaceOrder, Quote } from './order.js';
+import type { ListedOrder, Order, OrderEvent, OrderStatus, PlaceOrder, Quote } from './order.js';
 
 const COLUMNS = 'id, sku, qty, total_cents AS "totalCents"';
 
@@ -16,9 +16,9 @@ export class OrderRepository {
     return order;
   }
 
-  listOf(buyerId: string): Promise<Order[]> {
-    return this.sql.query<Order>(
-      `SELECT ${COLUMNS} FROM mall_order WHERE buyer_id = $1 ORDER BY placed_at DESC LIMIT 100`,
+  listOf(buyerId: string): Promise<ListedOrder[]> {
+    return this.sql.query<ListedOrder>(
+      `SELECT ${COLUMNS}, status FROM mall_order WHERE buyer_id = $1 ORDER BY placed_at DESC LIMIT 100`,
       [buyerId],
     );
   }
@@ -51,5 +51,25 @@ export class OrderRepository {
       [id, buyerId, requestId, sku, qty],
     );
     return order;
+  }
+
+  /** The order, which nobody else changes before the end of the transaction; undefined when it is paid or released. */
+  async lockUnpaid(tx: SqlTransaction, id: string): Promise<Omit<OrderEvent, 'kind'> | undefined> {
+    const [order] = await tx.query<Omit<OrderEvent, 'kind'>>(
+      `SELECT id::text AS "orderId", buyer_id AS "buyerId", sku, qty, total_cents AS "totalCents"
+       FROM mall_order WHERE id = $1::uuid AND status = 'placed' FOR UPDATE`,
+      [id],
+    );
+    return order;
+  }
+
+  /** Of an order that is locked: a payment begins only with the order's row in hand. */
+  async isBeingPaid(tx: SqlTransaction, id: string): Promise<boolean> {
+    const text = `SELECT 1 FROM mall_payment WHERE order_id = $1::uuid AND status <> 'void'`;
+    return (await tx.query(text, [id])).length > 0;
+  }
+
+  async setStatus(tx: SqlTransaction, id: string, status: OrderStatus): Promise<void> {
+    await tx.execute('UPDATE mall_order SET status = $2 WHERE id = $1::uuid', [id, status]);
   }
 }

@@ -2,7 +2,7 @@ import { IdempotencyToken, Idempotent, IssueIdempotencyToken } from '@lockstep/i
 import { Body, Controller, Get, Inject, Post, Query, UseGuards } from '@nestjs/common';
 import { Buyer } from '../accounts/buyer.decorator.js';
 import { BuyerGuard } from '../accounts/buyer.guard.js';
-import type { Order, OrderLine, Quote } from './order.js';
+import type { ListedOrder, Order, OrderLine, Quote } from './order.js';
 import { OrderBodyPipe, QuotePipe } from './order.pipe.js';
 import { OrdersService } from './orders.service.js';
 import { RequestId } from './request-id.decorator.js';
@@ -42,7 +42,7 @@ export class OrdersController {
   }
 
   @Get()
-  list(@Buyer() buyerId: string): Promise<Order[]> {
+  list(@Buyer() buyerId: string): Promise<ListedOrder[]> {
     return this.orders.listOf(buyerId);
   }
 }

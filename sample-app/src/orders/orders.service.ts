@@ -5,8 +5,9 @@ import { Outbox } from '@lockstep/outbox';
 import { Sql, Transactional } from '@lockstep/sql';
 import { ConflictException, Inject, Injectable, NotFoundException } from '@nestjs/common';
 import { StockService } from '../stock/stock.service.js';
-import { ORDER_PLACED, type Order, type OrderPlaced, type PlaceOrder, type Quote } from './order.js';
+import { type ListedOrder, ORDER_EVENTS, type Order, type OrderEvent, type PlaceOrder, type Quote } from './order.js';
 import { OrderRepository } from './order.repository.js';
+import { OrderEvents } from './order-events.js';
 
 /** No order was written: this request has one already, or there is no such product. */
 class NothingWritten extends Error {}
@@ -22,6 +23,7 @@ export class OrdersService {
     @Inject(Sql) private readonly sql: Sql,
     @Inject(OrderRepository) private readonly orders: OrderRepository,
     @Inject(StockService) private readonly stock: StockService,
+    @Inject(OrderEvents) private readonly events: OrderEvents,
   ) {}
 
   /**
@@ -45,20 +47,21 @@ export class OrdersService {
   }
 
   /**
-   * Order, stock and message in one transaction, one buyer at a time for each product. The order comes first: a request
+   * Order, stock and messages in one transaction, one buyer at a time for each product. The order comes first: a request
    * whose twin took the last pieces must meet its own order, not the empty shelf.
    */
   @DistributedLock({ key: (request: PlaceOrder) => `sku:${request.sku}`, ttl: '10s', wait: '10s' })
   @Transactional()
-  @Outbox(ORDER_PLACED, {
+  @Outbox(ORDER_EVENTS, {
     key: (order: PlacedOrder) => order.id,
-    body: ({ id, buyerId, totalCents }: PlacedOrder): OrderPlaced => ({ orderId: id, buyerId, totalCents }),
+    body: ({ id, ...order }: PlacedOrder): OrderEvent => ({ kind: 'placed', orderId: id, ...order }),
   })
   async place(request: PlaceOrder): Promise<PlacedOrder> {
     const tx = this.sql.requireCurrent('placing an order');
     const order = await this.orders.insert(tx, randomUUID(), request);
     if (!order) throw new NothingWritten();
     if (!(await this.stock.take(tx, request.sku, request.qty))) throw soldOut(request);
+    await this.events.awaitPayment(tx, order.id);
     tx.afterCommit?.(() => checkpoint('mall.order.committed', { order: order.id }));
     return { ...order, buyerId: request.buyerId };
   }
@@ -69,7 +72,7 @@ export class OrdersService {
     return quote;
   }
 
-  listOf(buyerId: string): Promise<Order[]> {
+  listOf(buyerId: string): Promise<ListedOrder[]> {
     return this.orders.listOf(buyerId);
   }
 }

@@ -8,11 +8,12 @@ const COLUMNS = 'reference::text, order_id::text AS "orderId", buyer_id AS "buye
 export class PaymentRepository {
   constructor(@Inject(Sql) private readonly sql: Sql) {}
 
-  /** Notes what the bank will be asked for; undefined when the buyer has no such order, or it is paid or may be. */
+  /** Notes what the bank will be asked for; undefined when the buyer has no such order, or it is paid, may be, or was released. */
   async open(reference: string, { requestId, orderId, buyerId }: PayOrder): Promise<Payment | undefined> {
     const [payment] = await this.sql.query<Payment>(
       `INSERT INTO mall_payment (reference, request_id, order_id, buyer_id, cents)
-       SELECT $1::uuid, $2, id, buyer_id, total_cents FROM mall_order WHERE id = $3::uuid AND buyer_id = $4
+       SELECT $1::uuid, $2, id, buyer_id, total_cents FROM mall_order
+       WHERE id = $3::uuid AND buyer_id = $4 AND status = 'placed' FOR UPDATE
        ON CONFLICT DO NOTHING
        RETURNING ${COLUMNS}`,
       [reference, requestId, orderId, buyerId],

@@ -24,6 +24,8 @@ export interface MallConfig {
   readonly operatorToken: string;
   /** How long others wait for the lock of an instance that has died, where the lock does not say it itself. */
   readonly lockTtlMs: number;
+  /** How long an order waits for its payment before its pieces are for others. */
+  readonly payWithinMs: number;
 }
 
 const ROLES: readonly MallRole[] = ['web', 'relay', 'consumer', 'settlement'];
@@ -47,6 +49,7 @@ export function mallConfigFrom(env: NodeJS.ProcessEnv): MallConfig {
     warehouseToken: required(env, 'MALL_WAREHOUSE_TOKEN'),
     operatorToken: required(env, 'MALL_OPERATOR_TOKEN'),
     lockTtlMs: durationMs((env.MALL_LOCK_TTL || '10s') as Duration, 'MALL_LOCK_TTL'),
+    payWithinMs: durationMs((env.MALL_PAY_WITHIN || '30m') as Duration, 'MALL_PAY_WITHIN'),
   };
 }
 

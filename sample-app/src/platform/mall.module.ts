@@ -10,14 +10,17 @@ import { RedisModule } from '@lockstep/redis';
 import { SessionModule } from '@lockstep/session';
 import { SqlModule } from '@lockstep/sql';
 import { pgDriver } from '@lockstep/sql/postgres';
-import { type DynamicModule, Module } from '@nestjs/common';
+import { type DynamicModule, Module, type Type } from '@nestjs/common';
 import { APP_GUARD } from '@nestjs/core';
 import { ScheduleModule } from '@nestjs/schedule';
 import { AccountsModule } from '../accounts/accounts.module.js';
 import { CartModule } from '../cart/cart.module.js';
 import { CatalogModule } from '../catalog/catalog.module.js';
 import { CheckoutModule } from '../checkout/checkout.module.js';
+import { CouponsModule } from '../coupons/coupons.module.js';
+import { ORDER_EVENTS } from '../orders/order.js';
 import { OrdersModule } from '../orders/orders.module.js';
+import { PaymentTermsModule } from '../orders/payment-terms.module.js';
 import { PaymentsModule } from '../payments/payments.module.js';
 import { PointsModule } from '../points/points.module.js';
 import { SettlementModule } from '../settlement/settlement.module.js';
@@ -72,6 +75,7 @@ function platform(config: MallConfig): DynamicModule[] {
           : { namespace: NAMESPACE, lockDuration: '10s', postgres: { url: config.databaseUrl } },
       ),
       origin: NAMESPACE,
+      topics: { [ORDER_EVENTS]: { ordered: 'strict' } },
       leaseTtl: '5s',
       redeliverAfter: '10s',
       run: { relay: config.roles.has('relay'), consumers: config.roles.has('consumer') },
@@ -84,14 +88,16 @@ function releaseWhatIsFoundAgain(error: unknown): 'release' | undefined {
   return isLockstepError(error) && error.kind === 'unknown' ? 'release' : undefined;
 }
 
-function shops(config: MallConfig): (DynamicModule | typeof OrdersModule)[] {
+function shops(config: MallConfig): (DynamicModule | Type)[] {
   return [
     AccountsModule,
     CartModule,
     CatalogModule.forWarehouse(config.warehouseToken),
+    PaymentTermsModule.payWithin(config.payWithinMs),
     OrdersModule,
     CheckoutModule,
     PointsModule,
+    CouponsModule,
     ...(config.bankUrl ? [PaymentsModule.forBank(config.bankUrl, config.operatorToken)] : []),
     SettlementModule.forOperators(config.operatorToken),
   ];

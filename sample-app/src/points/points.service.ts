@@ -1,7 +1,7 @@
 import { OnMessage } from '@lockstep/outbox';
 import { Sql } from '@lockstep/sql';
 import { Inject, Injectable } from '@nestjs/common';
-import { ORDER_PLACED, type OrderPlaced } from '../orders/order.js';
+import { ORDER_EVENTS, type OrderEvent } from '../orders/order.js';
 
 const CENTS_PER_POINT = 100;
 
@@ -14,15 +14,16 @@ export interface PointsAccount {
 export class PointsService {
   constructor(@Inject(Sql) private readonly sql: Sql) {}
 
-  /** Grants the points of an order, in one transaction with the inbox row that makes it happen once. */
-  @OnMessage(ORDER_PLACED, { consumer: 'points' })
-  async grant({ orderId, buyerId, totalCents }: OrderPlaced): Promise<void> {
-    const tx = this.sql.requireCurrent('granting points');
-    await tx.execute('INSERT INTO mall_points_entry (order_id, buyer_id, points) VALUES ($1, $2, $3)', [
-      orderId,
-      buyerId,
-      Math.floor(totalCents / CENTS_PER_POINT),
-    ]);
+  /** Points come with an order and go with its release, each in one transaction with the inbox row. */
+  @OnMessage(ORDER_EVENTS, { consumer: 'points' })
+  async follow({ kind, orderId, buyerId, totalCents }: OrderEvent): Promise<void> {
+    const tx = this.sql.requireCurrent('points');
+    if (kind === 'placed') {
+      const points = Math.floor(totalCents / CENTS_PER_POINT);
+      const text = 'INSERT INTO mall_points_entry (order_id, buyer_id, points) VALUES ($1, $2, $3)';
+      await tx.execute(text, [orderId, buyerId, points]);
+    }
+    if (kind === 'released') await tx.execute('DELETE FROM mall_points_entry WHERE order_id = $1', [orderId]);
   }
 
   async accountOf(buyerId: string): Promise<PointsAccount> {

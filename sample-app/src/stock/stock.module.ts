@@ -1,5 +1,6 @@
 import { Module } from '@nestjs/common';
 import { StockService } from './stock.service.js';
+import { WarehouseService } from './warehouse.service.js';
 
-@Module({ providers: [StockService], exports: [StockService] })
+@Module({ providers: [StockService, WarehouseService], exports: [StockService] })
 export class StockModule {}

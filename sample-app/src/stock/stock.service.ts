@@ -11,4 +11,8 @@ export class StockService {
     const taken = await tx.execute('UPDATE mall_stock SET qty = qty - $2 WHERE sku = $1 AND qty >= $2', [sku, qty]);
     return taken === 1;
   }
+
+  async giveBack(tx: SqlTransaction, sku: string, qty: number): Promise<void> {
+    await tx.execute('UPDATE mall_stock SET qty = qty + $2 WHERE sku = $1', [sku, qty]);
+  }
 }
