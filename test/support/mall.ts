@@ -19,6 +19,8 @@ export interface MallOptions extends Pick<SpawnNodeOptions, 'killAt' | 'pauseAt'
   readonly lockTtl?: string;
   /** @default that of the mall, which is at night */
   readonly settlementCron?: string;
+  /** How long an order waits for its payment. @default that of the mall, 30 minutes */
+  readonly payWithin?: string;
 }
 
 export interface MallAnswer {
@@ -35,7 +37,7 @@ export class Mall implements AsyncDisposable {
   ) {}
 
   static async open(options: MallOptions): Promise<Mall> {
-    const { databaseUrl, redisUrl, bankUrl, roles, lockTtl, settlementCron, killAt, pauseAt } = options;
+    const { databaseUrl, redisUrl, bankUrl, roles, lockTtl, settlementCron, payWithin, killAt, pauseAt } = options;
     const child = spawnNode(SERVE, {
       env: {
         DATABASE_URL: databaseUrl,
@@ -48,6 +50,7 @@ export class Mall implements AsyncDisposable {
         MALL_OPERATOR_TOKEN: OPERATOR_TOKEN,
         MALL_LOCK_TTL: lockTtl ?? '',
         MALL_SETTLEMENT_CRON: settlementCron ?? '',
+        MALL_PAY_WITHIN: payWithin ?? '',
       },
       ...(killAt === undefined ? {} : { killAt }),
       ...(pauseAt === undefined ? {} : { pauseAt }),
@@ -101,6 +104,11 @@ export class Mall implements AsyncDisposable {
 
   async piecesLeft(sku: string): Promise<unknown> {
     return (await this.call('GET', `/products/${sku}`)).body.qty;
+  }
+
+  async coupons(buyer: string): Promise<readonly Record<string, unknown>[]> {
+    const { body } = await this.call('GET', '/coupons', { 'x-buyer': buyer });
+    return body as unknown as Record<string, unknown>[];
   }
 
   /** Waits until the buyer has points for so many orders, and returns the entries that there are then. */
