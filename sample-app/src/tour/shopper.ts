@@ -34,6 +34,11 @@ export class Shopper {
     return (await this.call('GET', '/points'))?.body ?? {};
   }
 
+  async coupons(): Promise<Record<string, unknown>[]> {
+    const answer = await this.call('GET', '/coupons');
+    return (answer?.body ?? []) as unknown as Record<string, unknown>[];
+  }
+
   async piecesLeft(sku: string): Promise<unknown> {
     return (await this.call('GET', `/products/${sku}`))?.body.qty;
   }

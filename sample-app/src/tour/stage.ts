@@ -41,8 +41,11 @@ export class Stage {
   }
 
   /** Another instance beside the mall, for web requests alone; its leases are of one second. */
-  async openBeside(at: Pick<SpawnNodeOptions, 'pauseAt' | 'killAt'> = {}): Promise<MallProcess> {
-    const env = this.environment({ PORT: '0', MALL_ROLES: 'web', MALL_LOCK_TTL: '1s' });
+  async openBeside(
+    at: Pick<SpawnNodeOptions, 'pauseAt' | 'killAt'> = {},
+    own: Readonly<Record<string, string>> = {},
+  ): Promise<MallProcess> {
+    const env = this.environment({ PORT: '0', MALL_ROLES: 'web', MALL_LOCK_TTL: '1s', ...own });
     const other = await MallProcess.open(env, at);
     this.others.push(other);
     return other;
@@ -65,8 +68,9 @@ export class Stage {
     await Promise.all(open.map((mall) => mall.close()));
   }
 
-  shopper(): Shopper {
-    return new Shopper(() => this.baseUrl);
+  /** A shopper at the mall, or at another instance of it. */
+  shopper(at?: MallProcess): Shopper {
+    return new Shopper(() => at?.url ?? this.baseUrl);
   }
 
   /** The staff at the mall, or at another instance of it. */
