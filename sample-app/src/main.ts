@@ -1,6 +1,7 @@
 import { ConfigurationError } from '@lockstep/core';
 import { ServerNotAvailableError } from '@lockstep/testing';
 import { BankStandIn } from './bank/bank-stand-in.js';
+import { PartnerStandIn } from './partners/partner-stand-in.js';
 import { portFrom } from './platform/mall.config.js';
 import { assertPortIsFree, assertServersAnswer, PreflightError } from './platform/preflight.js';
 import { findServers } from './platform/servers.js';
@@ -25,7 +26,8 @@ async function main(): Promise<void> {
   for (const note of servers.notes) console.log(note);
 
   const bank = await BankStandIn.open();
-  const stage = new Stage(servers, bank);
+  const partner = await PartnerStandIn.open();
+  const stage = new Stage(servers, bank, partner);
   try {
     await stage.open();
     const broken = await playTour(stage);
@@ -39,6 +41,7 @@ async function main(): Promise<void> {
   } finally {
     await stage.close();
     await bank.close();
+    await partner.close();
     await servers.stop();
   }
 }

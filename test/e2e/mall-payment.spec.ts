@@ -2,12 +2,14 @@ import { randomUUID } from 'node:crypto';
 import { eventually } from '@lockstep/testing';
 import { usePostgres } from '@lockstep/testing/vitest';
 import { BankStandIn } from 'sample-app/bank';
+import { PartnerStandIn } from 'sample-app/partner';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { Mall, type MallAnswer, type MallOptions } from '../support/mall.js';
 import { CUP_CENTS } from '../support/mall-books.js';
 import { useOwnRedis } from '../support/own-redis.js';
 
 const CHARGED = 'mall.payment.charged';
+const BOOKED = { timeoutMs: 60_000, intervalMs: 100 };
 const CLEARED_UP = { timeoutMs: 30_000, intervalMs: 100 };
 const postgres = usePostgres();
 const redis = useOwnRedis();
@@ -128,6 +130,20 @@ describe('a payment of the mall', () => {
     expect(charged()).toBe(1);
     await expectBalanced();
   }, 60_000);
+
+  it('of a mall that dies after the charge is booked by others, who ask the bank, and a partner is told once', async () => {
+    const partner = await PartnerStandIn.open();
+    partner.goOut(1);
+    const one = await unpaid();
+    await using dying = await open({ killAt: CHARGED });
+    await expect(pay(one, dying)).rejects.toThrow();
+    await using _ = await open({ roles: 'web,relay,consumer', partner });
+    await eventually(async () => expect(await mall.orders(one.buyer)).toMatchObject([{ status: 'paid' }]), BOOKED);
+    await eventually(async () => expect(partner.timesTold(one.order)).toBe(1), BOOKED);
+    expect(charged()).toBe(1);
+    await expectBalanced();
+    await partner.close();
+  }, 90_000);
 
   it('is not made while the bank is down, and the key stays good', async () => {
     const other = await BankStandIn.open();

@@ -49,15 +49,15 @@ describe('an order of the mall that nobody pays', () => {
     await untilReleased(order);
   }, 60_000);
 
-  it.each([
-    'outbox.claimed',
-    'outbox.consumer.handled',
-    'outbox.consumer.committed',
-  ])('gives them back once, though its helper is killed at %s', async (killAt) => {
-    const order = await placed();
-    await using dying = await open({ roles: 'web,relay,consumer', payWithin: '1s', killAt });
-    expect((await dying.child.exited).signal).toBe('SIGKILL');
-    await using _ = await open({ roles: 'web,relay,consumer', payWithin: '1s' });
-    await untilReleased(order);
-  }, 90_000);
+  it.each(['outbox.claimed', 'outbox.consumer.handled', 'outbox.consumer.committed'])(
+    'gives them back once, though its helper is killed at %s',
+    async (killAt) => {
+      const order = await placed();
+      await using dying = await open({ roles: 'web,relay,consumer', payWithin: '1s', killAt });
+      expect((await dying.child.exited).signal).toBe('SIGKILL');
+      await using _ = await open({ roles: 'web,relay,consumer', payWithin: '1s' });
+      await untilReleased(order);
+    },
+    90_000,
+  );
 });

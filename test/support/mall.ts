@@ -14,6 +14,8 @@ export interface MallOptions extends Pick<SpawnNodeOptions, 'killAt' | 'pauseAt'
   readonly redisUrl?: string;
   /** Without it nothing can be paid. */
   readonly bankUrl?: string;
+  /** Without it nobody is told of what was paid. */
+  readonly partner?: { readonly url: string; readonly secret: string };
   readonly roles?: string;
   /** @default that of the mall */
   readonly lockTtl?: string;
@@ -37,12 +39,15 @@ export class Mall implements AsyncDisposable {
   ) {}
 
   static async open(options: MallOptions): Promise<Mall> {
-    const { databaseUrl, redisUrl, bankUrl, roles, lockTtl, settlementCron, payWithin, killAt, pauseAt } = options;
+    const { databaseUrl, redisUrl, bankUrl, partner, roles, lockTtl, settlementCron, payWithin, killAt, pauseAt } =
+      options;
     const child = spawnNode(SERVE, {
       env: {
         DATABASE_URL: databaseUrl,
         REDIS_URL: redisUrl ?? '',
         MALL_BANK_URL: bankUrl ?? '',
+        MALL_PARTNER_URL: partner?.url ?? '',
+        MALL_PARTNER_SECRET: partner?.secret ?? '',
         PORT: '0',
         MALL_ROLES: roles ?? 'web,relay,consumer',
         MALL_SECRET: 'a secret of the tests alone',

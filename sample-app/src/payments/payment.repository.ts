@@ -1,12 +1,18 @@
 import { Sql } from '@lockstep/sql';
 import { Inject, Injectable } from '@nestjs/common';
+import { OrderRepository } from '../orders/order.repository.js';
+import { OrderEvents } from '../orders/order-events.js';
 import type { Payment, PayOrder } from './payment.js';
 
 const COLUMNS = 'reference::text, order_id::text AS "orderId", buyer_id AS "buyerId", cents, status';
 
 @Injectable()
 export class PaymentRepository {
-  constructor(@Inject(Sql) private readonly sql: Sql) {}
+  constructor(
+    @Inject(Sql) private readonly sql: Sql,
+    @Inject(OrderRepository) private readonly orders: OrderRepository,
+    @Inject(OrderEvents) private readonly events: OrderEvents,
+  ) {}
 
   /** Notes what the bank will be asked for; undefined when the buyer has no such order, or it is paid, may be, or was released. */
   async open(reference: string, { requestId, orderId, buyerId }: PayOrder): Promise<Payment | undefined> {
@@ -40,8 +46,8 @@ export class PaymentRepository {
     return new Map(rows.map(({ requestId, ...payment }) => [requestId, payment]));
   }
 
-  /** Books a charge of the bank, once however often it is asked to. */
-  async book({ reference, buyerId, cents }: Payment): Promise<void> {
+  /** Books a charge of the bank, and that the order is paid, once however often it is asked to. */
+  async book({ reference, orderId, buyerId, cents }: Payment): Promise<void> {
     await this.sql.transaction(async (tx) => {
       const paid = await tx.execute(
         `UPDATE mall_payment SET status = 'paid' WHERE reference = $1::uuid AND status <> 'void'`,
@@ -53,6 +59,10 @@ export class PaymentRepository {
          VALUES ($1::uuid, 'bank', $2::bigint), ($1::uuid, $3, -$2::bigint) ON CONFLICT DO NOTHING`,
         [reference, cents, `buyer:${buyerId}`],
       );
+      const order = await this.orders.lockUnpaid(tx, orderId);
+      if (!order) return;
+      await this.orders.setStatus(tx, orderId, 'paid');
+      await this.events.tell(tx, { ...order, kind: 'paid' });
     });
   }
 

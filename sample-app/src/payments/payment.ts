@@ -32,6 +32,9 @@ export interface UncertainPayment {
   readonly payment: Payment | undefined;
 }
 
+/** Topic of what the bank has charged; the body is the {@link Payment}. */
+export const PAYMENT_CHARGED = 'payment.charged';
+
 export function receiptOf({ reference, orderId, cents }: Payment): Receipt {
   return { reference, orderId, cents };
 }

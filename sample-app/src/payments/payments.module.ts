@@ -1,6 +1,7 @@
 import { type DynamicModule, Module } from '@nestjs/common';
 import { AccountsModule } from '../accounts/accounts.module.js';
 import { OPERATOR_TOKEN } from '../accounts/operator.guard.js';
+import { OrdersModule } from '../orders/orders.module.js';
 import { BANK_URL, BankClient } from './bank.client.js';
 import { PaymentRepository } from './payment.repository.js';
 import { PaymentDeskController } from './payment-desk.controller.js';
@@ -9,7 +10,7 @@ import { PaymentsController } from './payments.controller.js';
 import { PaymentsService } from './payments.service.js';
 
 @Module({
-  imports: [AccountsModule],
+  imports: [AccountsModule, OrdersModule],
   controllers: [PaymentsController, PaymentDeskController],
   providers: [BankClient, PaymentRepository, PaymentsService, PaymentDesk],
 })

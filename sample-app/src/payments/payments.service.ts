@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { checkpoint } from '@lockstep/core';
 import { NotApplied, OutcomeUnknown } from '@lockstep/idempotency';
+import { OnMessage, TransactionalMessage } from '@lockstep/outbox';
 import {
   ConflictException,
   GatewayTimeoutException,
@@ -10,7 +11,7 @@ import {
   ServiceUnavailableException,
 } from '@nestjs/common';
 import { BankClient } from './bank.client.js';
-import { type Payment, type PayOrder, type Receipt, receiptOf } from './payment.js';
+import { PAYMENT_CHARGED, type Payment, type PayOrder, type Receipt, receiptOf } from './payment.js';
 import { PaymentRepository } from './payment.repository.js';
 
 @Injectable()
@@ -37,7 +38,17 @@ export class PaymentsService {
     }
   }
 
-  private async charge(payment: Payment): Promise<Receipt> {
+  /**
+   * The bank's work, which no transaction of ours can hold. The message about it is prepared first: whoever dies in here,
+   * and whoever loses the bank's answer, leaves it to the check-back, which asks the bank and books what it has charged.
+   */
+  @TransactionalMessage(PAYMENT_CHARGED, {
+    key: (payment: Payment) => payment.orderId,
+    check: 'askBank',
+    checkEvery: '10s',
+    maxTransactionAge: '10s',
+  })
+  async charge(payment: Payment): Promise<Receipt> {
     switch (await this.bank.charge(payment.reference, payment.cents)) {
       case 'charged':
         checkpoint('mall.payment.charged', { reference: payment.reference });
@@ -50,6 +61,19 @@ export class PaymentsService {
         await this.payments.void(payment);
         throw new NotApplied(new ServiceUnavailableException('The bank did not take the charge; nothing was paid'));
     }
+  }
+
+  /** Has the bank close the charge: what it has not charged by now it never will, so that a void is no guess. */
+  async askBank(_messageId: string, { reference }: Payment): Promise<'commit' | 'rollback' | 'unknown'> {
+    const outcome = await this.bank.close(reference);
+    if (outcome === 'unknown') return 'unknown';
+    return outcome === 'charged' ? 'commit' : 'rollback';
+  }
+
+  /** Books what the process did not live to book; the row knows whether it is booked. */
+  @OnMessage(PAYMENT_CHARGED, { consumer: 'payments' })
+  async bookCharged(payment: Payment): Promise<void> {
+    await this.payments.book(payment);
   }
 
   /** The order was paid under another key, or may have been. */

@@ -1,5 +1,6 @@
 import { hkdfSync } from 'node:crypto';
 import { ConfigurationError, type Duration, durationMs } from '@lockstep/core';
+import type { Partner } from '../partners/partners.module.js';
 
 /** Which jobs a process does. One process may do all of them. */
 export type MallRole = 'web' | 'relay' | 'consumer' | 'settlement';
@@ -10,6 +11,8 @@ export interface MallConfig {
   readonly redisUrl: string | undefined;
   /** The bank that charges the buyers. Without it nothing can be paid. */
   readonly bankUrl: string | undefined;
+  /** The partner shop that is told of what was paid. Without it nobody is. */
+  readonly partner: Partner | undefined;
   readonly port: number;
   readonly roles: ReadonlySet<MallRole>;
   /** Below it are `www`, where customers log in and fill their carts, and `order`, where they check out. */
@@ -40,6 +43,9 @@ export function mallConfigFrom(env: NodeJS.ProcessEnv): MallConfig {
     databaseUrl: required(env, 'DATABASE_URL'),
     redisUrl: env.REDIS_URL || undefined,
     bankUrl: env.MALL_BANK_URL || undefined,
+    partner: env.MALL_PARTNER_URL
+      ? { url: env.MALL_PARTNER_URL, secret: required(env, 'MALL_PARTNER_SECRET') }
+      : undefined,
     port: portFrom(env),
     roles: roles(env.MALL_ROLES ?? ROLES.join(',')),
     domain: domainFrom(env),

@@ -21,6 +21,7 @@ import { CouponsModule } from '../coupons/coupons.module.js';
 import { ORDER_EVENTS } from '../orders/order.js';
 import { OrdersModule } from '../orders/orders.module.js';
 import { PaymentTermsModule } from '../orders/payment-terms.module.js';
+import { PartnersModule } from '../partners/partners.module.js';
 import { PaymentsModule } from '../payments/payments.module.js';
 import { PointsModule } from '../points/points.module.js';
 import { SettlementModule } from '../settlement/settlement.module.js';
@@ -99,6 +100,7 @@ function shops(config: MallConfig): (DynamicModule | Type)[] {
     PointsModule,
     CouponsModule,
     ...(config.bankUrl ? [PaymentsModule.forBank(config.bankUrl, config.operatorToken)] : []),
+    ...(config.partner ? [PartnersModule.forPartner(config.partner, config.roles.has('relay'))] : []),
     SettlementModule.forOperators(config.operatorToken),
   ];
 }

@@ -1,6 +1,7 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import type { SpawnNodeOptions } from '@lockstep/testing';
 import type { BankStandIn } from '../bank/bank-stand-in.js';
+import type { PartnerStandIn } from '../partners/partner-stand-in.js';
 import { mallLocks } from '../platform/lock-store.js';
 import type { MallServers } from '../platform/servers.js';
 import { MallProcess } from './mall-process.js';
@@ -17,6 +18,7 @@ export class Stage {
   constructor(
     private readonly servers: MallServers,
     readonly bank: BankStandIn,
+    readonly partner: PartnerStandIn,
   ) {}
 
   get baseUrl(): string {
@@ -91,6 +93,8 @@ export class Stage {
       DATABASE_URL: this.servers.databaseUrl,
       REDIS_URL: this.servers.redisUrl ?? '',
       MALL_BANK_URL: this.bank.url,
+      MALL_PARTNER_URL: this.partner.url,
+      MALL_PARTNER_SECRET: this.partner.secret,
       MALL_SECRET: this.secret,
       MALL_WAREHOUSE_TOKEN: this.tokens.warehouse,
       MALL_OPERATOR_TOKEN: this.tokens.operator,

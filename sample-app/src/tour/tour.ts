@@ -1,3 +1,4 @@
+import { chargedOrder } from './charged-order.chapter.js';
 import { crash } from './crash.chapter.js';
 import { doubleClick } from './double-click.chapter.js';
 import { lastPieces } from './last-pieces.chapter.js';
@@ -12,7 +13,17 @@ import { unpaidOrder } from './unpaid-order.chapter.js';
 /** Plays every chapter on an open stage. Returns how many promises were broken. */
 export async function playTour(stage: Stage): Promise<number> {
   const narrator = new Narrator();
-  for (const chapter of [doubleClick, orderForm, lastPieces, crash, session, payment, unpaidOrder, settlement])
+  for (const chapter of [
+    doubleClick,
+    orderForm,
+    lastPieces,
+    crash,
+    session,
+    payment,
+    chargedOrder,
+    unpaidOrder,
+    settlement,
+  ])
     await chapter(stage, narrator);
   return narrator.failed;
 }
