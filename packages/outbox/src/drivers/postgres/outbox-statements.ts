@@ -27,6 +27,15 @@ const startOf = (row: string): string => `(SELECT start.sequence FROM lockstep_o
 const hasConsumer = (row: string): string =>
   `EXISTS (SELECT 1 FROM lockstep_outbox_subscription subscription WHERE subscription.topic = ${row}.topic)`;
 
+// What only moves or removes messages is committed without waiting for the disk: if a crash of the server undoes it, a
+// message is given out, or acknowledged, once more, as after any other crash. Dead letters wait.
+const UNHURRIED = "set_config('synchronous_commit', 'off', true)";
+
+/** One record: $1 shard, $2 whether it awaits its acknowledgement, then the fields of the message. Planned much faster. */
+export const APPEND_ONE = `
+INSERT INTO lockstep_outbox (shard, awaits_ack, ${MESSAGE})
+VALUES ($1::smallint, $2::boolean, $3::uuid, $4::text, $5::text, $6::text, $7::text)`;
+
 /** $1 records. The position is drawn in the order of the list. */
 export const APPEND = `
 INSERT INTO lockstep_outbox (shard, awaits_ack, ${MESSAGE})
@@ -68,7 +77,7 @@ FROM lockstep_outbox_delayed ORDER BY due_at LIMIT 1`;
 /** $1 first shard, $2 last shard, $3 limit, $4 ms until overdue. What another claim moved meanwhile is left out. */
 export const CLAIM = `
 WITH head AS MATERIALIZED (
-  SELECT * FROM lockstep_outbox WHERE shard BETWEEN $1 AND $2 ORDER BY shard, id LIMIT $3
+  SELECT * FROM lockstep_outbox WHERE shard BETWEEN $1 AND $2 ORDER BY shard, id LIMIT $3 + 0 * length(${UNHURRIED})
 ), routed AS MATERIALIZED (
   SELECT head.*, coalesce(subscription.consumer, '') AS consumer,
     head.awaits_ack OR subscription.consumer IS NULL AS moves
@@ -129,7 +138,7 @@ RETURNING ${SELECTED.replace('message_id', 'again.message_id')}, again.consumer,
 /** $1 places. */
 export const ACCEPTED = `
 DELETE FROM lockstep_outbox accepted
-USING json_to_recordset($1::json) AS place (shard smallint, position bigint)
+USING json_to_recordset($1::json) AS place (shard smallint, position bigint), (SELECT ${UNHURRIED}) unhurried
 WHERE accepted.shard = place.shard AND accepted.id = place.position`;
 
 /** $1 places, each with a consumer. */
@@ -149,14 +158,15 @@ ON CONFLICT (consumer, message_id) DO NOTHING`;
 /** $1 acknowledgements. */
 export const ACKNOWLEDGED = `
 DELETE FROM lockstep_outbox_inflight acknowledged
-USING json_to_recordset($1::json) AS ack (consumer text, message_id uuid)
+USING json_to_recordset($1::json) AS ack (consumer text, message_id uuid), (SELECT ${UNHURRIED}) unhurried
 WHERE acknowledged.consumer = ack.consumer AND acknowledged.message_id = ack.message_id`;
 
 /** $1 those who wait, each with `for_ms`. */
 export const WAITING = `
 UPDATE lockstep_outbox_inflight again
 SET redeliver_at = greatest(redeliver_at, now() + for_ms * interval '1 millisecond')
-FROM json_to_recordset($1::json) AS wait (consumer text, message_id uuid, for_ms float8)
+FROM json_to_recordset($1::json) AS wait (consumer text, message_id uuid, for_ms float8),
+  (SELECT ${UNHURRIED}) unhurried
 WHERE again.consumer = wait.consumer AND again.message_id = wait.message_id`;
 
 /**

@@ -21,6 +21,7 @@ import {
   ACKNOWLEDGED,
   APPEND,
   APPEND_DELAYED,
+  APPEND_ONE,
   BURY,
   CLAIM,
   DEFERRED,
@@ -73,6 +74,8 @@ export class PostgresOutboxStore implements OutboxStore {
   async append(transaction: SqlTransaction, records: readonly OutboxRecord[]): Promise<void> {
     await this.ready();
     const drawn = await this.draw(transaction, records);
+    const [first, second] = drawn;
+    if (first && !second && first.delayMs === 0) return this.appendOne(transaction, first);
     const rows = drawn.map(({ message, shard, awaitsAck, delayMs }) => ({
       shard,
       awaits_ack: awaitsAck,
@@ -82,6 +85,12 @@ export class PostgresOutboxStore implements OutboxStore {
     const [now, later] = [rows.filter((row) => row.delay_ms === 0), rows.filter((row) => row.delay_ms > 0)];
     if (now.length > 0) await transaction.execute(APPEND, [JSON.stringify(now)]);
     if (later.length > 0) await transaction.execute(APPEND_DELAYED, [JSON.stringify(later)]);
+  }
+
+  private async appendOne(transaction: SqlTransaction, record: OutboxRecord): Promise<void> {
+    const { id, topic, key = null, payload, headers } = record.message;
+    const params = [record.shard, record.awaitsAck, id, topic, key, payload, JSON.stringify(headers)];
+    await transaction.execute(APPEND_ONE, params);
   }
 
   async promote(limit: number): Promise<{ promoted: number; nextDueInMs: number | undefined }> {
