@@ -15,7 +15,7 @@ export interface OutboxHealthReport {
 interface Kind {
   readonly name: string;
   readonly progress: OutboxProgress;
-  ageOf(facts: OutboxFacts): number;
+  readonly ageOf: (facts: OutboxFacts) => number;
 }
 
 /** How old what waits has become: the one figure that shows every way in which messages can stop flowing. */

@@ -198,7 +198,7 @@ describe('Health and metrics of a running outbox', () => {
       expect(sizes?.value).toMatchObject({ sum: 5 });
       const [ages] = collected.get('lockstep.outbox.relay.duration')?.dataPoints ?? [];
       expect(ages?.value).toMatchObject({ count: 5 });
-      const { min = 0, max = 0 } = (ages?.value ?? {}) as { readonly min?: number; readonly max?: number };
+      const { min = 0, max = 0 } = Object(ages?.value) as { readonly min?: number; readonly max?: number };
       expect(min).toBeGreaterThanOrEqual(0.15);
       expect(max).toBeLessThan(30);
     });
