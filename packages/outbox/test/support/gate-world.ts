@@ -153,7 +153,8 @@ export class GateWorld {
         await step('commit');
         return value;
       }, options);
-    return { ...services, sql: { dialect: sql.dialect, transaction } as Sql } as ConsumerServices;
+    const stepped = { dialect: sql.dialect, transaction } as Sql;
+    return Object.assign(Object.create(services) as ConsumerServices, { sql: stepped });
   }
 }
 
