@@ -102,7 +102,7 @@ describe('MariaDbOutboxStore', () => {
       const [first] = await bench.appendMany(1);
       await other.query(`INSERT INTO lockstep_outbox
         (shard, id, message_id, topic, payload, headers, awaits_ack)
-        VALUES (0, NEXTVAL(lockstep_outbox_position), UNHEX(REPLACE(UUID(), '-', '')), '${bench.topic}', '{}', '{}', 1)`);
+        VALUES (0, NEXTVAL(lockstep_outbox_ticket), UNHEX(REPLACE(UUID(), '-', '')), '${bench.topic}', '{}', '{}', 1)`);
       const [second] = await bench.appendMany(1);
       expect(idsOf((await bench.claim()).deliveries)).toEqual([first, second]);
       await other.commit();

@@ -6,7 +6,7 @@ const ENTRY_OF_MESSAGE = ['shard', 'awaits_ack', 'message_id', 'topic', 'key', '
 /** $1 records. The position is drawn in the order of the list. */
 export const APPEND = `
 INSERT INTO lockstep_outbox (shard, id, awaits_ack, ${MESSAGE})
-SELECT shard, NEXTVAL(lockstep_outbox_position), awaits_ack, UNHEX(message_id), topic, message_key, payload, headers
+SELECT shard, NEXTVAL(lockstep_outbox_ticket), awaits_ack, UNHEX(message_id), topic, message_key, payload, headers
 FROM ${list('$1', 'record', ...ENTRY_OF_MESSAGE)}`;
 
 /** $1 records, each with `delay_ms`. They are given out in the order in which they are due. */
@@ -31,7 +31,7 @@ const OF_DELAYED = `${list('$1', 'due', 'message_id', 'due_at')} STRAIGHT_JOIN l
 /** $1 what is due. From the time at which it was, a message counts as published: its delay is no delay of the relay. */
 export const PROMOTE = `
 INSERT INTO lockstep_outbox (shard, id, awaits_ack, ${MESSAGE}, published_at)
-SELECT late.shard, NEXTVAL(lockstep_outbox_position), late.awaits_ack, ${messageOf('late')}, late.due_at
+SELECT late.shard, NEXTVAL(lockstep_outbox_ticket), late.awaits_ack, ${messageOf('late')}, late.due_at
 FROM ${OF_DELAYED}`;
 
 /** $1 what was promoted. */

@@ -1,6 +1,6 @@
 -- Positions come from a sequence and not from AUTO_INCREMENT, which would need an index of its own on the hot table and
 -- let the inserts of lists wait for each other. They rise in the order of the inserts, and may have gaps.
-CREATE SEQUENCE IF NOT EXISTS lockstep_outbox_position START WITH 1 INCREMENT BY 1 CACHE 1000;
+CREATE SEQUENCE IF NOT EXISTS lockstep_outbox_ticket START WITH 1 INCREMENT BY 1 CACHE 1000;
 
 -- One index on the hot table, its primary key. Times are those of the database's clock, in UTC.
 CREATE TABLE IF NOT EXISTS lockstep_outbox (
