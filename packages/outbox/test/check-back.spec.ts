@@ -136,8 +136,8 @@ describe('The check-back', () => {
     await messages.commit(await parked(10));
     const id = await parked(11);
     await messages.rollback(id);
-    for (const again of [messages.commit(id), messages.rollback(id), messages.resume(id)]) {
-      await expect(again).rejects.toMatchObject({ code: 'MESSAGE_NOT_UNDECIDED', kind: 'conflict' });
+    for (const again of ['commit', 'rollback', 'resume'] as const) {
+      await expect(messages[again](id)).rejects.toMatchObject({ code: 'MESSAGE_NOT_UNDECIDED', kind: 'conflict' });
     }
     expect([await messages.undecided(), await application.published()]).toEqual([[], [{ order: 10 }]]);
     await expect(messages.commit('no id')).rejects.toThrow(ConfigurationError);

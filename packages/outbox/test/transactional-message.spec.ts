@@ -208,7 +208,7 @@ describe.each(PREPARED_SERVERS)('A transactional message on $name', (server) => 
 
   it('makes the transaction roll back that joins after the deadline', async () => {
     const attempt = messages.run({ topic: 'paid', body: { order: 1 }, deadline: 1 }, async (half) => {
-      await application.sql.query('SELECT 1');
+      await eventually(async () => expect((await messages.facts()).oldestPreparedMs).toBeGreaterThan(1));
       await application.sql.transaction((tx) => half.join(tx));
     });
     await expect(attempt).rejects.toMatchObject(ALREADY);
