@@ -15,6 +15,8 @@ export const CALLBACK_HEADER = 'Lockstep-Callback';
 export const IN_REPLY_TO_HEADER = 'Lockstep-In-Reply-To';
 /** Consumer of {@link FAILED_TOPIC} that is told when the message is given up. */
 export const COMPENSATOR_HEADER = 'Lockstep-Compensator';
+/** What a dead letter has once it is delivered anew: its row lives until it is acknowledged, whatever its topic promises. */
+export const AWAITED_AGAIN: Readonly<Record<string, string>> = { [DURABILITY_HEADER]: 'until-ack' };
 /** Topic of what compensators are told. */
 export const FAILED_TOPIC = 'lockstep.failed';
 

@@ -203,7 +203,10 @@ export interface OutboxOperations {
   /** @param shards how many shards are in use */
   facts(shards: number): Promise<OutboxFacts>;
   deadLetters(query: DeadLetterQuery): Promise<readonly DeadLetter[]>;
-  /** Puts dead letters in flight again, due at once, until acknowledged. Returns how many there were. */
+  /**
+   * Puts dead letters in flight again, due at once, until acknowledged: with `Lockstep-Durability: until-ack`, whatever it
+   * was. Returns how many there were.
+   */
   replay(ids: readonly DeadLetterId[]): Promise<number>;
   /** Like `replay`, for strict ones only: with `Lockstep-Skip`, so that the consumer passes them over. Others are left. */
   skip(ids: readonly DeadLetterId[]): Promise<number>;
@@ -215,7 +218,10 @@ export interface OutboxOperations {
    * in the store. Returns how many keys.
    */
   purgeSequences(olderThanMs: number): Promise<number>;
-  /** Ends a subscription; what it has in flight becomes dead letters, at most 1 000 a call. Returns how many. */
+  /**
+   * Ends a subscription; what it has in flight becomes dead letters, at most 1 000 a call, and no compensator is told.
+   * Returns how many.
+   */
   retire(route: MessageRoute): Promise<number>;
 }
 

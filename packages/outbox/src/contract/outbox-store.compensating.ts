@@ -1,6 +1,13 @@
 import { expect, it } from 'vitest';
 import { failureNoticeId, failureNoticeOf } from '../failure-notice.js';
-import { COMPENSATOR_HEADER, FAILED_TOPIC, ORIGIN_HEADER, SEQUENCE_HEADER, SKIP_HEADER } from '../message-headers.js';
+import {
+  COMPENSATOR_HEADER,
+  DURABILITY_HEADER,
+  FAILED_TOPIC,
+  ORIGIN_HEADER,
+  SEQUENCE_HEADER,
+  SKIP_HEADER,
+} from '../message-headers.js';
 import type { OutboxRecord } from '../outbox-store.js';
 import { type Bench, idsOf } from './outbox-store.bench.js';
 
@@ -98,5 +105,32 @@ export function compensating(bench: Bench): void {
     expect(idsOf(await operations.deadLetters({ limit: 10, blocking: true }))).toEqual(ids.slice(0, 1));
     expect(await operations.deadLetters({ limit: 10, blocking: true, topic: other })).toEqual([]);
     expect(await operations.deadLetters({ limit: 10, consumer: 'stock', topic: other })).toEqual([]);
+  });
+
+  it('awaits the acknowledgement of what is delivered anew, also of a message that awaited none', async () => {
+    await bench().subscribe('points');
+    const loose = bench().record({ awaitsAck: false, headers: { [DURABILITY_HEADER]: 'on-accept', a: 'b' } });
+    const [id = ''] = await bench().append(loose);
+    const { message } = loose;
+    const dead = { outcome: 'dead', consumer: 'points', messageId: id, error: 'poison' } as const;
+    const [claimed] = (await bench().claim()).deliveries;
+    await bench().store.settle([
+      { ...dead, message: { ...message, publishedAt: claimed?.message.publishedAt ?? 0 } },
+      { outcome: 'accepted', shard: claimed?.place?.shard ?? 0, position: claimed?.place?.position ?? '' },
+    ]);
+    expect(await bench().store.operations.replay([{ messageId: id, consumer: 'points' }])).toBe(1);
+    const [again] = await bench().overdue();
+    // The consumer looks at the header: without it, the row would be delivered again and again and never acknowledged.
+    expect(again).toMatchObject({ awaitsAck: true, message: { id } });
+    expect(again?.message.headers).toEqual({ [DURABILITY_HEADER]: 'until-ack', a: 'b' });
+  });
+
+  it('tells no compensator that a consumer was retired, which has not failed', async () => {
+    await bench().subscribe('points');
+    await bench().append(compensated());
+    await bench().claim(500, 0);
+    expect(await bench().store.operations.retire({ topic: bench().topic, consumer: 'points' })).toBe(1);
+    expect((await bench().store.operations.facts(1)).dead).toBe(1);
+    expect(await notices()).toEqual([]);
   });
 }

@@ -1,4 +1,4 @@
-import { SEQUENCE_HEADER, SKIP_HEADER } from '../../message-headers.js';
+import { AWAITED_AGAIN, SEQUENCE_HEADER, SKIP_HEADER } from '../../message-headers.js';
 import type { DeadLetterQuery } from '../../outbox-store.js';
 import { FLYING, NOTHING_NEW } from './flight-statements.js';
 import { epochMs, has, list, MESSAGE, messageOf, selected } from './outbox-columns.js';
@@ -44,18 +44,23 @@ const LETTERS = `${list('$1', 'one', 'consumer', 'message_id')} STRAIGHT_JOIN lo
 const lockLetters = (which: string): string =>
   `SELECT LOWER(HEX(dead.message_id)) AS message_id, dead.consumer FROM ${LETTERS} WHERE ${which} FOR UPDATE`;
 
-const flyAgain = (headers: string): string => `
+const withHeaders = (added: Readonly<Record<string, string>>): string =>
+  `JSON_SET(dead.headers${Object.entries(added)
+    .map(([name, value]) => `, '$."${name}"', '${value}'`)
+    .join('')})`;
+
+const flyAgain = (added: Readonly<Record<string, string>>): string => `
 INSERT INTO lockstep_outbox_inflight (${FLYING})
-SELECT dead.consumer, ${messageOf('dead').replace('dead.headers', headers)}, TRUE, dead.published_at, 0,
+SELECT dead.consumer, ${messageOf('dead').replace('dead.headers', withHeaders(added))}, TRUE, dead.published_at, 0,
   UTC_TIMESTAMP(6)
 FROM ${LETTERS}
 ${NOTHING_NEW}`;
 
 /** Both take $1 ids, and then $1 those that were locked. */
-export const REPLAY = { lock: lockLetters('TRUE'), fly: flyAgain('dead.headers') };
+export const REPLAY = { lock: lockLetters('TRUE'), fly: flyAgain(AWAITED_AGAIN) };
 export const SKIP = {
   lock: lockLetters(has('dead.headers', SEQUENCE_HEADER)),
-  fly: flyAgain(`JSON_SET(dead.headers, '$."${SKIP_HEADER}"', '1')`),
+  fly: flyAgain({ ...AWAITED_AGAIN, [SKIP_HEADER]: '1' }),
 };
 
 /** $1 ids. */

@@ -1,5 +1,5 @@
 import type { MessageEnvelope } from '../../message.js';
-import { SEQUENCE_HEADER, SKIP_HEADER } from '../../message-headers.js';
+import { AWAITED_AGAIN, SEQUENCE_HEADER, SKIP_HEADER } from '../../message-headers.js';
 import type { MessageRoute } from '../../message-transport.js';
 import {
   type DeadLetter,
@@ -47,7 +47,7 @@ export class MemoryOutboxOperations implements OutboxOperations {
   }
 
   async replay(ids: readonly DeadLetterId[]): Promise<number> {
-    return this.take(ids, ({ message, consumer }) => this.flyAgain(message, consumer));
+    return this.take(ids, ({ message, consumer }) => this.flyAgain(message, consumer, {}));
   }
 
   async skip(ids: readonly DeadLetterId[]): Promise<number> {
@@ -55,9 +55,7 @@ export class MemoryOutboxOperations implements OutboxOperations {
       const letter = this.tables.dead.get(flightKey(id));
       return letter !== undefined && isStrict(letter.message);
     });
-    return this.take(strict, ({ message, consumer }) =>
-      this.flyAgain({ ...message, headers: { ...message.headers, [SKIP_HEADER]: '1' } }, consumer),
-    );
+    return this.take(strict, ({ message, consumer }) => this.flyAgain(message, consumer, { [SKIP_HEADER]: '1' }));
   }
 
   async discard(ids: readonly DeadLetterId[]): Promise<number> {
@@ -84,12 +82,13 @@ export class MemoryOutboxOperations implements OutboxOperations {
       .slice(0, BATCH);
     for (const { message, consumer } of rows) {
       const error = 'the subscription was retired';
-      this.tables.bury({ outcome: 'dead', messageId: message.id, consumer, error }, Date.now());
+      this.tables.lay({ outcome: 'dead', messageId: message.id, consumer, error }, Date.now());
     }
     return rows.length;
   }
 
-  private flyAgain(message: MessageEnvelope, consumer: string): void {
+  private flyAgain(dead: MessageEnvelope, consumer: string, added: Readonly<Record<string, string>>): void {
+    const message = { ...dead, headers: { ...dead.headers, ...AWAITED_AGAIN, ...added } };
     this.tables.fly({ message, consumer, awaitsAck: true, deliveries: 0, dueAt: 0 });
   }
 

@@ -95,17 +95,23 @@ export class MemoryOutboxTables {
   }
 
   bury(settlement: Extract<Settlement, { outcome: 'dead' }>, failedAt: number): void {
-    const key = flightKey(settlement);
-    const message = this.inFlight.get(key)?.message ?? settlement.message;
-    this.inFlight.delete(key);
-    if (!message || this.dead.has(key)) return;
-    const { messageId, consumer } = settlement;
-    const error = errorText(settlement.error);
-    this.dead.set(key, { messageId, consumer, message, error, failedAt });
-    const notice = failureNoticeOf(message, consumer, error);
+    const letter = this.lay(settlement, failedAt);
+    const notice = letter && failureNoticeOf(letter.message, letter.consumer, letter.error);
     if (!notice) return;
     const told = { ...notice.message, publishedAt: failedAt };
     this.fly({ message: told, consumer: notice.consumer, awaitsAck: true, deliveries: 0, dueAt: 0 });
+  }
+
+  /** Without telling a compensator: whose subscription ends has not failed. Undefined where there is nothing to bury. */
+  lay(settlement: Extract<Settlement, { outcome: 'dead' }>, failedAt: number): DeadLetter | undefined {
+    const key = flightKey(settlement);
+    const message = this.inFlight.get(key)?.message ?? settlement.message;
+    this.inFlight.delete(key);
+    if (!message || this.dead.has(key)) return undefined;
+    const { messageId, consumer } = settlement;
+    const letter = { messageId, consumer, message, error: errorText(settlement.error), failedAt };
+    this.dead.set(key, letter);
+    return letter;
   }
 
   wait({ forMs, ...id }: Extract<Settlement, { outcome: 'waiting' }>, now: number): void {

@@ -13,7 +13,7 @@ import {
   RETIRE,
   SKIP,
   UNSUBSCRIBE,
-} from './outbox-statements.js';
+} from './operation-statements.js';
 
 export class PostgresOutboxOperations implements OutboxOperations {
   constructor(

@@ -1,0 +1,110 @@
+import { AWAITED_AGAIN, SKIP_HEADER } from '../../message-headers.js';
+import { MESSAGE, SELECTED, STRICT } from './outbox-columns.js';
+
+/** $1 shards. The head of each index range is its oldest: nothing is read but heads. */
+export const FACTS = `
+WITH capped (pending, in_flight, delayed, dead) AS (
+  SELECT (SELECT count(*) FROM (SELECT 1 FROM lockstep_outbox LIMIT 10000) rows),
+    (SELECT count(*) FROM (SELECT 1 FROM lockstep_outbox_inflight LIMIT 10000) rows),
+    (SELECT count(*) FROM (SELECT 1 FROM lockstep_outbox_delayed LIMIT 10000) rows),
+    (SELECT count(*) FROM (SELECT 1 FROM lockstep_outbox_dead LIMIT 10000) rows)
+), heads (kind, published_at) AS (
+  SELECT 'pending', head.published_at FROM generate_series(0, $1 - 1) one (shard) CROSS JOIN LATERAL (
+    SELECT published_at FROM lockstep_outbox row WHERE row.shard = one.shard ORDER BY id LIMIT 1) head
+  UNION ALL
+  SELECT CASE one.consumer WHEN '' THEN 'parked' ELSE 'flying' END, head.published_at
+  FROM (SELECT DISTINCT consumer FROM lockstep_outbox_subscription UNION ALL SELECT '') one CROSS JOIN LATERAL (
+    SELECT published_at FROM lockstep_outbox_inflight row
+    WHERE row.consumer = one.consumer ORDER BY message_id LIMIT 1) head
+), ages AS (
+  SELECT kind, floor(max(extract(epoch FROM clock_timestamp() - published_at)) * 1000) AS ms FROM heads GROUP BY kind
+)
+SELECT coalesce((SELECT ms FROM ages WHERE kind = 'pending'), 0)::text AS "oldestPendingMs",
+  coalesce((SELECT ms FROM ages WHERE kind = 'flying'), 0)::text AS "oldestInFlightMs",
+  coalesce((SELECT ms FROM ages WHERE kind = 'parked'), 0)::text AS "oldestParkedMs",
+  coalesce((SELECT greatest(floor(extract(epoch FROM clock_timestamp() - due_at) * 1000), 0)
+    FROM lockstep_outbox_delayed ORDER BY due_at LIMIT 1), 0)::text AS "oldestDueMs",
+  pending::text, in_flight::text AS "inFlight", delayed::text, dead::text
+FROM capped`;
+
+/** $1 consumer or null, $2 and $3 id and consumer of the last one seen or null, $4 limit, $5 topic or null, $6 strict only. */
+export const DEAD_LETTERS = `
+SELECT ${SELECTED}, consumer, error, floor(extract(epoch FROM failed_at) * 1000)::text AS "failedAt"
+FROM lockstep_outbox_dead
+WHERE ($1::text IS NULL OR consumer = $1) AND ($5::text IS NULL OR topic = $5) AND (NOT $6::boolean OR ${STRICT})
+  AND ($2::uuid IS NULL OR (message_id, consumer) > ($2::uuid, $3::text))
+ORDER BY message_id, consumer LIMIT $4`;
+
+/** @param which of the named letters, and `added` headers as they fly again; $1 ids */
+function flyAgain(which: string, added: Readonly<Record<string, string>>): string {
+  const headers = `(headers::jsonb || '${JSON.stringify(added)}')::text`;
+  return `
+WITH gone AS (
+  DELETE FROM lockstep_outbox_dead dead USING json_to_recordset($1::json) AS one (consumer text, message_id uuid)
+  WHERE dead.message_id = one.message_id AND dead.consumer = one.consumer AND ${which}
+  RETURNING dead.*
+), flying AS (
+  INSERT INTO lockstep_outbox_inflight (consumer, ${MESSAGE}, awaits_ack, published_at, deliveries, redeliver_at)
+  SELECT consumer, ${MESSAGE.replace('headers', headers)}, true, published_at, 0, now() FROM gone
+  ON CONFLICT (consumer, message_id) DO NOTHING
+)
+SELECT count(*)::int AS replayed FROM gone`;
+}
+
+export const REPLAY = flyAgain('true', AWAITED_AGAIN);
+export const SKIP = flyAgain(STRICT, { ...AWAITED_AGAIN, [SKIP_HEADER]: '1' });
+
+const IDLE = "touched_at < statement_timestamp() - $1 * interval '1 millisecond'";
+
+/**
+ * $1 age in ms. More are looked at than are forgotten, so that keys whose messages are dead do not hold up the others.
+ * From the one that was found to be free nobody may have drawn meanwhile.
+ */
+export const PURGE_SEQUENCES = `
+WITH idle AS MATERIALIZED (
+  SELECT topic, key FROM lockstep_outbox_sequence WHERE ${IDLE} LIMIT 10000
+), free AS MATERIALIZED (
+  SELECT topic, key FROM idle
+  WHERE NOT EXISTS (SELECT 1 FROM lockstep_outbox row WHERE row.topic = idle.topic AND row.key = idle.key)
+    AND NOT EXISTS (SELECT 1 FROM lockstep_outbox_inflight row WHERE row.topic = idle.topic AND row.key = idle.key)
+    AND NOT EXISTS (SELECT 1 FROM lockstep_outbox_dead row WHERE row.topic = idle.topic AND row.key = idle.key)
+  LIMIT 1000
+), unused AS MATERIALIZED (
+  SELECT counter.topic, counter.key FROM free JOIN lockstep_outbox_sequence counter USING (topic, key)
+  WHERE ${IDLE} FOR UPDATE OF counter SKIP LOCKED
+), starts AS (
+  DELETE FROM lockstep_outbox_start start USING unused WHERE start.topic = unused.topic AND start.key = unused.key
+)
+DELETE FROM lockstep_outbox_sequence counter USING unused
+WHERE counter.topic = unused.topic AND counter.key = unused.key`;
+
+/** $1 ids. */
+export const DISCARD = `
+DELETE FROM lockstep_outbox_dead dead USING json_to_recordset($1::json) AS one (consumer text, message_id uuid)
+WHERE dead.message_id = one.message_id AND dead.consumer = one.consumer`;
+
+/** $1 age in ms, $2 the smallest UUIDv7 of that time: a message dies after it was made, so the key bounds the search. */
+export const PURGE = `
+DELETE FROM lockstep_outbox_dead dead USING (
+  SELECT message_id, consumer FROM lockstep_outbox_dead
+  WHERE message_id < $2::uuid AND failed_at < now() - $1 * interval '1 millisecond' LIMIT 1000
+) old
+WHERE dead.message_id = old.message_id AND dead.consumer = old.consumer`;
+
+/** $1 topic, $2 consumer. */
+export const UNSUBSCRIBE = `
+WITH starts AS (DELETE FROM lockstep_outbox_start WHERE topic = $1 AND consumer = $2)
+DELETE FROM lockstep_outbox_subscription WHERE topic = $1 AND consumer = $2`;
+
+/** $1 topic, $2 consumer. */
+export const RETIRE = `
+WITH gone AS (
+  DELETE FROM lockstep_outbox_inflight row USING (
+    SELECT message_id FROM lockstep_outbox_inflight WHERE consumer = $2 AND topic = $1 ORDER BY message_id LIMIT 1000
+  ) old
+  WHERE row.consumer = $2 AND row.message_id = old.message_id
+  RETURNING row.*
+)
+INSERT INTO lockstep_outbox_dead (consumer, error, ${MESSAGE}, published_at)
+SELECT consumer, 'the subscription was retired', ${MESSAGE}, published_at FROM gone
+ON CONFLICT (message_id, consumer) DO NOTHING`;
