@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { BlockedKeys } from '../dist/consumer/blocked-keys.js';
 import { OutOfTurnError } from '../dist/consumer/gate.errors.js';
+import { RetryPauses } from '../dist/consumer/retry-pauses.js';
 import { type Place, placeOf, turnOf } from '../dist/consumer/turn.js';
 import { byTurn, inTurnOrder } from '../dist/consumer/turn-order.js';
 import { strictMessage } from './support/strict-messages.js';
@@ -119,6 +120,23 @@ describe('Blocked keys', () => {
     const blocked = new BlockedKeys('steps', incidents, () => nowMs);
     for (nowMs = 0; nowMs < 180_000; nowMs += 1_000) blocked.pauseFor(early(3, '1.1'));
     expect(codes).toEqual(['OUTBOX_KEY_BLOCKED', 'OUTBOX_KEY_BLOCKED']);
+  });
+});
+
+describe('The pause of an outage', () => {
+  const options = { firstPauseMs: 1_000, longestPauseMs: 300_000 };
+
+  it('is the same for a whole batch that meets a moment of it, and doubles only when it lasts', () => {
+    let nowMs = 0;
+    const pauses = new RetryPauses(options, () => nowMs);
+    for (let message = 0; message < 100; message += 1) expect(pauses.afterOutage()).toBeLessThanOrEqual(1_200);
+    const longest = [];
+    for (nowMs = 1_200; nowMs < 600_000; nowMs += 1_200) longest.push(pauses.afterOutage());
+    expect(longest[0]).toBeGreaterThanOrEqual(1_600);
+    expect(longest[0]).toBeLessThanOrEqual(2_400);
+    expect(longest.at(-1)).toBeGreaterThanOrEqual(24_000);
+    pauses.answered();
+    expect(pauses.afterOutage()).toBeLessThanOrEqual(1_200);
   });
 });
 
