@@ -1,5 +1,4 @@
-import { ConfigurationError, type Duration, durationMs } from '@lockstep/core';
-import { isObject, wholeNumber, wrongShape } from './option-checks.js';
+import { ConfigurationError, type Duration, durationMs, isObject, wholeNumber, wrongShape } from '@lockstep/core';
 import type { PostgresPoolLike } from './server/postgres-pool.js';
 import type { RedisClientLike } from './server/redis-clients.js';
 import { resolveServer } from './server-options.js';

@@ -1,11 +1,11 @@
-import { ConfigurationError } from '@lockstep/core';
+import { ConfigurationError, isObject, wholeNumber, wrongShape } from '@lockstep/core';
 import type {
   BullmqPostgresOptions,
   BullmqRedisOptions,
   BullmqServerOptions,
   ResolvedServerOptions,
 } from './bullmq.options.js';
-import { checkUrl, isObject, wholeNumber, wrongShape } from './option-checks.js';
+import { checkUrl } from './option-checks.js';
 
 const IDENTIFIER = /^[A-Za-z_][A-Za-z0-9_]{0,62}$/;
 

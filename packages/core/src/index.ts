@@ -47,6 +47,14 @@ export { PeriodicTask, type PeriodicTaskInit } from './loop/periodic-task.js';
 export { checkedDriver, type DriverProvider } from './module/driver-provider.js';
 export { injectHidden } from './module/hidden-injection.js';
 export {
+  checkedSwitch,
+  checkKnown,
+  isObject,
+  urlWithoutSecrets,
+  wholeNumber,
+  wrongShape,
+} from './options/option-checks.js';
+export {
   RETRY_SCHEDULER,
   type RetryScheduler,
   type WakeUp,
@@ -60,3 +68,5 @@ export { Listeners } from './telemetry/listeners.js';
 export { count, type Observe, observeGauges, record, recordSize } from './telemetry/metrics.js';
 export { type OpenSpan, openSpan, type SpanSettings, withSpan } from './telemetry/telemetry.js';
 export { monotonicMs } from './time.js';
+export { Permits } from './waiting/permits.js';
+export { rested, untilAborted } from './waiting/until-aborted.js';

@@ -1,4 +1,4 @@
-import { ConfigurationError, type Duration, durationMs } from '@lockstep/core';
+import { ConfigurationError, type Duration, durationMs, wholeNumber } from '@lockstep/core';
 import type { ExecutionContext } from '@nestjs/common';
 import type { LeaseExpiryPolicy } from './idempotency-store.js';
 import type { EncryptionOptions } from './response-vault.js';
@@ -263,9 +263,4 @@ function replayedHeader(name: string): string {
 function checkedHeader(option: string, name: string): string {
   if (typeof name === 'string' && HEADER_NAME.test(name)) return name;
   throw ConfigurationError.option(option, name, 'the name of a header');
-}
-
-function wholeNumber(option: string, value: number, min: number, max: number): number {
-  if (Number.isInteger(value) && value >= min && value <= max) return value;
-  throw ConfigurationError.option(option, value, `a whole number from ${min} to ${max}`);
 }

@@ -1,6 +1,6 @@
-import { ConfigurationError, type Duration, durationMs } from '@lockstep/core';
+import { ConfigurationError, type Duration, durationMs, isObject, wholeNumber, wrongShape } from '@lockstep/core';
 import type { NatsConnection, NodeConnectionOptions } from '@nats-io/transport-node';
-import { checkServer, isObject, wholeNumber, wrongShape } from './option-checks.js';
+import { checkServer } from './option-checks.js';
 
 /** Where the streams are: exactly one of the two. */
 export type NatsServerOptions =

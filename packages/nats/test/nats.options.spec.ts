@@ -30,6 +30,10 @@ describe('options', () => {
     const resolve = () => natsTransport({ servers: 'mysql://user:PASSW0RD@host' });
     expect(resolve).toThrow(/'mysql:\/\/\*\*\*@host'/);
     expect(resolve).not.toThrow('PASSW0RD');
+    // Without the @, what should stand before it looks like a host.
+    const forgotten = () => natsTransport({ servers: 'nats://user:PASSW0RD' });
+    expect(forgotten).toThrow(/'nats:\/\/\*\*\*'/);
+    expect(forgotten).not.toThrow('PASSW0RD');
   });
 
   it.each(['localhost:4222', 'tls://u:p%40@h:4222', 'nats://token@h'])('%s is a server', (server) => {

@@ -1,9 +1,8 @@
-import { ConfigurationError } from '@lockstep/core';
+import { ConfigurationError, wholeNumber } from '@lockstep/core';
 import { Inject, Injectable } from '@nestjs/common';
 import { validate as isUuid } from 'uuid';
 import { checkedName, checkedTopic } from './message-names.js';
 import type { MessageRoute } from './message-transport.js';
-import { wholeNumber } from './outbox.options.js';
 import {
   type DeadLetter,
   type DeadLetterId,
@@ -30,7 +29,7 @@ export class DeadLetters {
    */
   async list(query: Partial<DeadLetterQuery> = {}): Promise<readonly DeadLetter[]> {
     if (query.after !== undefined) checkId(query.after, 'after');
-    return this.store.operations.deadLetters({ ...query, limit: wholeNumber(query.limit ?? 100, 'limit', 1, 1_000) });
+    return this.store.operations.deadLetters({ ...query, limit: wholeNumber('limit', query.limit ?? 100, 1, 1_000) });
   }
 
   /** Delivers them anew, with all attempts, until acknowledged. Returns how many were dead. @throws StoreUnavailableError, ConfigurationError */

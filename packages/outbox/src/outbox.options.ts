@@ -1,4 +1,4 @@
-import { ConfigurationError, type Duration, durationMs } from '@lockstep/core';
+import { ConfigurationError, checkedSwitch, checkKnown, type Duration, durationMs, wholeNumber } from '@lockstep/core';
 import type { Ordering } from './message.js';
 import type { Durability } from './message-headers.js';
 import { checkedName, checkedTopic } from './message-names.js';
@@ -110,8 +110,8 @@ export function resolveOutboxOptions(options: OutboxModuleOptions): ResolvedOutb
     durability: checkedDurability(options.durability ?? 'until-ack', 'durability'),
     ...resolveTopics(options.topics === undefined ? {} : options.topics, options.durability ?? 'until-ack'),
     ...resolveRun(options.run === undefined ? {} : options.run),
-    shards: wholeNumber(options.shards ?? 4, 'shards', 1, 64),
-    maxMessageBytes: wholeNumber(options.maxMessageBytes ?? 65_536, 'maxMessageBytes', 1_024, 16_777_216),
+    shards: wholeNumber('shards', options.shards ?? 4, 1, 64),
+    maxMessageBytes: wholeNumber('maxMessageBytes', options.maxMessageBytes ?? 65_536, 1_024, 16_777_216),
     redeliverAfterMs,
     redeliverAtMostMs: durationMs(options.redeliverAtMost ?? Math.max(600_000, redeliverAfterMs), 'redeliverAtMost', {
       minMs: redeliverAfterMs,
@@ -121,7 +121,7 @@ export function resolveOutboxOptions(options: OutboxModuleOptions): ResolvedOutb
       minMs: 3 * sweepEveryMs,
       maxMs: 600_000,
     }),
-    batchSize: wholeNumber(options.batchSize ?? 500, 'batchSize', 1, 5_000),
+    batchSize: wholeNumber('batchSize', options.batchSize ?? 500, 1, 5_000),
     deadLetterRetentionMs: durationMs(options.deadLetterRetention ?? '90d', 'deadLetterRetention', { minMs: 1_000 }),
     sequenceRetentionMs: durationMs(options.sequenceRetention ?? '30d', 'sequenceRetention', { minMs: 1_000 }),
     unhealthyAfterMs: durationMs(options.unhealthyAfter ?? '5m', 'unhealthyAfter', { minMs: 1_000 }),
@@ -179,22 +179,9 @@ function resolveRun(
 ): Pick<ResolvedOutboxOptions, 'runRelay' | 'runConsumers'> {
   checkKnown(run, 'run', ['relay', 'consumers']);
   return {
-    runRelay: checkedSwitch(run.relay ?? true, 'run.relay'),
-    runConsumers: checkedSwitch(run.consumers ?? true, 'run.consumers'),
+    runRelay: checkedSwitch('run.relay', run.relay ?? true),
+    runConsumers: checkedSwitch('run.consumers', run.consumers ?? true),
   };
-}
-
-/**
- * A name that is mistyped would leave its default in force without a word.
- *
- * @throws ConfigurationError naming it
- */
-export function checkKnown(value: unknown, option: string, names: readonly string[]): void {
-  checkObject(value, option, `an object with ${names.join(', ')}`);
-  for (const [name, given] of Object.entries(value)) {
-    if (names.includes(name)) continue;
-    throw ConfigurationError.option(`${option}.${name}`, given, `no option but ${names.join(', ')}`);
-  }
 }
 
 function checkObject(value: unknown, option: string, expected: string): asserts value is object {
@@ -202,18 +189,7 @@ function checkObject(value: unknown, option: string, expected: string): asserts 
   throw ConfigurationError.option(option, value, expected);
 }
 
-function checkedSwitch(value: unknown, option: string): boolean {
-  if (typeof value !== 'boolean') throw ConfigurationError.option(option, value, 'true or false');
-  return value;
-}
-
 function checkedDurability(value: Durability, option: string): Durability {
   if (value === 'until-ack' || value === 'on-accept') return value;
   throw ConfigurationError.option(option, value, "'until-ack' or 'on-accept'");
-}
-
-/** @throws ConfigurationError naming the option and its value */
-export function wholeNumber(value: number, option: string, min: number, max: number): number {
-  if (Number.isInteger(value) && value >= min && value <= max) return value;
-  throw ConfigurationError.option(option, value, `a whole number from ${min} to ${max}`);
 }

@@ -1,7 +1,8 @@
-import { ConfigurationError, ContextCarriers, checkpoint, count, monotonicMs, withSpan } from '@lockstep/core';
+import { ContextCarriers, checkpoint, count, monotonicMs, withSpan } from '@lockstep/core';
 import { Sql, type SqlTransaction } from '@lockstep/sql';
 import { Inject, Injectable } from '@nestjs/common';
 import { type Attributes, SpanKind } from '@opentelemetry/api';
+import { checkedTransaction } from './checked-transaction.js';
 import type { OutgoingMessage } from './message.js';
 import { encodeMessage } from './message-codec.js';
 import { CALLBACK_HEADER, DURABILITY_HEADER, IN_REPLY_TO_HEADER, ORIGIN_HEADER } from './message-headers.js';
@@ -170,11 +171,4 @@ function publishAttributes(messages: readonly OutgoingMessage[]): Attributes {
     'messaging.batch.message_count': messages.length,
     ...(isOne && typeof first?.topic === 'string' ? { 'messaging.destination.name': first.topic } : {}),
   };
-}
-
-/** @throws ConfigurationError where a program without types passed something else */
-function checkedTransaction(tx: SqlTransaction): SqlTransaction {
-  const given: Partial<SqlTransaction> | null = tx;
-  if (typeof given?.query === 'function' && typeof given.execute === 'function') return tx;
-  throw ConfigurationError.option('tx', tx, 'a SqlTransaction, as sql.transaction() and pgTransaction() give it');
 }

@@ -1,9 +1,8 @@
 import { setMaxListeners } from 'node:events';
-import type { Incidents, WakeUpHandler, WakeUpSubscription } from '@lockstep/core';
+import { type Incidents, untilAborted, type WakeUpHandler, type WakeUpSubscription } from '@lockstep/core';
 import { DelayedError } from 'bullmq';
 import { JobConsumer, RunAgain } from '../server/job-consumer.js';
 import type { JobServer, QueuedJob } from '../server/job-server.js';
-import { untilAborted } from '../until-aborted.js';
 
 const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 60_000;

@@ -1,7 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Incidents } from '@lockstep/core';
+import { type Incidents, untilAborted } from '@lockstep/core';
 import { WaitingError, type WorkerOptions } from 'bullmq';
-import { untilAborted } from '../until-aborted.js';
 import { NEVER } from './job-options.js';
 import type { JobServer, QueuedJob } from './job-server.js';
 import { PatientWorker } from './patient-worker.js';

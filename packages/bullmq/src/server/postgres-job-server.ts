@@ -1,4 +1,4 @@
-import { type Incidents, PeriodicTask } from '@lockstep/core';
+import { type Incidents, PeriodicTask, untilAborted } from '@lockstep/core';
 import {
   assertSchemaCompatibility,
   type BackendFactory,
@@ -7,7 +7,6 @@ import {
   PostgresQueueBackend,
   runMigrations,
 } from 'bullmq';
-import { untilAborted } from '../until-aborted.js';
 import type { JobServer } from './job-server.js';
 import { Latch } from './latch.js';
 import { isOutage } from './postgres-outage.js';

@@ -1,4 +1,4 @@
-import type { Incidents } from '@lockstep/core';
+import { type Incidents, Permits } from '@lockstep/core';
 import type {
   BatchHandler,
   ConsumeOptions,
@@ -16,7 +16,6 @@ import { JobQueues } from '../server/job-queues.js';
 import type { JobServer } from '../server/job-server.js';
 import { packLuggage } from './letter.js';
 import { packJobs, refusal } from './packing.js';
-import { Permits } from './permits.js';
 import { RouteSubscription } from './route-subscription.js';
 import type { FollowUp } from './settlement.js';
 

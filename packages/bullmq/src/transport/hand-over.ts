@@ -1,8 +1,6 @@
-import type { Incidents } from '@lockstep/core';
+import { type Incidents, type Permits, untilAborted } from '@lockstep/core';
 import type { BatchHandler, Delivery, DeliveryOutcome } from '@lockstep/outbox';
-import { untilAborted } from '../until-aborted.js';
 import type { KeyLanes, LanePlace } from './key-lanes.js';
-import type { Permits } from './permits.js';
 
 /** `waits`: it was not handed over, because the subscription closes or an earlier message of its key comes back. */
 export type Verdict = DeliveryOutcome | { readonly outcome: 'waits' };

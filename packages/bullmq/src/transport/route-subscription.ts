@@ -1,15 +1,12 @@
 import { setMaxListeners } from 'node:events';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { checkpoint, count, type Incidents, isLockstepError } from '@lockstep/core';
+import { checkpoint, count, type Incidents, isLockstepError, Permits, rested } from '@lockstep/core';
 import type { BatchHandler, ConsumeOptions, TransportSubscription } from '@lockstep/outbox';
 import { DelayedError, WaitingError } from 'bullmq';
 import { JobConsumer, RunAgain } from '../server/job-consumer.js';
 import type { JobServer, QueuedJob } from '../server/job-server.js';
-import { untilAborted } from '../until-aborted.js';
 import { HandOverRun, type Hands } from './hand-over.js';
 import { KeyLanes } from './key-lanes.js';
 import { type Luggage, packLuggage, unpackLuggage } from './letter.js';
-import { Permits } from './permits.js';
 import {
   deliveriesOf,
   type FollowUp,
@@ -144,15 +141,10 @@ export class RouteSubscription implements TransportSubscription {
         if (!isLockstepError(cause) || cause.kind !== 'unavailable') throw cause;
         const message = `${this.init.queueName}: what is left of a batch is not yet put back`;
         this.init.incidents.report({ code: 'FOLLOW_UPS_DELAYED', source: 'bullmq.transport', message, cause });
-        if (!(await rested(this.closing.signal))) throw cause;
+        if (!(await rested(ADD_AGAIN_MS, this.closing.signal))) throw cause;
       }
     }
   }
-}
-
-/** False once the signal has aborted. */
-async function rested(signal: AbortSignal): Promise<boolean> {
-  return untilAborted(sleep(ADD_AGAIN_MS, true, { ref: false }), signal, () => false);
 }
 
 interface JobRun {

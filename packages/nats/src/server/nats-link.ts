@@ -1,7 +1,13 @@
-import { type Incidents, isLockstepError, monotonicMs, StoreUnavailableError } from '@lockstep/core';
+import {
+  type Incidents,
+  isLockstepError,
+  monotonicMs,
+  rested,
+  StoreUnavailableError,
+  untilAborted,
+} from '@lockstep/core';
 import { connect, type NatsConnection, type Status } from '@nats-io/transport-node';
 import type { NatsSource } from '../nats.options.js';
-import { rested, untilAborted } from '../until-aborted.js';
 import { Latch } from './latch.js';
 import { isRefusal } from './nats-errors.js';
 

@@ -1,9 +1,8 @@
-import { checkpoint, type Incidents, isLockstepError, monotonicMs } from '@lockstep/core';
+import { checkpoint, type Incidents, isLockstepError, monotonicMs, rested } from '@lockstep/core';
 import type { DeliveryOutcome } from '@lockstep/outbox';
 import { nanos } from '@nats-io/transport-node';
 import { hadNoResponders } from '../server/nats-errors.js';
 import type { NatsLink } from '../server/nats-link.js';
-import { rested } from '../until-aborted.js';
 import type { Notes } from './notes.js';
 import type { Parcel } from './parcel.js';
 

@@ -1,11 +1,8 @@
-import type { Incidents } from '@lockstep/core';
-import { checkpoint } from '@lockstep/core';
+import { checkpoint, type Incidents, type Permits, rested, untilAborted } from '@lockstep/core';
 import type { BatchHandler, ConsumeOptions, DeliveryOutcome } from '@lockstep/outbox';
-import { rested, untilAborted } from '../until-aborted.js';
 import type { Answers, Verdict } from './answers.js';
 import { ComingKeys } from './coming-keys.js';
 import type { Parcel } from './parcel.js';
-import type { Permits } from './permits.js';
 import { WaitingRoom } from './waiting-room.js';
 
 const RETRY_AFTER_BROKEN_HANDLER_MS = 1_000;

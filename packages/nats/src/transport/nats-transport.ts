@@ -1,4 +1,4 @@
-import type { Incidents } from '@lockstep/core';
+import { type Incidents, Permits } from '@lockstep/core';
 import type {
   BatchHandler,
   ConsumeOptions,
@@ -16,7 +16,6 @@ import type { NatsLink, Remaining } from '../server/nats-link.js';
 import { type RouteNames, routeNames } from '../server/route-names.js';
 import { RouteStreams } from '../server/route-streams.js';
 import { encodeMessage, unwritable } from './message-form.js';
-import { Permits } from './permits.js';
 import { RouteSubscription } from './route-subscription.js';
 
 const ACCEPTED: PublishOutcome = { outcome: 'accepted' };

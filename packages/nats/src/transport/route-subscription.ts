@@ -1,17 +1,15 @@
 import { setMaxListeners } from 'node:events';
-import { type Incidents, monotonicMs } from '@lockstep/core';
+import { type Incidents, monotonicMs, type Permits, rested, untilAborted } from '@lockstep/core';
 import type { BatchHandler, ConsumeOptions, TransportSubscription } from '@lockstep/outbox';
 import { type Msg, type NatsConnection, nanos } from '@nats-io/transport-node';
 import type { NatsLink } from '../server/nats-link.js';
 import type { RouteNames } from '../server/route-names.js';
 import type { RouteStreams } from '../server/route-streams.js';
-import { rested, untilAborted } from '../until-aborted.js';
 import { Answers } from './answers.js';
 import { Dispatcher } from './dispatcher.js';
 import { decodeMessage } from './message-form.js';
 import { Notes } from './notes.js';
 import { type DeliveryTicket, Parcel, ticketOf } from './parcel.js';
-import type { Permits } from './permits.js';
 import { PullSession } from './pull-session.js';
 
 const AGAIN_MS = 250;

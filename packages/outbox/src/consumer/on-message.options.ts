@@ -1,6 +1,5 @@
-import { ConfigurationError, type Duration, durationMs } from '@lockstep/core';
+import { ConfigurationError, checkKnown, type Duration, durationMs, wholeNumber } from '@lockstep/core';
 import { checkedName } from '../message-names.js';
-import { checkKnown, wholeNumber } from '../outbox.options.js';
 
 export interface OnMessageOptions {
   /**
@@ -55,11 +54,11 @@ export function resolveOnMessageOptions(options: OnMessageOptions | OnMessageBat
   const atMost = options.backoff?.atMost ?? Math.max(300_000, firstPauseMs);
   return Object.freeze({
     consumer: checkedName(options.consumer, '@OnMessage consumer'),
-    attempts: wholeNumber(options.attempts ?? 8, '@OnMessage attempts', 1, 1_000),
+    attempts: wholeNumber('@OnMessage attempts', options.attempts ?? 8, 1, 1_000),
     firstPauseMs,
     longestPauseMs: durationMs(atMost, '@OnMessage backoff.atMost', { minMs: firstPauseMs }),
-    concurrency: wholeNumber(options.concurrency ?? 4, '@OnMessage concurrency', 1, 256),
+    concurrency: wholeNumber('@OnMessage concurrency', options.concurrency ?? 4, 1, 256),
     batch,
-    batchSize: wholeNumber(options.batchSize ?? (batch ? 100 : 16), '@OnMessage batchSize', 1, 1_000),
+    batchSize: wholeNumber('@OnMessage batchSize', options.batchSize ?? (batch ? 100 : 16), 1, 1_000),
   });
 }

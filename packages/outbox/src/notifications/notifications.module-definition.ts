@@ -1,8 +1,8 @@
-import { ConfigurationError, checkedDriver, type DriverProvider } from '@lockstep/core';
+import { ConfigurationError, checkedDriver, checkKnown, type DriverProvider } from '@lockstep/core';
 import { ConfigurableModuleBuilder } from '@nestjs/common';
 import { memoryNotificationStore } from './drivers/memory/memory-notification-store.js';
 import { NOTIFICATION_STORE, type NotificationStore } from './notification-store.js';
-import { checkKnown, type NotificationsModuleOptions } from './notifications.options.js';
+import { type NotificationsModuleOptions } from './notifications.options.js';
 import { queryControllerAt } from './query/notification-query.controller.js';
 
 /** What is given at once, also where the other options come later. */

@@ -1,4 +1,4 @@
-import { ConfigurationError, type Duration, durationMs } from '@lockstep/core';
+import { ConfigurationError, checkedSwitch, checkKnown, type Duration, durationMs, wholeNumber } from '@lockstep/core';
 import { checkedSecret } from './signing/webhook-secret.js';
 import { AddressGuard } from './target/address-guard.js';
 import { type HostResolver, systemResolver } from './target/guarded-lookup.js';
@@ -119,7 +119,7 @@ const NAMES: readonly (keyof NotificationsModuleOptions)[] = [
 export function resolveNotificationsOptions(options: NotificationsModuleOptions): ResolvedNotificationsOptions {
   checkKnown(options, 'NotificationsModule', NAMES);
   const timeoutMs = durationMs(options.timeout ?? '15s', 'timeout', { minMs: 50, maxMs: 120_000 });
-  const concurrency = wholeNumber(options.concurrency ?? 20, 'concurrency', 1, 1_000);
+  const concurrency = wholeNumber('concurrency', options.concurrency ?? 20, 1, 1_000);
   const perEndpoint = options.concurrencyPerEndpoint ?? Math.min(4, concurrency);
   const within = (
     name: 'throttlePause' | 'retryAfterAtMost' | 'disableAfter',
@@ -137,12 +137,12 @@ export function resolveNotificationsOptions(options: NotificationsModuleOptions)
       maxMs: 3_600_000,
     }),
     concurrency,
-    concurrencyPerEndpoint: wholeNumber(perEndpoint, 'concurrencyPerEndpoint', 1, concurrency),
+    concurrencyPerEndpoint: wholeNumber('concurrencyPerEndpoint', perEndpoint, 1, concurrency),
     sweepEveryMs: durationMs(options.sweepEvery ?? '1s', 'sweepEvery', { minMs: 10, maxMs: 60_000 }),
     throttlePauseMs: within('throttlePause', '5s', DAY_MS),
     retryAfterAtMostMs: within('retryAfterAtMost', '24h', 30 * DAY_MS),
     disableAfterMs: within('disableAfter', '5d', 365 * DAY_MS),
-    maxBodyBytes: wholeNumber(options.maxBodyBytes ?? 20_480, 'maxBodyBytes', 256, 1_048_576),
+    maxBodyBytes: wholeNumber('maxBodyBytes', options.maxBodyBytes ?? 20_480, 256, 1_048_576),
     retentionMs: durationMs(options.retention ?? '30d', 'retention', { minMs: 1_000 }),
     receiptRetentionMs: durationMs(options.receiptRetention ?? '14d', 'receiptRetention', { minMs: 1_000 }),
     queryToleranceMs: durationMs(options.queryTolerance ?? '5m', 'queryTolerance', { minMs: 1_000, maxMs: DAY_MS }),
@@ -162,23 +162,9 @@ export function checkedSecrets(secrets: unknown, option: string): readonly strin
   return Object.freeze(secrets.map((secret, index) => checkedSecret(secret, `${option}[${index}]`)));
 }
 
-/**
- * A name that is mistyped would leave its default in force without a word.
- *
- * @throws ConfigurationError naming it; not its value, which may be a secret
- */
-export function checkKnown(value: unknown, option: string, names: readonly string[]): void {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw new ConfigurationError(`Option '${option}' is no object; expected one with ${names.join(', ')}.`);
-  }
-  const unknown = Object.keys(value).find((name) => !names.includes(name));
-  if (unknown === undefined) return;
-  throw new ConfigurationError(`Option '${option}.${unknown}' is not known; there are ${names.join(', ')}.`);
-}
-
 function resolveTargets(targets: TargetOptions): ResolvedNotificationsOptions['targets'] {
   checkKnown(targets, 'targets', ['allowHttp', 'ports', 'allow', 'resolve']);
-  const allowHttp = checkedSwitch(targets.allowHttp ?? false, 'targets.allowHttp');
+  const allowHttp = checkedSwitch('targets.allowHttp', targets.allowHttp ?? false);
   const { ports = allowHttp ? [80, 443] : [443], allow = [], resolve = systemResolver } = targets;
   if (ports !== 'any' && !Array.isArray(ports)) {
     throw ConfigurationError.option('targets.ports', ports, "a list of ports, or 'any'");
@@ -188,7 +174,7 @@ function resolveTargets(targets: TargetOptions): ResolvedNotificationsOptions['t
     throw ConfigurationError.option('targets.resolve', resolve, 'a function of the host');
   return Object.freeze({
     allowHttp,
-    ports: ports === 'any' ? undefined : new Set(ports.map((port) => wholeNumber(port, 'targets.ports', 1, 65_535))),
+    ports: ports === 'any' ? undefined : new Set(ports.map((port) => wholeNumber('targets.ports', port, 1, 65_535))),
     guard: new AddressGuard(allow, 'targets.allow'),
     resolve,
   });
@@ -196,7 +182,7 @@ function resolveTargets(targets: TargetOptions): ResolvedNotificationsOptions['t
 
 function checkedWorker(run: NonNullable<NotificationsModuleOptions['run']>): boolean {
   checkKnown(run, 'run', ['worker']);
-  return checkedSwitch(run.worker ?? true, 'run.worker');
+  return checkedSwitch('run.worker', run.worker ?? true);
 }
 
 function checkedSchedule(schedule: readonly Duration[]): readonly number[] {
@@ -209,14 +195,4 @@ function checkedSchedule(schedule: readonly Duration[]): readonly number[] {
 function checkedJitter(jitter: number): number {
   if (typeof jitter === 'number' && jitter >= 0 && jitter <= 1) return jitter;
   throw ConfigurationError.option('jitter', jitter, 'a number from 0 to 1');
-}
-
-function checkedSwitch(value: unknown, option: string): boolean {
-  if (typeof value !== 'boolean') throw ConfigurationError.option(option, value, 'true or false');
-  return value;
-}
-
-function wholeNumber(value: number, option: string, min: number, max: number): number {
-  if (Number.isInteger(value) && value >= min && value <= max) return value;
-  throw ConfigurationError.option(option, value, `a whole number from ${min} to ${max}`);
 }

@@ -3,6 +3,7 @@ import { ConfigurationError, checkpoint, count, isLockstepError, messageOfThrown
 import { Sql, type SqlTransaction } from '@lockstep/sql';
 import { Inject, Injectable } from '@nestjs/common';
 import { v7 as uuidv7 } from 'uuid';
+import { checkedTransaction } from '../checked-transaction.js';
 import { encodeBody } from '../message-body.js';
 import { AttemptSchedule } from './delivery/attempt-schedule.js';
 import { DeliveryWakeUp } from './delivery/delivery-wake-up.js';
@@ -199,11 +200,4 @@ function checkedTime(time: Date, option: string): number {
   const ms = time instanceof Date ? time.getTime() : Number.NaN;
   if (Number.isNaN(ms)) throw ConfigurationError.option(option, time, 'a Date');
   return ms;
-}
-
-/** @throws ConfigurationError where a program without types passed something else */
-function checkedTransaction(tx: SqlTransaction): SqlTransaction {
-  const given: Partial<SqlTransaction> | null = tx;
-  if (typeof given?.query === 'function' && typeof given.execute === 'function') return tx;
-  throw ConfigurationError.option('tx', tx, 'a SqlTransaction, as sql.transaction() and pgTransaction() give it');
 }

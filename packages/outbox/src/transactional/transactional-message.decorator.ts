@@ -1,9 +1,15 @@
-import { type AsyncMethod, attachGuarantee, ConfigurationError, type Guarantee, type MethodCall } from '@lockstep/core';
+import {
+  type AsyncMethod,
+  attachGuarantee,
+  ConfigurationError,
+  checkKnown,
+  type Guarantee,
+  type MethodCall,
+} from '@lockstep/core';
 import { Sql } from '@lockstep/sql';
 import { Inject, Injectable } from '@nestjs/common';
 import type { OutgoingMessage } from '../message.js';
 import { checkedTopic } from '../message-names.js';
-import { checkKnown } from '../outbox.options.js';
 import type { Fits, HasCheck, HasCompensator, SaysSomething } from './decorator-types.js';
 import { checkName, compensatorName } from './handler-names.js';
 import { CHECK_BACK_NAMES, type CheckBack, type CheckBackOptions, resolveCheckBack } from './transactional.options.js';

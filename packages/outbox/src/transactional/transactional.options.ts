@@ -1,7 +1,6 @@
-import { ConfigurationError, type Duration, durationMs } from '@lockstep/core';
+import { ConfigurationError, checkKnown, type Duration, durationMs, wholeNumber } from '@lockstep/core';
 import type { OutgoingMessage } from '../message.js';
 import { checkedTopic } from '../message-names.js';
-import { checkKnown, wholeNumber } from '../outbox.options.js';
 import type { HalfMessage } from './prepared-message-store.js';
 
 /** When a half message whose outcome nobody has told is checked. */
@@ -49,7 +48,7 @@ export function resolveCheckBack(options: CheckBackOptions, where: string): Chec
   const resolved = {
     checkAfterMs: durationMs(checkAfter, `${where} checkAfter`, upToAMonth),
     checkEveryMs: durationMs(checkEvery, `${where} checkEvery`, upToAMonth),
-    checks: wholeNumber(checks, `${where} checks`, 1, 10_000),
+    checks: wholeNumber(`${where} checks`, checks, 1, 10_000),
     joinWithinMs: durationMs(deadline, `${where} deadline`, upToAMonth),
     maxAgeMs: durationMs(maxTransactionAge, `${where} maxTransactionAge`, { ...upToAMonth, minMs: 0 }),
   };

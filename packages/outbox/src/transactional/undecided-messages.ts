@@ -1,8 +1,7 @@
-import { ConfigurationError } from '@lockstep/core';
+import { ConfigurationError, wholeNumber } from '@lockstep/core';
 import { Sql } from '@lockstep/sql';
 import { Inject, Injectable } from '@nestjs/common';
 import { validate as isUuid } from 'uuid';
-import { wholeNumber } from '../outbox.options.js';
 import { OUTBOX_STORE, type OutboxStore } from '../outbox-store.js';
 import { HalfDecisions } from './half-decisions.js';
 import {
@@ -33,7 +32,7 @@ export class UndecidedMessages {
 
   async list({ after, limit = 100 }: Partial<UndecidedQuery>): Promise<readonly UndecidedMessage[]> {
     if (after !== undefined) checkId(after);
-    const query = { limit: wholeNumber(limit, 'limit', 1, 1_000) };
+    const query = { limit: wholeNumber('limit', limit, 1, 1_000) };
     return this.store.undecided(after === undefined ? query : { ...query, after });
   }
 

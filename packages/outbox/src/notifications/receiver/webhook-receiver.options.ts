@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
-import { ConfigurationError, type Duration, durationMs } from '@lockstep/core';
-import { checkedSecrets, checkKnown } from '../notifications.options.js';
+import { ConfigurationError, checkKnown, type Duration, durationMs } from '@lockstep/core';
+import { checkedSecrets } from '../notifications.options.js';
 
 /** What Express and Fastify have in common. */
 export interface WebhookHttpRequest {
