@@ -103,15 +103,24 @@ describe('Blocked keys', () => {
   incidents.subscribe(({ code }) => codes.push(code));
   const early = (n: number, last: string) => new OutOfTurnError(place(n, 1), last);
 
-  it('are asked for less and less often, between 100 ms and 30 s, until they move', () => {
+  it('are asked for less and less often, between 20 ms and 30 s, until they move', () => {
     let nowMs = 0;
     const blocked = new BlockedKeys('steps', incidents, () => nowMs);
-    expect(blocked.pauseFor(early(3, '1.1'))).toBe(100);
+    expect(blocked.pauseFor(early(3, '1.1'))).toBe(20);
     nowMs = 8_000;
     expect(blocked.pauseFor(early(4, '1.1'))).toBe(2_000);
     nowMs = 3_600_000;
     expect(blocked.pauseFor(early(3, '1.1'))).toBe(30_000);
-    expect(blocked.pauseFor(early(4, '1.2'))).toBe(100);
+    expect(blocked.pauseFor(early(4, '1.2'))).toBe(20);
+  });
+
+  it('have those asked for first whose turn is next, each about when those before it have taken effect', () => {
+    const blocked = new BlockedKeys('steps', incidents, () => 0);
+    const pauses = [3, 4, 5, 100, 1_501].map((n) => blocked.pauseFor(early(n, '1.1')));
+    expect(pauses).toEqual([20, 40, 60, 1_960, 29_980]);
+    // Of a later generation only those of its own are before it, and of a key begun in the middle those from there on.
+    expect(blocked.pauseFor(new OutOfTurnError(place(3, 2), '1.9'))).toBe(40);
+    expect(blocked.pauseFor(new OutOfTurnError(place(30, 1, 27), '1.9'))).toBe(40);
   });
 
   it('are reported once a minute, when they have been blocked for one', () => {

@@ -1,8 +1,9 @@
 import { type Incidents, monotonicMs } from '@lockstep/core';
-import { sequenceText } from '../sequence.js';
+import { parseSequence, sequenceText } from '../sequence.js';
 import type { OutOfTurnError } from './gate.errors.js';
 
-const SHORTEST_PAUSE_MS = 100;
+/** What a message before this one takes at least; so early ones come back about when it is their turn, in their order. */
+const STEP_MS = 20;
 const LONGEST_PAUSE_MS = 30_000;
 const REPORT_AFTER_MS = 60_000;
 /** Beyond it the keys that wait longest begin anew, and are asked for more often than need be. */
@@ -33,7 +34,10 @@ export class BlockedKeys {
     private readonly nowMs: () => number = monotonicMs,
   ) {}
 
-  /** How long a message that came early is to be left alone: a quarter of the time that its key has waited by now. */
+  /**
+   * How long a message that came early is to be left alone: for as long as those before it take, and where the key does
+   * not move, a quarter of the time that it has waited by now.
+   */
   pauseFor(early: OutOfTurnError): number {
     const nowMs = this.nowMs();
     const blocked = this.see(early, nowMs);
@@ -42,7 +46,7 @@ export class BlockedKeys {
       blocked.reportedAtMs = nowMs;
       this.report(early, waitedMs);
     }
-    return Math.round(Math.min(Math.max(waitedMs / 4, SHORTEST_PAUSE_MS), LONGEST_PAUSE_MS));
+    return Math.round(Math.min(Math.max(waitedMs / 4, stepsAhead(early) * STEP_MS), LONGEST_PAUSE_MS));
   }
 
   private see({ place, last }: OutOfTurnError, nowMs: number): Blocked {
@@ -73,4 +77,11 @@ export class BlockedKeys {
       },
     });
   }
+}
+
+/** How many messages must take effect before this one. */
+function stepsAhead({ place: { sequence, before }, last }: OutOfTurnError): number {
+  const stored = parseSequence(last);
+  const reached = stored?.generation === sequence.generation ? Math.max(stored.n, before) : before;
+  return sequence.n - reached - 1;
 }
