@@ -10,11 +10,11 @@ const SERVERS = [
 ] as const;
 
 const SCENES: readonly (readonly [string, GateScene])[] = [
-  ['one by one', { batch: false, keys: 2, messages: 2 }],
-  ['in batches', { batch: true, keys: 2, messages: 2 }],
+  ['one by one', { batch: false, keys: 2, messages: 3 }],
+  ['in batches', { batch: true, keys: 2, messages: 3 }],
 ];
 
-const SCHEDULES = 50;
+const SCHEDULES = 40;
 
 describe.each(SERVERS)('Two consumers, copies, shuffled deliveries and a lost connection, on $name', ({ use }) => {
   const server = use();
