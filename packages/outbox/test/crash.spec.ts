@@ -89,8 +89,10 @@ describe('Crashes', () => {
 
   it('does not publish from a relay that was paused past its lease, and delivers what it had claimed', async () => {
     const env = { TRANSPORT: 'table' };
-    await mall({ ...env, ROLES: 'web', ORDERS: '4' }).waitForLine(/placed/);
+    // Whoever stands still while it starts may hold the lock of the migrations.
     const paused = mall({ ...env, ROLES: 'relay' }, { pauseAt: 'outbox.claimed' });
+    await paused.waitForLine(/placed/);
+    await mall({ ...env, ROLES: 'web', ORDERS: '4' }).waitForLine(/placed/);
     await paused.reached('outbox.claimed');
     const held = 'SELECT count(*) AS id FROM lockstep_lease WHERE lease_until > clock_timestamp()';
     await eventually(async () => expect(await column(held)).toEqual([0]));
