@@ -49,7 +49,7 @@ describe('an order of the mall that nobody pays', () => {
     await untilReleased(order);
   }, 60_000);
 
-  it.each(['outbox.claimed', 'outbox.consumer.handled', 'outbox.consumer.committed'])(
+  it.each(['outbox.claimed', 'outbox.consumer.committed'])(
     'gives them back once, though its helper is killed at %s',
     async (killAt) => {
       const order = await placed();
