@@ -15,8 +15,12 @@ export const checks = [
 ];
 
 function readmes() {
-  const packages = readdirSync(join(root, 'packages')).map((name) => `packages/${name}/README.md`);
-  return ['README.md', 'README.zh-CN.md', ...packages];
+  const folders = ['.', 'sample-app', ...readdirSync(join(root, 'packages')).map((name) => `packages/${name}`)];
+  return folders.flatMap((folder) =>
+    readdirSync(join(root, folder))
+      .filter((name) => name.endsWith('.md'))
+      .map((name) => join(folder, name)),
+  );
 }
 
 function printed(violations) {
