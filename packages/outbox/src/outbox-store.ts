@@ -137,6 +137,11 @@ export interface ShardLease {
  */
 export interface OutboxStore {
   append(transaction: SqlTransaction, records: readonly OutboxRecord[]): Promise<void>;
+  /**
+   * Ability: `append` whose insert goes out with the commit, for a transaction that can send something `lastly`. An insert
+   * that fails rolls back. Sequences are drawn at once.
+   */
+  appendLast?(transaction: SqlTransaction, records: readonly OutboxRecord[]): Promise<void>;
   lease(name: string, ttlMs: number): Promise<ShardLease | undefined>;
   claim(request: ClaimRequest): Promise<ClaimedMessages>;
   overdue(request: OverdueRequest): Promise<readonly OutboxDelivery[]>;

@@ -121,7 +121,7 @@ export class OutboxService {
 
   private async append(tx: SqlTransaction, records: readonly OutboxRecord[]): Promise<void> {
     if (!tx.beforeCommit) {
-      await this.insert(tx, records);
+      await this.insert(tx, records, 'at-once');
       return;
     }
     // A hook for each call, because a savepoint forgets exactly the hooks that were registered in it.
@@ -139,13 +139,18 @@ export class OutboxService {
     tx.beforeCommit?.(async () => {
       const all = this.collected.get(tx) ?? [];
       this.collected.delete(tx);
-      await this.insert(tx, all);
+      await this.insert(tx, all, 'with-commit');
     });
   }
 
-  private async insert(tx: SqlTransaction, records: readonly OutboxRecord[]): Promise<void> {
+  private async insert(
+    tx: SqlTransaction,
+    records: readonly OutboxRecord[],
+    when: 'at-once' | 'with-commit',
+  ): Promise<void> {
     const sentAtMs = monotonicMs();
-    await this.store.append(tx, records);
+    if (when === 'with-commit' && this.store.appendLast) await this.store.appendLast(tx, records);
+    else await this.store.append(tx, records);
     checkpoint('outbox.appended', { messages: records.length });
     count('lockstep.outbox.published', {}, records.length);
     tx.afterCommit?.(() => this.wakeRelays(records, sentAtMs));

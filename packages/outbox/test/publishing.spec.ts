@@ -123,8 +123,8 @@ describe('Publishing', () => {
   });
 
   it('sends all messages of a transaction as one statement, in the order of publication', async () => {
-    const store = application.app.get<{ append: (...args: unknown[]) => Promise<void> }>(OUTBOX_STORE);
-    const append = vi.spyOn(store, 'append');
+    const store = application.app.get<{ appendLast: (...args: unknown[]) => Promise<void> }>(OUTBOX_STORE);
+    const append = vi.spyOn(store, 'appendLast');
     await sql.transaction(async () => {
       for (let n = 0; n < 20; n += 1) await outbox.publish('t', n, { key: 'same' });
       await outbox.publishMany([

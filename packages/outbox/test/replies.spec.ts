@@ -204,7 +204,7 @@ describe('Replies', () => {
       const id = uuidv7();
       const store = other.app.get<OutboxStore>(OUTBOX_STORE);
       const down = new StoreUnavailableError({ store: 'postgres', operation: 'append', outcome: 'not-applied' });
-      const append = vi.spyOn(store, 'append').mockRejectedValueOnce(down);
+      const append = vi.spyOn(store as Required<OutboxStore>, 'appendLast').mockRejectedValueOnce(down);
       const [acks] = [hands.published.length];
       expect(await hands.hand(route, delivery(id, 'elsewhere'))).toMatchObject([{ outcome: 'postpone' }]);
       append.mockRestore();

@@ -7,9 +7,17 @@ import {
   TransactionEndedError,
   TransactionMisuseError,
 } from './sql.errors.js';
-import type { IsolationLevel, SqlSession } from './sql-driver.js';
+import type { IsolationLevel, SqlSession, Statement } from './sql-driver.js';
 import type { SqlDialect, SqlTransaction } from './sql-transaction.js';
 import { type SavepointScope, TRANSACTION_SCOPE, type TransactionContext } from './transaction-context.js';
+
+/** How far the lists had grown when a savepoint began. */
+interface Marks {
+  readonly before: number;
+  readonly after: number;
+  readonly last: number;
+  readonly failure: unknown;
+}
 
 type State = 'active' | 'committing' | 'committed' | 'rolled-back' | 'unknown';
 
@@ -30,6 +38,7 @@ export class ActiveTransaction implements SqlTransaction {
   private readonly savepoints = new SavepointStack();
   private readonly beforeHooks: (() => Promise<void>)[] = [];
   private readonly afterHooks: (() => void)[] = [];
+  private readonly last: Statement[] = [];
   private firstFailure: unknown;
 
   constructor(
@@ -79,10 +88,16 @@ export class ActiveTransaction implements SqlTransaction {
     this.afterHooks.push(fn);
   }
 
+  lastly(text: string, params: readonly unknown[] = []): void {
+    this.assertUsable();
+    assertLeavesTransaction(text);
+    this.last.push({ text, params });
+  }
+
   async savepoint<T>(fn: () => Promise<T>): Promise<T> {
     this.assertUsable();
     const scope = this.savepoints.begin();
-    const marks = { before: this.beforeHooks.length, after: this.afterHooks.length, failure: this.firstFailure };
+    const marks = this.marks();
     try {
       return await runInSavepoint(
         (statement) => this.control(scope, statement),
@@ -117,9 +132,15 @@ export class ActiveTransaction implements SqlTransaction {
     await this.session.execute(statement, []);
   }
 
-  private forgetSince(marks: { readonly before: number; readonly after: number; readonly failure: unknown }): void {
+  private marks(): Marks {
+    const { beforeHooks, afterHooks, last, firstFailure } = this;
+    return { before: beforeHooks.length, after: afterHooks.length, last: last.length, failure: firstFailure };
+  }
+
+  private forgetSince(marks: Marks): void {
     this.beforeHooks.length = marks.before;
     this.afterHooks.length = marks.after;
+    this.last.length = marks.last;
     this.firstFailure = marks.failure;
   }
 
@@ -130,6 +151,9 @@ export class ActiveTransaction implements SqlTransaction {
       const hook = this.beforeHooks[index];
       if (!hook) break;
       await hook();
+    }
+    if (!this.session.commitAfter) {
+      for (const { text, params } of this.last.splice(0)) await this.execute(text, params);
     }
     this.assertUsable();
     return value;
@@ -146,10 +170,14 @@ export class ActiveTransaction implements SqlTransaction {
     checkpoint('sql.commit.before');
     let outcome: 'committed' | 'rolled-back';
     try {
-      outcome = await this.session.commit();
+      outcome = await (this.session.commitAfter && this.last.length > 0
+        ? this.session.commitAfter(this.last)
+        : this.session.commit());
     } catch (error) {
       this.state = error instanceof CommitOutcomeUnknownError ? 'unknown' : 'rolled-back';
-      throw error;
+      throw this.firstFailure !== undefined && isRefusedInAborted(error)
+        ? new TransactionAbortedError(this.firstFailure)
+        : error;
     }
     this.state = outcome;
     if (outcome === 'rolled-back') throw new TransactionAbortedError(this.firstFailure);

@@ -3,6 +3,11 @@ import type { SqlDialect } from './sql-transaction.js';
 /** Isolation levels that every supported server has. */
 export type IsolationLevel = 'read committed' | 'repeatable read' | 'serializable';
 
+export interface Statement {
+  readonly text: string;
+  readonly params: readonly unknown[];
+}
+
 export interface BeginOptions {
   /** Where it is undefined, the driver's own: the server's default on Postgres, read committed on MariaDB. */
   readonly isolation: IsolationLevel | undefined;
@@ -79,6 +84,12 @@ export interface SqlSession {
    * @throws the database's own error when it refused to commit: nothing was applied
    */
   commit(): Promise<'committed' | 'rolled-back'>;
+  /**
+   * Ability: {@link commit} in one round trip with statements that go before it, in this order.
+   *
+   * @throws what `commit` throws; the database's own error when it refused one of the statements: nothing was applied
+   */
+  commitAfter?(last: readonly Statement[]): Promise<'committed' | 'rolled-back'>;
   /** Never rejects: a rollback that cannot be said is done by the server when the connection closes. */
   rollback(): Promise<void>;
 }

@@ -24,6 +24,12 @@ export interface SqlTransaction {
    */
   beforeCommit?(fn: () => Promise<void>): void;
   /**
+   * Executes the statement as the last thing before the commit, behind every hook, and together with it where the server
+   * takes both in one round trip. Nothing can be read of it any more; its error rolls back and is that of the
+   * transaction. Forgotten like {@link beforeCommit}.
+   */
+  lastly?(text: string, params?: readonly unknown[]): void;
+  /**
    * Calls `fn` once the commit is known to have happened, and never when its outcome is unknown. It must not throw: what
    * it throws is reported, for the transaction cannot fail any more. Forgotten like {@link beforeCommit}.
    */

@@ -41,6 +41,11 @@ import { PostgresPreparedMessageStore } from './postgres-prepared-message-store.
 
 const MIGRATIONS: MigrationSet = { name: 'outbox', directory: new URL('./migrations/', import.meta.url) };
 
+interface Statement {
+  readonly text: string;
+  readonly params: readonly unknown[];
+}
+
 interface DeliveryRow extends MessageRow {
   readonly consumer: string;
   readonly awaitsAck: boolean;
@@ -72,10 +77,19 @@ export class PostgresOutboxStore implements OutboxStore {
   }
 
   async append(transaction: SqlTransaction, records: readonly OutboxRecord[]): Promise<void> {
+    for (const { text, params } of await this.inserts(transaction, records)) await transaction.execute(text, params);
+  }
+
+  async appendLast(transaction: SqlTransaction, records: readonly OutboxRecord[]): Promise<void> {
+    if (!transaction.lastly) return this.append(transaction, records);
+    for (const { text, params } of await this.inserts(transaction, records)) transaction.lastly(text, params);
+  }
+
+  private async inserts(transaction: SqlTransaction, records: readonly OutboxRecord[]): Promise<readonly Statement[]> {
     await this.ready();
     const drawn = await this.draw(transaction, records);
     const [first, second] = drawn;
-    if (first && !second && first.delayMs === 0) return this.appendOne(transaction, first);
+    if (first && !second && first.delayMs === 0) return [insertOf(first)];
     const rows = drawn.map(({ message, shard, awaitsAck, delayMs }) => ({
       shard,
       awaits_ack: awaitsAck,
@@ -83,14 +97,10 @@ export class PostgresOutboxStore implements OutboxStore {
       ...columnsOf(message),
     }));
     const [now, later] = [rows.filter((row) => row.delay_ms === 0), rows.filter((row) => row.delay_ms > 0)];
-    if (now.length > 0) await transaction.execute(APPEND, [JSON.stringify(now)]);
-    if (later.length > 0) await transaction.execute(APPEND_DELAYED, [JSON.stringify(later)]);
-  }
-
-  private async appendOne(transaction: SqlTransaction, record: OutboxRecord): Promise<void> {
-    const { id, topic, key = null, payload, headers } = record.message;
-    const params = [record.shard, record.awaitsAck, id, topic, key, payload, JSON.stringify(headers)];
-    await transaction.execute(APPEND_ONE, params);
+    return [
+      ...(now.length > 0 ? [{ text: APPEND, params: [JSON.stringify(now)] }] : []),
+      ...(later.length > 0 ? [{ text: APPEND_DELAYED, params: [JSON.stringify(later)] }] : []),
+    ];
   }
 
   async promote(limit: number): Promise<{ promoted: number; nextDueInMs: number | undefined }> {
@@ -179,6 +189,11 @@ export class PostgresOutboxStore implements OutboxStore {
   private ready(): Promise<void> {
     return this.sql.ensureMigrated(MIGRATIONS);
   }
+}
+
+function insertOf({ message, shard, awaitsAck }: OutboxRecord): Statement {
+  const { id, topic, key = null, payload, headers } = message;
+  return { text: APPEND_ONE, params: [shard, awaitsAck, id, topic, key, payload, JSON.stringify(headers)] };
 }
 
 function deliveryOf(row: DeliveryRow): OutboxDelivery {

@@ -1,9 +1,13 @@
 import type { Incidents } from '@lockstep/core';
 import { CommitOutcomeUnknownError, TransactionEndedError } from '../../sql.errors.js';
-import type { BeginOptions, SqlSession } from '../../sql-driver.js';
+import type { BeginOptions, SqlSession, Statement } from '../../sql-driver.js';
+import { inlineParameters } from './inline-parameters.js';
 import type { PgResult } from './pg-client.js';
 import { asStoreError, type PgConnection, within } from './pg-connection.js';
 import { isCommitRefusal, PgConnectionLostError } from './pg-errors.js';
+
+/** What every statement is answered once one has failed. */
+const IN_FAILED_TRANSACTION = '25P02';
 
 /** One transaction on one connection. open → ended by commit or rollback; the connection goes back in either case. */
 export class PostgresSession implements SqlSession {
@@ -35,18 +39,20 @@ export class PostgresSession implements SqlSession {
     return (await this.run(text, params)).rowCount ?? 0;
   }
 
-  async commit(): Promise<'committed' | 'rolled-back'> {
-    this.ended = true;
+  commit(): Promise<'committed' | 'rolled-back'> {
+    return this.end([]);
+  }
+
+  async commitAfter(last: readonly Statement[]): Promise<'committed' | 'rolled-back'> {
+    const texts = last.map(({ text, params }) => inlineParameters(text, params));
+    if (texts.every((text) => text !== undefined)) return this.end(texts);
     try {
-      const { command } = await this.connection.run('COMMIT', [], this.options.commitTimeoutMs);
-      // After a failed statement Postgres answers COMMIT with success and the tag ROLLBACK.
-      return command === 'COMMIT' ? 'committed' : 'rolled-back';
+      for (const { text, params } of last) await this.run(text, params);
     } catch (error) {
-      if (error instanceof PgConnectionLostError) throw asStoreError(error, 'sql.commit', 'not-applied');
-      throw isCommitRefusal(error) ? error : new CommitOutcomeUnknownError(error);
-    } finally {
-      this.connection.giveBack();
+      await this.rollback();
+      throw error;
     }
+    return this.end([]);
   }
 
   async rollback(): Promise<void> {
@@ -66,6 +72,36 @@ export class PostgresSession implements SqlSession {
       });
     } finally {
       this.connection.giveBack();
+    }
+  }
+
+  /** The server leaves out COMMIT when a statement before it fails. */
+  private async end(last: readonly string[]): Promise<'committed' | 'rolled-back'> {
+    this.ended = true;
+    try {
+      const script = [...last, 'COMMIT'].join('; ');
+      const { command } = await this.connection.run(script, [], this.options.commitTimeoutMs);
+      this.connection.giveBack();
+      // After a failed statement Postgres answers COMMIT with success and the tag ROLLBACK.
+      return command === 'COMMIT' ? 'committed' : 'rolled-back';
+    } catch (error) {
+      const isRefused = isCommitRefusal(error) || (last.length > 0 && (await this.isInFailedTransaction()));
+      // It is still open where one of the statements failed.
+      if (last.length > 0) await this.rollback();
+      else this.connection.giveBack();
+      if (error instanceof PgConnectionLostError) throw asStoreError(error, 'sql.commit', 'not-applied');
+      throw isRefused ? error : new CommitOutcomeUnknownError(error);
+    }
+  }
+
+  /** Where it is, COMMIT was not executed. */
+  private async isInFailedTransaction(): Promise<boolean> {
+    if (this.connection.isLost) return false;
+    try {
+      await this.connection.run('SELECT 1', [], this.options.commandTimeoutMs);
+      return false;
+    } catch (error) {
+      return (error as { readonly code?: unknown }).code === IN_FAILED_TRANSACTION;
     }
   }
 
