@@ -55,7 +55,9 @@ function byOrigin(
     const origin = delivery.message.headers[ORIGIN_HEADER];
     const ack = acknowledgementOf(delivery, outcomes[index], consumer, redeliverAfterMs);
     if (origin === undefined || !ack) continue;
-    groups.set(origin, [...(groups.get(origin) ?? []), ack]);
+    const group = groups.get(origin);
+    if (group) group.push(ack);
+    else groups.set(origin, [ack]);
   }
   return groups;
 }

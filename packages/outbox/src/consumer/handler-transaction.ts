@@ -44,7 +44,7 @@ export class HandlerTransaction {
       messageSpan(span, () =>
         this.begin([message], async (tx) => {
           if (!(await this.services.inbox.once(tx, this.consumer, message.id))) return;
-          if (!(await this.services.gate.enter(tx, this.consumer, message))) return;
+          if (isStrict(message) && !(await this.services.gate.enter(tx, this.consumer, message))) return;
           if (!mayRun) throw neverAnswered();
           await this.run(tx, [message]);
         }),
@@ -98,6 +98,10 @@ export class HandlerTransaction {
     const entered = new Set<string>();
     const left = new Map<string, NoTurn>();
     for (const message of byTurn(fresh)) {
+      if (!isStrict(message)) {
+        entered.add(message.id);
+        continue;
+      }
       try {
         if (await this.services.gate.enter(tx, this.consumer, message)) entered.add(message.id);
       } catch (error) {
@@ -123,8 +127,12 @@ export class HandlerTransaction {
 
   /** Making the table takes a second connection, for which a transaction must not wait. */
   private async prepare(messages: readonly Message[]): Promise<void> {
-    if (messages.some(({ headers }) => headers[SEQUENCE_HEADER] !== undefined)) await this.services.gate.prepare();
+    if (messages.some(isStrict)) await this.services.gate.prepare();
   }
+}
+
+function isStrict({ headers }: Message): boolean {
+  return headers[SEQUENCE_HEADER] !== undefined;
 }
 
 function detailOf(messages: readonly Message[]): Readonly<Record<string, unknown>> {

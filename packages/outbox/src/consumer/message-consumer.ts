@@ -21,6 +21,7 @@ const NOT_TRIED: DeliveryOutcome = {
   error: new Error('the application is shutting down'),
 };
 
+type Dead = Extract<DeliveryOutcome, { outcome: 'dead' }>;
 type Outcomes = Map<Delivery, DeliveryOutcome>;
 
 /**
@@ -74,7 +75,12 @@ export class MessageConsumer {
     );
     const split = await this.together(first, outcomes);
     await this.oneByOne(split, outcomes);
-    const ended = await Promise.all(batch.map((delivery) => this.end(delivery, outcomes.get(delivery) ?? NOT_TRIED)));
+    const ended: DeliveryOutcome[] = [];
+    for (const delivery of batch) {
+      const outcome = outcomes.get(delivery) ?? NOT_TRIED;
+      ended.push(outcome.outcome === 'dead' ? await this.bury(delivery, outcome) : outcome);
+    }
+    this.countOutcomes(outcomes);
     return acknowledge(batch, ended, this.handler.route.consumer, this.acks, this.services.incidents);
   }
 
@@ -141,15 +147,19 @@ export class MessageConsumer {
     return verdictOn(error, attempt, this.handler.options.attempts, this.pauses, this.blocked);
   }
 
-  private async end({ message }: Delivery, outcome: DeliveryOutcome): Promise<DeliveryOutcome> {
-    if (outcome.outcome !== 'dead') return outcome;
+  private bury({ message }: Delivery, outcome: Dead): Promise<DeliveryOutcome> {
     return bury(this.services, this.handler.route.consumer, message, outcome);
+  }
+
+  private countOutcomes(outcomes: Outcomes): void {
+    const numbers = new Map<DeliveryOutcome['outcome'], number>();
+    for (const { outcome } of outcomes.values()) numbers.set(outcome, (numbers.get(outcome) ?? 0) + 1);
+    const { topic, consumer } = this.handler.route;
+    for (const [outcome, number] of numbers) count('lockstep.outbox.consumed', { topic, consumer, outcome }, number);
   }
 
   private note(delivery: Delivery, outcome: DeliveryOutcome, outcomes: Outcomes): void {
     outcomes.set(delivery, outcome);
-    const { topic, consumer } = this.handler.route;
-    count('lockstep.outbox.consumed', { topic, consumer, outcome: outcome.outcome });
     if (outcome.outcome === 'done') this.pauses.answered();
     else this.report(delivery, outcome);
   }

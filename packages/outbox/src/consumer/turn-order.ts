@@ -16,6 +16,7 @@ interface Ranked<Item> {
  * transactions that take the turns of the same keys never wait for each other in a circle.
  */
 export function byTurn<Item extends Keyed>(messages: readonly Item[]): readonly Item[] {
+  if (!messages.some(isStrict)) return messages;
   const plain = messages.filter((message) => rank(message, message) === undefined);
   const strict = messages.flatMap((message) => rank(message, message) ?? []);
   return [
@@ -26,11 +27,21 @@ export function byTurn<Item extends Keyed>(messages: readonly Item[]): readonly 
 
 /** In the order given, but for strict ones of a key, which stand in each other's places so that they are in sequence. */
 export function inTurnOrder<Item>(items: readonly Item[], messageOf: (item: Item) => Keyed): readonly Item[] {
+  if (!items.some((item) => isStrict(messageOf(item)))) return items;
   const ranks = items.map((item) => rank(item, messageOf(item)));
   const lanes = new Map<string, Ranked<Item>[]>();
-  for (const ranked of ranks) if (ranked) lanes.set(ranked.lane, [...(lanes.get(ranked.lane) ?? []), ranked]);
+  for (const ranked of ranks) {
+    if (!ranked) continue;
+    const lane = lanes.get(ranked.lane);
+    if (lane) lane.push(ranked);
+    else lanes.set(ranked.lane, [ranked]);
+  }
   const next = new Map([...lanes].map(([lane, list]) => [lane, list.sort(inSequence).values()]));
   return items.map((item, index) => next.get(ranks[index]?.lane ?? '')?.next().value?.item ?? item);
+}
+
+function isStrict({ headers }: Keyed): boolean {
+  return headers[SEQUENCE_HEADER] !== undefined;
 }
 
 function rank<Item>(item: Item, { topic, key, headers }: Keyed): Ranked<Item> | undefined {

@@ -68,7 +68,7 @@ export class Inbox implements OnApplicationBootstrap {
   }
 
   /**
-   * {@link once} for several messages, in one statement: the ids, as they were given, of those of which this is the first
+   * {@link once} for several messages, in one statement for each day: the ids, as they were given, of those of which this is the first
    * copy. An id that is given twice is one message. Waits like `once`; two calls with messages in common never wait for
    * each other in a circle, whatever the order in which they were given.
    *
@@ -76,13 +76,26 @@ export class Inbox implements OnApplicationBootstrap {
    */
   async onceMany(tx: SqlTransaction, consumer: string, messageIds: readonly string[]): Promise<ReadonlySet<string>> {
     assertConsumer(consumer);
-    const given = new Map(messageIds.map((id) => [compact(id), id]));
-    const copies = [...given.values()].map((id) => ({ day: messageDay(id), id: id.toLowerCase() })).sort(byPlace);
-    if (copies.length === 0) return new Set();
+    const given = new Map(messageIds.map((id) => [String(id).toLowerCase(), id]));
+    const first = new Set<string>();
+    if (given.size === 0) return first;
+    const days = byDay(given.keys());
     await this.prepare();
-    const rows = await tx.query<ReceivedRow>(this.statements.receiveMany, [consumer, JSON.stringify(copies)]);
-    const first = rows.filter(({ copies: seen = 1 }) => Number(seen) === 1);
-    return new Set(first.map(({ id }) => given.get(compact(id)) ?? id));
+    for (const [day, ids] of days) {
+      for (const id of await this.firstOf(tx, consumer, day, ids)) first.add(given.get(id) ?? id);
+    }
+    return first;
+  }
+
+  private async firstOf(
+    tx: SqlTransaction,
+    consumer: string,
+    day: string,
+    ids: readonly string[],
+  ): Promise<readonly string[]> {
+    const { receiveMany, listOf } = this.statements;
+    const rows = await tx.query<ReceivedRow>(receiveMany, [day, consumer, listOf(ids)]);
+    return rows.filter(({ copies = 1 }) => Number(copies) === 1).map(({ id }) => dashed(id));
   }
 
   /** Forgets what was received longer ago, in small transactions. Returns how many messages were forgotten. */
@@ -128,12 +141,18 @@ function assertConsumer(consumer: string): void {
   throw ConfigurationError.option('consumer', consumer, 'letters, digits and _ . : / -, at most 200');
 }
 
-/** The same for every way to write the id. */
-function compact(messageId: string): string {
-  return String(messageId).replaceAll('-', '').toLowerCase();
+/** In the order of the table's key, which is also that of time. @throws MessageIdInvalidError */
+function byDay(ids: Iterable<string>): ReadonlyMap<string, readonly string[]> {
+  const days = new Map<string, string[]>();
+  for (const id of [...ids].sort()) {
+    const day = messageDay(id);
+    const some = days.get(day);
+    if (some) some.push(id);
+    else days.set(day, [id]);
+  }
+  return days;
 }
 
-/** The order of the table's key, which is also that of time. */
-function byPlace(a: { readonly id: string }, b: { readonly id: string }): number {
-  return a.id < b.id ? -1 : 1;
+function dashed(id: string): string {
+  return id.length === 32 ? id.replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-') : id;
 }

@@ -18,10 +18,11 @@ await runBench({
   name: 'messaging',
   open: async () => {
     const [postgres, redis] = await Promise.all([startPostgres({ fsync: true }), startRedis()]);
-    // One for each row: what one leaves behind must not weigh on another.
+    // One for each row: what one leaves behind must not weigh on another, nor be consumed by it.
+    let databases = 0;
     const servers = async (row: string): Promise<Servers> => ({
       databaseUrl: await postgres.createDatabase(`bench_${row}`),
-      redisUrl: redis.url,
+      redisUrl: new URL(`/${databases++}`, redis.url).href,
     });
     return {
       rows: [

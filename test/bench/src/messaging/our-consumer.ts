@@ -18,22 +18,15 @@ class OneByOne {
   }
 }
 
-// Not part of the types before handlers take batches.
-const BATCH: object = { batch: true };
+@Injectable()
+class InBatches {
+  constructor(@Inject(Sql) private readonly sql: Sql) {}
 
-/** Made when it is needed, so that the other rows also run where handlers take no batches. */
-function inBatches(): Type {
-  @Injectable()
-  class InBatches {
-    constructor(@Inject(Sql) private readonly sql: Sql) {}
-
-    @OnMessage(TOPIC, { consumer: CONSUMER, concurrency: 4, ...BATCH, batchSize: MESSAGES_PER_JOB })
-    async take(orders: readonly OrderPlaced[]): Promise<void> {
-      const columns = [orders.map(({ orderId }) => orderId), orders.map(({ sku }) => sku)];
-      await this.sql.requireCurrent('bench').execute(INSERT_EFFECTS, columns);
-    }
+  @OnMessage(TOPIC, { consumer: CONSUMER, concurrency: 4, batch: true, batchSize: MESSAGES_PER_JOB })
+  async take(orders: readonly OrderPlaced[]): Promise<void> {
+    const columns = [orders.map(({ orderId }) => orderId), orders.map(({ sku }) => sku)];
+    await this.sql.requireCurrent('bench').execute(INSERT_EFFECTS, columns);
   }
-  return InBatches;
 }
 
 export function ourConsumer(servers: Servers, messages: number, batches: boolean): Contestant {
@@ -41,7 +34,7 @@ export function ourConsumer(servers: Servers, messages: number, batches: boolean
     const database = new Client(servers.databaseUrl);
     await database.connect();
     await database.query(EFFECT_TABLES);
-    return { database, consumption: await open(servers, batches ? inBatches() : OneByOne) };
+    return { database, consumption: await open(servers, batches ? InBatches : OneByOne) };
   });
 }
 

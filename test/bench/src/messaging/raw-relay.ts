@@ -22,7 +22,7 @@ export function rawRelay(databaseUrl: string, redisUrl: string): Contestant {
       const redis = new Redis(redisUrl);
       const queue = new Queue('raw', { connection: { url: redisUrl } });
       const run = async (): Promise<Slice> => {
-        await redis.flushall(); // the jobs of the last slice; the server belongs to this bench alone
+        await redis.flushdb(); // the jobs of the last slice; the database belongs to this row alone
         await fill(database);
         const { elapsedMs, walBytes } = await withWalBytes(database, () => drain(database, queue));
         return { operations: MESSAGES, elapsedMs, sums: { walBytes } };
