@@ -1,6 +1,6 @@
 import 'reflect-metadata';
 import { type Sql, type SqlTransaction, TransactionMisuseError } from '@lockstep/sql';
-import { seed, seededRandom } from '@lockstep/testing';
+import { eventually, seed, seededRandom } from '@lockstep/testing';
 import pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type SqlApplication, startSql } from './support/sql-application.js';
@@ -129,6 +129,30 @@ describe.each(TEST_SERVERS)('what is sent lastly on $name', (server) => {
       lastly(tx, null, 'INSERT INTO entry (name) SELECT coalesce($1, current_database()::text)');
     });
     expect(query.mock.calls.map(([text]) => String(text).split(' ')[0])).toEqual(['BEGIN', 'INSERT', 'INSERT']);
+  });
+
+  it('sends a long text on its own, so that a commit in doubt is one that was short', async () => {
+    const query = vi.spyOn(pg.Client.prototype, 'query');
+    const long = 'x'.repeat(200_000);
+    await sql.transaction(async (tx) => lastly(tx, long, 'INSERT INTO entry (name) SELECT length($1)::text'));
+    expect(query.mock.calls.map(([text]) => String(text).split(' ')[0])).toEqual(['BEGIN', 'INSERT', 'COMMIT']);
+    expect(await names()).toEqual(['200000']);
+  });
+
+  it('waits for the locks of others as long as any statement does, and then commits', async () => {
+    const patient = await startSql({ url: database.url, commitTimeout: 300 });
+    const blocker = new pg.Client(database.url);
+    await blocker.connect();
+    await blocker.query('BEGIN; LOCK TABLE entry IN ACCESS EXCLUSIVE MODE');
+    const work = patient.sql.transaction(async (tx) => lastly(tx, 'patient'));
+    const waits = `SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%COMMIT'
+      AND clock_timestamp() - query_start > interval '600 milliseconds'`;
+    await eventually(async () => expect(await sql.query(waits)).toHaveLength(1));
+    await blocker.query('COMMIT');
+    await blocker.end();
+    await work;
+    expect(await names()).toEqual(['patient']);
+    await patient.app.close();
   });
 
   it('sends a text with a NUL on its own, where the server refuses it', async () => {

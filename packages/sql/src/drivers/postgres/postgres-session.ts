@@ -9,6 +9,9 @@ import { isCommitRefusal, PgConnectionLostError } from './pg-errors.js';
 /** What every statement is answered once one has failed. */
 const IN_FAILED_TRANSACTION = '25P02';
 
+/** Characters of statements in one round trip with COMMIT; what takes the server longer is better sent on its own. */
+const MOST_WITH_COMMIT = 100_000;
+
 /** One transaction on one connection. open → ended by commit or rollback; the connection goes back in either case. */
 export class PostgresSession implements SqlSession {
   private ended = false;
@@ -44,8 +47,9 @@ export class PostgresSession implements SqlSession {
   }
 
   async commitAfter(last: readonly Statement[]): Promise<'committed' | 'rolled-back'> {
-    const texts = last.map(({ text, params }) => inlineParameters(text, params));
-    if (texts.every((text) => text !== undefined)) return this.end(texts);
+    const texts = last.map(({ text, params }) => inlineParameters(text, params)).filter((text) => text !== undefined);
+    const length = texts.reduce((sum, text) => sum + text.length, 0);
+    if (texts.length === last.length && length <= MOST_WITH_COMMIT) return this.end(texts);
     try {
       for (const { text, params } of last) await this.run(text, params);
     } catch (error) {
@@ -78,9 +82,12 @@ export class PostgresSession implements SqlSession {
   /** The server leaves out COMMIT when a statement before it fails. */
   private async end(last: readonly string[]): Promise<'committed' | 'rolled-back'> {
     this.ended = true;
+    const { statementTimeoutMs, commitTimeoutMs } = this.options;
+    // A statement may have to wait for the locks of others, and giving up before COMMIT was reached means not knowing.
+    const timeoutMs = last.length > 0 ? statementTimeoutMs + commitTimeoutMs : commitTimeoutMs;
     try {
       const script = [...last, 'COMMIT'].join('; ');
-      const { command } = await this.connection.run(script, [], this.options.commitTimeoutMs);
+      const { command } = await this.connection.run(script, [], timeoutMs);
       this.connection.giveBack();
       // After a failed statement Postgres answers COMMIT with success and the tag ROLLBACK.
       return command === 'COMMIT' ? 'committed' : 'rolled-back';
