@@ -24,6 +24,8 @@ import { emptyDatabase, type Shop, Stage } from './messaging/stage.js';
  * | 12 | sequence gap, early transaction id | `messaging-outages.spec.ts` |
  * | 13 | savepoint rolled back after publish | `packages/outbox/test/publishing.spec.ts`, the contract of `OutboxStore`; `messaging.spec.ts` |
  * | 14 | publish outside of a transaction, in an ended one, side by side, in an inner one | `packages/outbox/test/publishing.spec.ts`; `messaging-limits.spec.ts` |
+ * | 15 | half message: killed at each step, check-back beside work that goes on, late join, late commit | `packages/outbox/test/transactional-message{,.crash,.interleaving}.spec.ts`, `check-back.spec.ts` |
+ * | 16 | webhook: no answer, 3xx, 410, 429 with Retry-After, rotated secrets, private addresses | `packages/outbox/test/notifications/{delivery,signature,targets,crash}.spec.ts` |
  * | 17 | SIGTERM under load | here |
  * | 18 | clocks that differ | `messaging-limits.spec.ts` |
  * | 19 | a long backlog | `messaging-limits.spec.ts` |
