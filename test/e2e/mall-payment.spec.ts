@@ -5,7 +5,7 @@ import { BankStandIn } from 'sample-app/bank';
 import { PartnerStandIn } from 'sample-app/partner';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { Mall, type MallAnswer, type MallOptions } from '../support/mall.js';
-import { CUP_CENTS } from '../support/mall-books.js';
+import { CUP_CENTS, connected } from '../support/mall-books.js';
 import { useOwnRedis } from '../support/own-redis.js';
 
 const CHARGED = 'mall.payment.charged';
@@ -37,9 +37,9 @@ interface Unpaid {
   readonly key: string;
 }
 
-async function unpaid(): Promise<Unpaid> {
+async function unpaid(at = mall): Promise<Unpaid> {
   const buyer = `ann-${randomUUID()}`;
-  const placed = await mall.order(buyer, randomUUID(), { sku: await mall.shelve(1), qty: 1 });
+  const placed = await at.order(buyer, randomUUID(), { sku: await at.shelve(1), qty: 1 });
   expect(placed.status).toBe(201);
   return { buyer, order: placed.body.id, key: randomUUID() };
 }
@@ -50,6 +50,16 @@ const codeOf = ({ status, body }: MallAnswer): unknown => body.code ?? status;
 async function listed(id: unknown): Promise<Record<string, unknown> | undefined> {
   const { body } = await mall.operate('GET', '/payments/uncertain');
   return (body as unknown as Record<string, unknown>[]).find((one) => one.id === id);
+}
+
+/** How the messages about the payments of an order stand. */
+async function messagesOf(order: unknown): Promise<readonly string[]> {
+  let states: string[] = [];
+  await connected(postgres.url, async (database) => {
+    const text = 'SELECT state FROM lockstep_outbox_prepared WHERE key = $1';
+    states = (await database.query<{ state: string }>(text, [String(order)])).rows.map(({ state }) => state);
+  });
+  return states;
 }
 
 /** What the bank has is what the mall has booked, and its books balance. */
@@ -145,13 +155,43 @@ describe('a payment of the mall', () => {
     await partner.close();
   }, 90_000);
 
-  it('is not made while the bank is down, and the key stays good', async () => {
+  it('that the bank never charged is void after the check-back: paid anew or released, and charged late by nobody', async () => {
+    const opening = [open({ roles: 'web,relay,consumer', payWithin: '3s' }), open({ killAt: 'outbox.half.prepared' })];
+    const [others, dying] = (await Promise.all(opening)) as [Mall, Mall];
+    await using _others = others;
+    await using _dying = dying;
+    const [held, lost, killed] = [await unpaid(), await unpaid(), await unpaid()];
+    const released = await unpaid(others);
+    bank.fail('lost');
+    expect((await pay(released)).status).toBe(504);
+    bank.fail('lost');
+    expect((await pay(lost)).status).toBe(504);
+    bank.fail('held');
+    expect((await pay(held)).status).toBe(504);
+    await expect(pay(killed, dying)).rejects.toThrow();
+    expect(codeOf(await pay({ ...held, key: randomUUID() }))).toBe('PAYMENT_PENDING');
+
+    await eventually(async () => expect((await pay({ ...held, key: randomUUID() })).status).toBe(201), CLEARED_UP);
+    await eventually(async () => expect((await pay({ ...lost, key: randomUUID() })).status).toBe(201), CLEARED_UP);
+    expect((await pay({ ...killed, key: randomUUID() })).status).toBe(201);
+    expect(bank.letGo()).toBe(1);
+    await eventually(
+      async () => expect(await mall.orders(released.buyer)).toMatchObject([{ status: 'released' }]),
+      CLEARED_UP,
+    );
+    expect(codeOf(await pay({ ...released, key: randomUUID() }))).toBe('NO_SUCH_ORDER');
+    expect(charged()).toBe(3);
+    await expectBalanced();
+  }, 60_000);
+
+  it('is not made while the bank is down, its message is dropped at once, and the key stays good', async () => {
     const other = await BankStandIn.open();
     await using alone = await open({ bankUrl: other.url });
     await other.close();
     const one = await unpaid();
     expect((await pay(one, alone)).status).toBe(503);
     expect((await pay(one, alone)).status).toBe(503);
+    expect(await messagesOf(one.order)).toEqual(['rolled-back', 'rolled-back']);
     expect((await pay(one)).status).toBe(201);
     expect(charged()).toBe(1);
     await expectBalanced();

@@ -2,8 +2,11 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
-/** `late`: it charges, but answers when nobody waits any more. `lost`: it breaks the connection and charges nothing. */
-export type BankFault = 'late' | 'lost';
+/**
+ * `late`: it charges, but answers when nobody waits any more. `lost`: it breaks the connection and charges nothing. `held`:
+ * the charge stays under way until {@link BankStandIn.letGo}.
+ */
+export type BankFault = 'late' | 'lost' | 'held';
 
 const LATE_MS = 4_000;
 const CHARGE = /^\/charges\/([0-9a-f-]{36})$/;
@@ -23,6 +26,7 @@ interface Charge {
 export class BankStandIn {
   private readonly charges = new Map<string, Charge>();
   private readonly faults: BankFault[] = [];
+  private held: (() => void)[] = [];
 
   private constructor(private readonly server: Server) {
     server.on('request', (request, response) => void this.answer(request, response));
@@ -54,6 +58,14 @@ export class BankStandIn {
     this.faults.push(fault);
   }
 
+  /** Lets the charges arrive that are under way. @returns how many */
+  letGo(): number {
+    const arriving = this.held;
+    this.held = [];
+    for (const arrive of arriving) arrive();
+    return arriving.length;
+  }
+
   async close(): Promise<void> {
     this.server.closeAllConnections();
     this.server.close();
@@ -80,6 +92,10 @@ export class BankStandIn {
     const fault = this.faults.shift();
     if (fault === 'lost') {
       response.destroy();
+      return;
+    }
+    if (fault === 'held') {
+      this.held.push(() => this.charge(reference, cents, response));
       return;
     }
     const before = this.charges.get(reference);

@@ -1,7 +1,7 @@
 import { IdempotencyService } from '@lockstep/idempotency';
 import { GatewayTimeoutException, Inject, Injectable, NotFoundException } from '@nestjs/common';
 import { BankClient } from './bank.client.js';
-import { type Payment, receiptOf, type UncertainPayment } from './payment.js';
+import { type PaymentAttempt, receiptOf, type UncertainPayment } from './payment.js';
 import { PaymentRepository } from './payment.repository.js';
 
 const PAYING = 'POST /orders/:order/payment';
@@ -38,7 +38,7 @@ export class PaymentDesk {
     if (!found) throw new NotFoundException(`No uncertain payment ${id}`);
     const { payment } = found;
     // It is noted before the bank is asked: without a note it was not asked.
-    if (!payment || (await this.ask(payment)) === 'void') {
+    if (!payment || (await this.ask({ ...payment, requestId: id })) === 'void') {
       await this.operations.resolve(id, { to: 'released' });
       return 'void';
     }
@@ -46,7 +46,7 @@ export class PaymentDesk {
     return 'paid';
   }
 
-  private async ask(payment: Payment): Promise<'paid' | 'void'> {
+  private async ask(payment: PaymentAttempt): Promise<'paid' | 'void'> {
     const outcome = await this.bank.close(payment.reference);
     if (outcome === 'unknown') throw new GatewayTimeoutException('The bank did not answer in time');
     if (outcome === 'void') {

@@ -2,7 +2,7 @@ import { Sql } from '@lockstep/sql';
 import { Inject, Injectable } from '@nestjs/common';
 import { OrderRepository } from '../orders/order.repository.js';
 import { OrderEvents } from '../orders/order-events.js';
-import type { Payment, PayOrder } from './payment.js';
+import type { Payment, PaymentAttempt } from './payment.js';
 
 const COLUMNS = 'reference::text, order_id::text AS "orderId", buyer_id AS "buyerId", cents, status';
 
@@ -14,8 +14,11 @@ export class PaymentRepository {
     @Inject(OrderEvents) private readonly events: OrderEvents,
   ) {}
 
-  /** Notes what the bank will be asked for; undefined when the buyer has no such order, or it is paid, may be, or was released. */
-  async open(reference: string, { requestId, orderId, buyerId }: PayOrder): Promise<Payment | undefined> {
+  /**
+   * Notes what the bank will be asked for; undefined when the buyer has no such order, when it is paid, may be, or was
+   * released, and when the attempt is void already.
+   */
+  async open({ reference, requestId, orderId, buyerId }: PaymentAttempt): Promise<Payment | undefined> {
     const [payment] = await this.sql.query<Payment>(
       `INSERT INTO mall_payment (reference, request_id, order_id, buyer_id, cents)
        SELECT $1::uuid, $2, id, buyer_id, total_cents FROM mall_order
@@ -36,40 +39,56 @@ export class PaymentRepository {
     return payment;
   }
 
-  /** What the last attempt of each request asked for, by request. */
+  /** Whether the buyer has such an order that is neither paid nor released. */
+  async isPayable(orderId: string, buyerId: string): Promise<boolean> {
+    const text = `SELECT 1 FROM mall_order WHERE id = $1::uuid AND buyer_id = $2 AND status = 'placed'`;
+    return (await this.sql.query(text, [orderId, buyerId])).length > 0;
+  }
+
+  /** What each request asked for, by request: the attempt that is paid or may be, else the last one that is void. */
   async findByRequests(requestIds: readonly string[]): Promise<ReadonlyMap<string, Payment>> {
     const rows = await this.sql.query<Payment & { readonly requestId: string }>(
       `SELECT DISTINCT ON (request_id) request_id AS "requestId", ${COLUMNS} FROM mall_payment
-       WHERE request_id = ANY($1::text[]) ORDER BY request_id, asked_at DESC`,
+       WHERE request_id = ANY($1::text[]) ORDER BY request_id, status = 'void', asked_at DESC`,
       [requestIds],
     );
     return new Map(rows.map(({ requestId, ...payment }) => [requestId, payment]));
   }
 
-  /** Books a charge of the bank, and that the order is paid, once however often it is asked to. */
-  async book({ reference, orderId, buyerId, cents }: Payment): Promise<void> {
+  /**
+   * Books a charge of the bank, and that the order is paid, once however often it is asked to. It takes the order before
+   * the payment, as everybody here does: an attempt that begins meanwhile waits for both.
+   */
+  async book({ reference, orderId }: Pick<Payment, 'reference' | 'orderId'>): Promise<void> {
     await this.sql.transaction(async (tx) => {
-      const paid = await tx.execute(
-        `UPDATE mall_payment SET status = 'paid' WHERE reference = $1::uuid AND status <> 'void'`,
+      const order = await this.orders.lockUnpaid(tx, orderId);
+      const [paid] = await tx.query<Pick<Payment, 'buyerId' | 'cents'>>(
+        `UPDATE mall_payment SET status = 'paid' WHERE reference = $1::uuid AND status <> 'void'
+         RETURNING buyer_id AS "buyerId", cents`,
         [reference],
       );
-      if (paid !== 1) throw new Error(`The bank has charged ${reference}, which it had said to be void`);
+      if (!paid) throw new Error(`The bank has charged ${reference}, which it had said to be void`);
       await tx.execute(
         `INSERT INTO mall_ledger_entry (reference, account, cents)
          VALUES ($1::uuid, 'bank', $2::bigint), ($1::uuid, $3, -$2::bigint) ON CONFLICT DO NOTHING`,
-        [reference, cents, `buyer:${buyerId}`],
+        [reference, paid.cents, `buyer:${paid.buyerId}`],
       );
-      const order = await this.orders.lockUnpaid(tx, orderId);
       if (!order) return;
       await this.orders.setStatus(tx, orderId, 'paid');
       await this.events.tell(tx, { ...order, kind: 'paid' });
     });
   }
 
-  /** Notes that the bank has not charged it and never will. */
-  async void({ reference }: Payment): Promise<void> {
-    const text = `UPDATE mall_payment SET status = 'void' WHERE reference = $1::uuid AND status = 'asked'`;
-    await this.sql.transaction((tx) => tx.execute(text, [reference]));
+  /**
+   * Notes that the bank has not charged it and never will: from then on the order can be paid by another attempt, or
+   * released. An attempt that was not noted yet is noted as void, so that whoever stood still in between cannot open it.
+   */
+  async void({ reference, requestId, orderId, buyerId }: PaymentAttempt): Promise<void> {
+    const text = `INSERT INTO mall_payment (reference, request_id, order_id, buyer_id, cents, status)
+      SELECT $1::uuid, $2, id, buyer_id, total_cents, 'void' FROM mall_order
+      WHERE id = $3::uuid AND buyer_id = $4 FOR UPDATE
+      ON CONFLICT (reference) DO UPDATE SET status = 'void' WHERE mall_payment.status = 'asked'`;
+    await this.sql.transaction((tx) => tx.execute(text, [reference, requestId, orderId, buyerId]));
   }
 
   /** What lies with the bank, and what all accounts are together, which is nothing. */

@@ -6,6 +6,12 @@ export interface PayOrder {
   readonly requestId: string;
 }
 
+/** One try to pay an order; body of the messages of {@link PAYMENT_CHARGED}. */
+export interface PaymentAttempt extends PayOrder {
+  /** What the bank knows it by; each try has its own. */
+  readonly reference: string;
+}
+
 /** What the bank was, or is to be, asked for. */
 export interface Payment {
   readonly reference: string;
@@ -32,7 +38,7 @@ export interface UncertainPayment {
   readonly payment: Payment | undefined;
 }
 
-/** Topic of what the bank has charged; the body is the {@link Payment}. */
+/** Topic of what the bank has charged. */
 export const PAYMENT_CHARGED = 'payment.charged';
 
 export function receiptOf({ reference, orderId, cents }: Payment): Receipt {
