@@ -177,6 +177,16 @@ describe('the settlement of the mall', () => {
     expect(await settleOnceFree(shop)).toMatchObject({ accounts: 0, cents: 0 });
   }, 60_000);
 
+  it('leaves what nobody has paid, and settles it once it is', async () => {
+    const merchants = await merchantsWithSales([1]);
+    await execute(postgres.url, "UPDATE mall_order SET status = 'placed' WHERE merchant_id = ANY($1)", [merchants]);
+    await settleOnceFree(shop);
+    expect(await cupsOf(merchants)).toEqual([0]);
+    await execute(postgres.url, "UPDATE mall_order SET status = 'paid' WHERE merchant_id = ANY($1)", [merchants]);
+    await settleOnceFree(shop);
+    expect(await cupsOf(merchants)).toEqual([1]);
+  });
+
   it('leaves a day that is not over for a later night', async () => {
     const merchants = await merchantsWithSales([2], { daysAgo: 0 });
     await settleOnceFree(shop);

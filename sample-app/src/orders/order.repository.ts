@@ -69,6 +69,12 @@ export class OrderRepository {
     return (await tx.query(text, [id])).length > 0;
   }
 
+  async statusOf(tx: SqlTransaction, id: string): Promise<OrderStatus | undefined> {
+    const text = 'SELECT status FROM mall_order WHERE id = $1::uuid';
+    const [order] = await tx.query<{ readonly status: OrderStatus }>(text, [id]);
+    return order?.status;
+  }
+
   async setStatus(tx: SqlTransaction, id: string, status: OrderStatus): Promise<void> {
     await tx.execute('UPDATE mall_order SET status = $2 WHERE id = $1::uuid', [id, status]);
   }

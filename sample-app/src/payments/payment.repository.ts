@@ -1,3 +1,4 @@
+import { Incidents } from '@lockstep/core';
 import { Sql } from '@lockstep/sql';
 import { Inject, Injectable } from '@nestjs/common';
 import { OrderRepository } from '../orders/order.repository.js';
@@ -12,6 +13,7 @@ export class PaymentRepository {
     @Inject(Sql) private readonly sql: Sql,
     @Inject(OrderRepository) private readonly orders: OrderRepository,
     @Inject(OrderEvents) private readonly events: OrderEvents,
+    @Inject(Incidents) private readonly incidents: Incidents,
   ) {}
 
   /**
@@ -73,7 +75,10 @@ export class PaymentRepository {
          VALUES ($1::uuid, 'bank', $2::bigint), ($1::uuid, $3, -$2::bigint) ON CONFLICT DO NOTHING`,
         [reference, paid.cents, `buyer:${paid.buyerId}`],
       );
-      if (!order) return;
+      if (!order) {
+        if ((await this.orders.statusOf(tx, orderId)) !== 'paid') this.reportWithoutOrder(reference, orderId);
+        return;
+      }
       await this.orders.setStatus(tx, orderId, 'paid');
       await this.events.tell(tx, { ...order, kind: 'paid' });
     });
@@ -89,6 +94,16 @@ export class PaymentRepository {
       WHERE id = $3::uuid AND buyer_id = $4 FOR UPDATE
       ON CONFLICT (reference) DO UPDATE SET status = 'void' WHERE mall_payment.status = 'asked'`;
     await this.sql.transaction((tx) => tx.execute(text, [reference, requestId, orderId, buyerId]));
+  }
+
+  /** An order is not released while it may be paid, so this tells of a fault: the buyer's money is here for nothing. */
+  private reportWithoutOrder(reference: string, orderId: string): void {
+    this.incidents.report({
+      code: 'MALL_PAID_WITHOUT_ORDER',
+      source: 'mall.payments',
+      message: 'a charge was booked for an order that is released or gone: pay it back',
+      fields: { reference, orderId },
+    });
   }
 
   /** What lies with the bank, and what all accounts are together, which is nothing. */

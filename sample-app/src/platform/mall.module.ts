@@ -5,7 +5,8 @@ import { redisIdempotencyStore } from '@lockstep/idempotency/redis';
 import { sqlIdempotencyStore } from '@lockstep/idempotency/sql';
 import { LockModule } from '@lockstep/lock';
 import { OutboxModule } from '@lockstep/outbox';
-import { postgresOutboxStore } from '@lockstep/outbox/postgres';
+import { postgresOutboxStore, postgresRelaySignal } from '@lockstep/outbox/postgres';
+import { redisRelaySignal } from '@lockstep/outbox/redis';
 import { RedisModule } from '@lockstep/redis';
 import { SessionModule } from '@lockstep/session';
 import { SqlModule } from '@lockstep/sql';
@@ -77,6 +78,8 @@ function platform(config: MallConfig): DynamicModule[] {
       ),
       origin: NAMESPACE,
       topics: { [ORDER_EVENTS]: { ordered: 'strict' } },
+      // What one process commits, the relay of another one takes at once.
+      wakeUp: redisUrl ? redisRelaySignal() : postgresRelaySignal(),
       leaseTtl: '5s',
       redeliverAfter: '10s',
       run: { relay: config.roles.has('relay'), consumers: config.roles.has('consumer') },

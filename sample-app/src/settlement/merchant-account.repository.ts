@@ -5,8 +5,8 @@ import type { MerchantAccount } from './settlement.js';
 
 const TABLE = 'mall_merchant_account';
 
-/** Orders of days up to `$1` that have not been paid. */
-const IS_DUE = `settled_on IS NULL AND status <> 'released' AND placed_at < ($1::date + 1)::timestamp AT TIME ZONE 'UTC'`;
+/** Orders of days up to `$1` whose money has come and has not gone to the merchant. One that is paid later is due then. */
+const IS_DUE = `settled_on IS NULL AND status = 'paid' AND placed_at < ($1::date + 1)::timestamp AT TIME ZONE 'UTC'`;
 
 @Injectable()
 export class MerchantAccountRepository {

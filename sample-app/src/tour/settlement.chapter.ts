@@ -1,15 +1,18 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { eventually } from '@lockstep/testing';
 import { Client } from 'pg';
 import { type Answer, describeAnswer } from './client.js';
 import type { MallProcess } from './mall-process.js';
 import type { Narrator } from './narrator.js';
+import type { Shopper } from './shopper.js';
 import type { Stage } from './stage.js';
 
 const CLAIMED = 'mall.settlement.claimed';
 const TEA_POT_CENTS = 4_200;
 const GIVE_UP_MS = 15_000;
 const PAUSE_MS = 100;
+const BOOKED = { timeoutMs: 20_000, intervalMs: 50 };
 
 /** Money is paid once, although two instances are called for it, and although one stands still or dies in the middle. */
 export async function settlement(stage: Stage, narrator: Narrator): Promise<void> {
@@ -24,7 +27,7 @@ export async function settlement(stage: Stage, narrator: Narrator): Promise<void
 async function sameMoment(stage: Stage, narrator: Narrator, second: MallProcess): Promise<void> {
   const merchants = await merchantsWithSales(stage, [1, 2]);
   narrator.say(
-    'two merchants have sold 1 and 2 tea pots; the orders are dated back two days, so that their day is over',
+    'two merchants have sold 1 and 2 tea pots, which are paid; the orders are dated back two days, so that their day is over',
   );
   narrator.sent('POST /settlement/run  (to two instances at the same moment)');
   const answers = await Promise.all([stage.staff().settle(), stage.staff(second).settle()]);
@@ -87,8 +90,7 @@ async function merchantsWithSales(stage: Stage, pieces: readonly number[]): Prom
       pieces.map(async (qty) => {
         const merchant = `potter-${randomUUID().slice(0, 8)}`;
         const sku = await stage.newProduct(qty, merchant);
-        const answer = await stage.shopper().order(sku, qty, randomUUID());
-        if (answer?.status !== 201) throw new Error(`The order was not placed: ${describeAnswer(answer)}`);
+        await sold(stage.shopper(), sku, qty);
         await database.query(`UPDATE mall_order SET placed_at = placed_at - interval '2 days' WHERE sku = $1`, [sku]);
         return merchant;
       }),
@@ -96,6 +98,17 @@ async function merchantsWithSales(stage: Stage, pieces: readonly number[]): Prom
   } finally {
     await database.end();
   }
+}
+
+/** Returns once the order is paid. */
+async function sold(shopper: Shopper, sku: string, qty: number): Promise<void> {
+  const order = await shopper.order(sku, qty, randomUUID());
+  const paid = await shopper.pay(order?.body.id, randomUUID());
+  if (paid?.status !== 201) throw new Error(`The order was not paid: ${describeAnswer(paid)}`);
+  await eventually(async () => {
+    const [{ status } = {}] = await shopper.orders();
+    if (status !== 'paid') throw new Error(`The order is ${String(status)}`);
+  }, BOOKED);
 }
 
 /** Returns once the instance stands still; its answer comes when it goes on. */
