@@ -20,6 +20,7 @@ export {
   type EndpointFailure,
   type EndpointRecord,
   type EndpointSecret,
+  type EndpointSeen,
   type EndpointStore,
   type Lane,
   NOTIFICATION_STORE,

@@ -127,7 +127,7 @@ export class NotificationEndpoints {
   private async change(id: string, change: (endpoint: EndpointRecord) => EndpointRecord): Promise<void> {
     for (let tries = 0; tries < TRIES; tries += 1) {
       const endpoint = await this.store.endpoints.find(id);
-      if (!endpoint || endpoint.version === 0) throw new EndpointUnknownError(id);
+      if (!endpoint || endpoint.version <= 0) throw new EndpointUnknownError(id);
       if (await this.store.endpoints.write(change(endpoint))) return;
     }
     throw new EndpointBusyError(id);

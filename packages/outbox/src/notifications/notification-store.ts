@@ -37,6 +37,8 @@ export interface Lane {
   readonly isDisabled: boolean;
   /** Whether its last attempt failed, so that a success is worth writing down. */
   readonly isFailing: boolean;
+  /** As in {@link EndpointRecord}; 0 where nothing is known of the endpoint. */
+  readonly version: number;
   /** Until its first notification is due and the endpoint not paused; 0 or less is now. */
   readonly dueInMs: number;
 }
@@ -118,14 +120,20 @@ export interface EndpointRecord {
   readonly disabledAt: number | undefined;
   readonly disabledReason: string | undefined;
   readonly failingSince: number | undefined;
-  /** Goes up when url or secrets change. */
+  /** Goes up when url or secrets change, and when it is enabled; of one that nobody registered down, from 0. */
   readonly version: number;
 }
 
-export interface EndpointFailure {
+/** An endpoint as an attempt saw it: what came of that says nothing about one that was changed or enabled since. */
+export interface EndpointSeen {
   readonly endpoint: string;
-  /** Of an endpoint that is not registered; its failures are remembered all the same. */
+  /** Of an endpoint that is not registered; how it behaves is remembered all the same. */
   readonly url: string | undefined;
+  /** Of the lane. */
+  readonly version: number;
+}
+
+export interface EndpointFailure extends EndpointSeen {
   /** Failures that are further apart do not belong together, and the count begins anew. */
   readonly gapMs: number;
   /** An endpoint that has failed for so long is disabled. */
@@ -135,7 +143,7 @@ export interface EndpointFailure {
 /**
  * Port: the receivers. An endpoint is failing from its first failure after a success; failures belong together while no
  * two of them are further apart than `gapMs`. It is disabled by the first failure that comes `disableAfterMs` after the
- * first one.
+ * first one. What takes an {@link EndpointSeen} does nothing when the endpoint has another version by now.
  */
 export interface EndpointStore {
   find(id: string): Promise<EndpointRecord | undefined>;
@@ -152,11 +160,11 @@ export interface EndpointStore {
   /** Notes that an attempt failed. True when that has just disabled the endpoint. */
   failed(failure: EndpointFailure): Promise<boolean>;
   /** Notes that an attempt succeeded. */
-  succeeded(id: string): Promise<void>;
-  /** No lane of this endpoint is due before that time has passed. `url` as in {@link EndpointFailure}. */
-  pause(id: string, url: string | undefined, forMs: number): Promise<void>;
-  /** Disables also one that is not registered. */
-  gone(id: string, url: string | undefined, reason: string): Promise<void>;
+  succeeded(seen: EndpointSeen): Promise<void>;
+  /** No lane of this endpoint is due before that time has passed. False when the endpoint has another version by now. */
+  pause(seen: EndpointSeen, forMs: number): Promise<boolean>;
+  /** Disables also one that is not registered. False when the endpoint has another version by now. */
+  gone(seen: EndpointSeen, reason: string): Promise<boolean>;
   /** Forgets at most 1 000 endpoints that are not registered and whose last failure is older. Returns how many. */
   purge(olderThanMs: number): Promise<number>;
 }

@@ -101,6 +101,17 @@ describe.each(NOTIFICATION_SERVERS)('Crashes while notifying, in $name', (server
     expect(paused.unhandledRejections).toEqual([]);
   }, 60_000);
 
+  it('disables no endpoint by a 410 that is written down past the lease, when others have delivered', async () => {
+    partner.react([{ status: 410 }]);
+    const paused = shop({ ORDERS: '1', ROLES: 'web,worker' }, { pauseAt: 'notifications.answered' });
+    await paused.reached('notifications.answered', 25_000);
+    await heir();
+    await untilBalanced();
+    paused.sigcont();
+    await paused.reached('notifications.settled');
+    expect(await app.endpoints.find('shop')).toMatchObject({ disabledAt: undefined });
+  }, 60_000);
+
   it('doubles nothing when it is asked to end while it sends, beside another process', async () => {
     // Long enough that nothing is late here, on a slow machine either.
     const leaving = shop({ ROLES: 'worker', TIMEOUT_MS: '8000' });

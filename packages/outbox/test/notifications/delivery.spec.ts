@@ -10,10 +10,11 @@ import {
   type NotificationApplicationOptions,
   startNotifications,
 } from './support/notification-application.js';
-import { Partner, type Reaction } from './support/partner.js';
+import { Gate, Partner, type Reaction } from './support/partner.js';
 
 const HOUR_MS = 3_600_000;
 const PATIENCE = { timeoutMs: 15_000 };
+const statusOf = ({ status }: Reaction) => ({ status });
 
 describe('Delivery', () => {
   const postgres = usePostgres();
@@ -149,6 +150,40 @@ describe('Delivery', () => {
     expect(await shop.notifications.replay(range)).toBe(3);
     for (const each of [waiting, id, later]) await untilState(shop, each, 'delivered');
     expect(new Set(partner.ids().slice(2))).toEqual(new Set([waiting, id, later]));
+  });
+
+  it.each([
+    ['410', { status: 410 }],
+    ['failure', { status: 500 }],
+    ['wish to be left alone', { status: 503, headers: { 'retry-after': '3600' } }],
+  ])('takes the %s of a url that the endpoint has left for nothing but a failed attempt', async (_what, reaction) => {
+    const shop = await startShop({ disableAfter: 1 });
+    const next = await newPartner();
+    const gate = new Gate();
+    partner.react([{ ...reaction, after: gate.opened }]);
+    const id = await send(shop);
+    await eventually(() => expect(partner.received).toHaveLength(1));
+    await shop.endpoints.update('shop', { url: next.url });
+    gate.open();
+    expect(await untilState(shop, id, 'delivered')).toMatchObject({
+      attempts: [reaction, { status: 204 }].map(statusOf),
+    });
+    expect(next.ids()).toEqual([id]);
+    expect(await shop.endpoints.find('shop')).toMatchObject({ disabledAt: undefined, failingSince: undefined });
+  });
+
+  it('disables no endpoint by the 410 of an attempt that began before it was enabled', async () => {
+    const shop = await startShop();
+    const gate = new Gate();
+    partner.react([{ status: 410, after: gate.opened }]);
+    const id = await send(shop);
+    await eventually(() => expect(partner.received).toHaveLength(1));
+    await shop.endpoints.disable('shop');
+    await shop.endpoints.enable('shop');
+    gate.open();
+    await untilState(shop, id, 'delivered');
+    expect(await shop.endpoints.find('shop')).toMatchObject({ disabledAt: undefined });
+    expect(shop.incidents).toEqual([]);
   });
 
   it.each([

@@ -4,6 +4,7 @@ import { v7 as uuidv7 } from 'uuid';
 import type {
   AppendOutcome,
   ClaimedNotification,
+  EndpointSeen,
   Lane,
   NotificationRecord,
   NotificationStore,
@@ -69,8 +70,12 @@ export class NotificationBench {
     return (await this.store.operations.find(id))?.state;
   }
 
+  seen(init: Partial<EndpointSeen> = {}): EndpointSeen {
+    return { endpoint: this.endpoint, url: undefined, version: 1, ...init };
+  }
+
   failed(disableAfterMs: number, gapMs = 60_000): Promise<boolean> {
-    return this.store.endpoints.failed({ endpoint: this.endpoint, url: undefined, gapMs, disableAfterMs });
+    return this.store.endpoints.failed({ ...this.seen(), gapMs, disableAfterMs });
   }
 }
 

@@ -57,7 +57,7 @@ export function registering(bench: Bench): void {
     const since = async () => (await endpoints.find(bench().endpoint))?.failingSince;
     await bench().failed(60_000);
     const first = (await since()) ?? 0;
-    await endpoints.succeeded(bench().endpoint);
+    await endpoints.succeeded(bench().seen());
     expect(await since()).toBeUndefined();
     await vi.waitFor(async () => {
       await bench().failed(60_000, 0);
@@ -68,19 +68,57 @@ export function registering(bench: Bench): void {
 
   it('leaves a paused endpoint alone for that time', async () => {
     await bench().append();
-    await bench().store.endpoints.pause(bench().endpoint, undefined, 200);
+    await bench().store.endpoints.pause(bench().seen(), 200);
     expect((await bench().lane())?.dueInMs).toBeGreaterThan(0);
     await vi.waitFor(async () => expect((await bench().lane())?.dueInMs).toBeLessThanOrEqual(0), WAIT);
+  });
+
+  it('hears nothing about an endpoint from attempts that began before it was changed or enabled', async () => {
+    const { endpoints } = bench().store;
+    const url = 'https://shop.example/hook';
+    await endpoints.gone({ endpoint: 'url:1', url, version: 0 }, 'answered 410');
+    await endpoints.failed({ ...bench().seen(), gapMs: 60_000, disableAfterMs: 60_000 });
+    const found = await endpoints.find(bench().endpoint);
+    if (!found) throw new Error('not found');
+    await endpoints.write({ ...found, url: 'https://other.example/' });
+    for (const endpoint of ['url:1', bench().endpoint]) {
+      await bench().append({ endpoint, url });
+      const before = (await bench().lane(endpoint)) ?? bench().seen();
+      expect(await endpoints.enable(endpoint)).toBe(true);
+      const after = await bench().lane(endpoint);
+      expect(after).toMatchObject({ isDisabled: false, isFailing: false });
+      const old = { endpoint, url, version: before.version };
+      expect(await endpoints.failed({ ...old, gapMs: 60_000, disableAfterMs: 0 })).toBe(false);
+      expect(await endpoints.failed({ ...old, gapMs: 60_000, disableAfterMs: 0 })).toBe(false);
+      expect(await endpoints.pause(old, 60_000)).toBe(false);
+      expect(await endpoints.gone(old, 'answered 410')).toBe(false);
+      expect(await bench().lane(endpoint)).toMatchObject({
+        isDisabled: false,
+        isFailing: false,
+        version: after?.version,
+      });
+      expect((await bench().lane(endpoint))?.dueInMs).toBeLessThanOrEqual(0);
+      const now = { ...old, version: after?.version ?? Number.NaN };
+      await endpoints.failed({ ...now, gapMs: 60_000, disableAfterMs: 60_000 });
+      await endpoints.succeeded(old);
+      expect(await bench().lane(endpoint)).toMatchObject({ isFailing: true });
+      expect(await endpoints.gone(now, 'answered 410')).toBe(true);
+      expect(await bench().lane(endpoint)).toMatchObject({ isDisabled: true });
+    }
+    await bench().append();
+    expect(await bench().outcomeOf(bench().record({ endpoint: 'url:1' }))).toBe('unknown-endpoint');
   });
 
   it('remembers how a url behaves that nobody registered, and forgets it in time', async () => {
     const { endpoints } = bench().store;
     const url = 'https://shop.example/hook';
     await bench().append({ endpoint: 'url:1', url });
-    await endpoints.failed({ endpoint: 'url:1', url, gapMs: 60_000, disableAfterMs: 60_000 });
-    await endpoints.pause('url:2', url, 60_000);
-    await endpoints.gone('url:1', url, 'answered 410');
-    expect(await bench().lane('url:1')).toMatchObject({ url: undefined, isDisabled: true });
+    const seen = { endpoint: 'url:1', url, version: 0 };
+    expect(await bench().lane('url:1')).toMatchObject({ version: 0 });
+    await endpoints.failed({ ...seen, gapMs: 60_000, disableAfterMs: 60_000 });
+    await endpoints.pause({ ...seen, endpoint: 'url:2' }, 60_000);
+    expect(await endpoints.gone(seen, 'answered 410')).toBe(true);
+    expect(await bench().lane('url:1')).toMatchObject({ url: undefined, isDisabled: true, version: 0 });
     expect(await endpoints.purge(60_000)).toBe(0);
     await vi.waitFor(async () => expect(await endpoints.purge(1)).toBe(1), WAIT);
     expect(await endpoints.find('url:1')).toBeUndefined();

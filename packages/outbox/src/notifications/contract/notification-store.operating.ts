@@ -61,7 +61,7 @@ export function operating(bench: Bench): void {
     await finished('exhausted');
     await bench().register('gone');
     await bench().append({ endpoint: 'gone', delayMs: 0 });
-    await bench().store.endpoints.gone('gone', undefined, 'answered 410');
+    await bench().store.endpoints.gone(bench().seen({ endpoint: 'gone' }), 'answered 410');
     await bench().append();
     await bench().append({ delayMs: 60_000 });
     await vi.waitFor(async () => {

@@ -2,7 +2,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { checkpoint, count, Incidents, isLockstepError, monotonicMs } from '@lockstep/core';
 import { Inject, Injectable } from '@nestjs/common';
 import type { Attempt } from '../notification.js';
-import { NOTIFICATION_STORE, type NotificationSettlement, type NotificationStore } from '../notification-store.js';
+import {
+  type EndpointSeen,
+  NOTIFICATION_STORE,
+  type NotificationSettlement,
+  type NotificationStore,
+} from '../notification-store.js';
 import { NOTIFICATIONS_OPTIONS, type ResolvedNotificationsOptions } from '../notifications.options.js';
 import { AttemptSchedule } from './attempt-schedule.js';
 import { type AttemptReport, type Claimed, storeTime } from './delivery-attempt.js';
@@ -28,16 +33,25 @@ export class DeliverySettlement {
     this.schedule = new AttemptSchedule(options.scheduleMs, options.jitter);
   }
 
-  async settle(claimed: Claimed, { verdict, attempt }: AttemptReport): Promise<void> {
-    count('lockstep.notifications.attempts', { outcome: verdict.kind });
-    const { endpoint } = claimed.notification;
-    const url = claimed.notification.url;
+  async settle(claimed: Claimed, { verdict: answered, attempt }: AttemptReport): Promise<void> {
+    count('lockstep.notifications.attempts', { outcome: answered.kind });
+    const { notification, lane } = claimed;
+    const seen = { endpoint: notification.endpoint, url: notification.url, version: lane.version };
     // First the endpoint, so that nothing more is begun for one that wants nothing; but a success is written at once.
-    if (verdict.kind === 'gone') await this.verdicts.gone(endpoint, url);
-    await this.write(claimed, this.settlementOf(claimed, verdict, attempt));
-    if (verdict.kind === 'throttled') await this.verdicts.throttled(endpoint, url, verdict.pauseMs);
-    if (verdict.kind === 'failed') await this.verdicts.failed(endpoint, url);
-    if (verdict.kind === 'delivered' && claimed.lane.isFailing) await this.verdicts.succeeded(endpoint);
+    const isHeard = await this.tellEndpoint(claimed, seen, answered);
+    const verdict: Verdict = isHeard ? answered : { kind: 'failed' };
+    const isCurrent = await this.write(claimed, this.settlementOf(claimed, verdict, attempt));
+    // Others have sent it since, and know better how the endpoint is.
+    if (!isCurrent) return;
+    if (verdict.kind === 'failed' || verdict.kind === 'throttled') await this.verdicts.failed(seen);
+    if (verdict.kind === 'delivered' && lane.isFailing) await this.verdicts.succeeded(seen);
+  }
+
+  /** False for what is no longer the endpoint's wish, so that only the attempt has failed. */
+  private async tellEndpoint(claimed: Claimed, seen: EndpointSeen, verdict: Verdict): Promise<boolean> {
+    if (verdict.kind !== 'gone' && verdict.kind !== 'throttled') return true;
+    if (monotonicMs() >= claimed.since + this.options.leaseTtlMs) return false;
+    return verdict.kind === 'gone' ? this.verdicts.gone(seen) : this.verdicts.throttled(seen, verdict.pauseMs);
   }
 
   /** The attempt was not made, or broken off by a shutdown. */
@@ -75,17 +89,19 @@ export class DeliverySettlement {
     return { id, epoch, outcome: 'retry', attempts, delayMs };
   }
 
-  private async write(claimed: Claimed, settlement: NotificationSettlement): Promise<void> {
+  /** Whether it came in time. */
+  private async write(claimed: Claimed, settlement: NotificationSettlement): Promise<boolean> {
     const isCurrent = await this.insistently(claimed, () => this.store.settle(settlement));
     checkpoint('notifications.settled', { id: settlement.id });
     if (!isCurrent) {
       count('lockstep.notifications.settled_late');
-      return;
+      return false;
     }
     if (settlement.outcome === 'exhausted') this.reportExhausted(claimed, settlement.reason);
     if (settlement.outcome === 'retry') {
       this.wakeUp.at(claimed.notification.endpoint, storeTime(claimed, monotonicMs()) + settlement.delayMs);
     }
+    return true;
   }
 
   /** What is not written down is sent once more, so it is worth a few tries while nobody else may take it. */

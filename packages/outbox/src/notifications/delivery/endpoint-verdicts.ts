@@ -1,6 +1,6 @@
 import { count, Incidents } from '@lockstep/core';
 import { Inject, Injectable } from '@nestjs/common';
-import { NOTIFICATION_STORE, type NotificationStore } from '../notification-store.js';
+import { type EndpointSeen, NOTIFICATION_STORE, type NotificationStore } from '../notification-store.js';
 import { NOTIFICATIONS_OPTIONS, type ResolvedNotificationsOptions } from '../notifications.options.js';
 
 /** The longest pause of the standard schedule is a day: two failures in a row may lie so far apart, and not further. */
@@ -18,24 +18,26 @@ export class EndpointVerdicts {
     @Inject(Incidents) private readonly incidents: Incidents,
   ) {}
 
-  async succeeded(endpoint: string): Promise<void> {
-    await this.store.endpoints.succeeded(endpoint);
+  async succeeded(seen: EndpointSeen): Promise<void> {
+    await this.store.endpoints.succeeded(seen);
   }
 
-  async throttled(endpoint: string, url: string | undefined, pauseMs: number): Promise<void> {
-    await this.store.endpoints.pause(endpoint, url, pauseMs);
-    await this.failed(endpoint, url);
+  /** False as for {@link gone}. */
+  throttled(seen: EndpointSeen, pauseMs: number): Promise<boolean> {
+    return this.store.endpoints.pause(seen, pauseMs);
   }
 
-  async failed(endpoint: string, url: string | undefined): Promise<void> {
+  async failed(seen: EndpointSeen): Promise<void> {
     const { disableAfterMs } = this.options;
-    const isDisabled = await this.store.endpoints.failed({ endpoint, url, gapMs: GAP_MS, disableAfterMs });
-    if (isDisabled) await this.disabled(endpoint, 'it has failed for too long');
+    const isDisabled = await this.store.endpoints.failed({ ...seen, gapMs: GAP_MS, disableAfterMs });
+    if (isDisabled) await this.disabled(seen.endpoint, 'it has failed for too long');
   }
 
-  async gone(endpoint: string, url: string | undefined): Promise<void> {
-    await this.store.endpoints.gone(endpoint, url, 'answered 410');
-    await this.disabled(endpoint, 'it answered 410');
+  /** False when the endpoint was changed or enabled since: who wants nothing is not who is called now. */
+  async gone(seen: EndpointSeen): Promise<boolean> {
+    if (!(await this.store.endpoints.gone(seen, 'answered 410'))) return false;
+    await this.disabled(seen.endpoint, 'it answered 410');
+    return true;
   }
 
   /** Finishes what nobody will send. What is in somebody's hands follows when it is due again. */

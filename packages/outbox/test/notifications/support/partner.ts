@@ -9,6 +9,8 @@ export interface Reaction {
   readonly body?: string;
   /** Never answers. */
   readonly hangs?: boolean;
+  /** Answers when this resolves. */
+  readonly after?: Promise<unknown>;
 }
 
 export interface Received {
@@ -18,6 +20,14 @@ export interface Received {
   readonly headers: IncomingHttpHeaders;
   /** Local monotonic milliseconds. */
   readonly at: number;
+}
+
+/** Holds back the answers that come after it. */
+export class Gate {
+  open: () => void = () => undefined;
+  readonly opened = new Promise<void>((resolve) => {
+    this.open = resolve;
+  });
 }
 
 /** A partner's HTTP server that does what it is told and notes what it gets. */
@@ -35,8 +45,15 @@ export class Partner {
         const { headers, url: path = '' } = request;
         const id = String(headers['webhook-id']);
         this.received.push({ id, path, body: Buffer.concat(chunks).toString(), headers, at: performance.now() });
-        const { status = 200, headers: answer = {}, body = '', hangs } = this.reactions.shift() ?? this.otherwise;
-        if (!hangs) response.writeHead(status, answer).end(body);
+        const {
+          status = 200,
+          headers: answer = {},
+          body = '',
+          hangs,
+          after,
+        } = this.reactions.shift() ?? this.otherwise;
+        if (hangs) return;
+        void Promise.resolve(after).then(() => response.writeHead(status, answer).end(body));
       });
     });
   }

@@ -1,4 +1,4 @@
-import type { EndpointFailure, EndpointRecord, EndpointStore } from '../../notification-store.js';
+import type { EndpointFailure, EndpointRecord, EndpointSeen, EndpointStore } from '../../notification-store.js';
 import type { EndpointRow, MemoryNotificationTables } from './memory-notification-tables.js';
 
 const BATCH = 1_000;
@@ -37,11 +37,13 @@ export class MemoryEndpointStore implements EndpointStore {
     const row = this.tables.endpoints.get(id);
     if (!row) return false;
     row.disabledAt = row.disabledReason = row.failingSince = row.lastFailedAt = row.pausedUntil = undefined;
+    row.version += row.version > 0 ? 1 : -1;
     return true;
   }
 
-  async failed({ endpoint, url, gapMs, disableAfterMs }: EndpointFailure): Promise<boolean> {
-    const row = this.tables.endpoint(endpoint, url);
+  async failed({ gapMs, disableAfterMs, ...seen }: EndpointFailure): Promise<boolean> {
+    const row = this.current(seen);
+    if (!row) return false;
     const now = Date.now();
     const isNewRun = row.failingSince === undefined || (row.lastFailedAt ?? 0) <= now - gapMs;
     row.failingSince = isNewRun ? now : row.failingSince;
@@ -51,28 +53,40 @@ export class MemoryEndpointStore implements EndpointStore {
     return isOver;
   }
 
-  async succeeded(id: string): Promise<void> {
-    const row = this.tables.endpoints.get(id);
+  async succeeded(seen: EndpointSeen): Promise<void> {
+    const row = this.current(seen);
     if (row) row.failingSince = row.lastFailedAt = undefined;
   }
 
-  async pause(id: string, url: string | undefined, forMs: number): Promise<void> {
-    this.tables.endpoint(id, url).pausedUntil = Date.now() + forMs;
+  async pause(seen: EndpointSeen, forMs: number): Promise<boolean> {
+    const row = this.current(seen);
+    if (!row) return false;
+    row.pausedUntil = Date.now() + forMs;
+    return true;
   }
 
-  async gone(id: string, url: string | undefined, reason: string): Promise<void> {
-    const row = this.tables.endpoint(id, url);
+  async gone(seen: EndpointSeen, reason: string): Promise<boolean> {
+    const row = this.current(seen);
+    if (!row) return false;
     row.lastFailedAt = Date.now();
     disable(row, reason);
+    return true;
   }
 
   async purge(olderThanMs: number): Promise<number> {
     const before = Date.now() - olderThanMs;
     const old = [...this.tables.endpoints.values()].filter(
-      ({ version, lastFailedAt, pausedUntil }) => version === 0 && (lastFailedAt ?? pausedUntil ?? 0) < before,
+      ({ version, lastFailedAt, pausedUntil }) =>
+        version <= 0 && (lastFailedAt ?? 0) < before && (pausedUntil ?? 0) < before,
     );
     for (const { id } of old.slice(0, BATCH)) this.tables.endpoints.delete(id);
     return Math.min(old.length, BATCH);
+  }
+
+  /** Undefined when the endpoint has another version by now. */
+  private current({ endpoint, url, version }: EndpointSeen): EndpointRow | undefined {
+    const row = version === 0 ? this.tables.endpoint(endpoint, url) : this.tables.endpoints.get(endpoint);
+    return row?.version === version ? row : undefined;
   }
 }
 

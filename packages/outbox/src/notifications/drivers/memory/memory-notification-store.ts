@@ -35,7 +35,7 @@ export class MemoryNotificationStore implements NotificationStore {
     const { id, endpoint, url, type } = record;
     const other = this.tables.notifications.get(id)?.record;
     if (other) return other.endpoint === endpoint && other.type === type ? 'duplicate' : 'conflict';
-    if (url === undefined && !this.tables.endpoints.get(endpoint)?.version) return 'unknown-endpoint';
+    if (url === undefined && !this.tables.isRegistered(endpoint)) return 'unknown-endpoint';
     afterCommitOf(transaction)(() => this.tables.add(record));
     return 'appended';
   }
@@ -90,10 +90,11 @@ export class MemoryNotificationStore implements NotificationStore {
       const pausedUntil = isDisabled ? 0 : (endpoint?.pausedUntil ?? 0);
       lanes.set(record.endpoint, {
         endpoint: record.endpoint,
-        url: endpoint?.version ? endpoint.url : undefined,
+        url: this.tables.isRegistered(record.endpoint) ? endpoint?.url : undefined,
         secrets: endpoint?.secrets ?? [],
         isDisabled,
         isFailing: endpoint?.failingSince !== undefined,
+        version: endpoint?.version ?? 0,
         dueInMs: Math.max(dueAt, pausedUntil) - now,
       });
     }

@@ -57,6 +57,10 @@ export class MemoryNotificationTables {
       .sort((a, b) => a.dueAt - b.dueAt);
   }
 
+  isRegistered(endpoint: string): boolean {
+    return (this.endpoints.get(endpoint)?.version ?? 0) > 0;
+  }
+
   endpoint(id: string, url = ''): EndpointRow {
     const known = this.endpoints.get(id);
     if (known) return known;

@@ -1,4 +1,10 @@
-import type { EndpointFailure, EndpointRecord, EndpointSecret, EndpointStore } from '../../notification-store.js';
+import type {
+  EndpointFailure,
+  EndpointRecord,
+  EndpointSecret,
+  EndpointSeen,
+  EndpointStore,
+} from '../../notification-store.js';
 import { ENDPOINT_STATEMENTS } from './endpoint-statements.js';
 import { inserted, type NotificationDatabase, storable } from './notification-database.js';
 
@@ -48,26 +54,37 @@ export class SqlEndpointStore implements EndpointStore {
     return (await this.database.execute(this.statements.enable, [id])) === 1;
   }
 
-  async failed({ endpoint, url = '', gapMs, disableAfterMs }: EndpointFailure): Promise<boolean> {
-    const params = [endpoint, url, gapMs, disableAfterMs];
-    const [row] = await this.database.query<{ disabled: number }>(this.statements.failed, params);
-    return Number(row?.disabled) === 1;
+  async failed({ gapMs, disableAfterMs, ...seen }: EndpointFailure): Promise<boolean> {
+    const { failedForTooLong, failed } = this.statements;
+    if (await this.changed(seen, failedForTooLong, [gapMs, disableAfterMs])) return true;
+    await this.changed(seen, failed, [gapMs]);
+    return false;
   }
 
-  async succeeded(id: string): Promise<void> {
-    await this.database.execute(this.statements.succeeded, [id]);
+  async succeeded({ endpoint, version }: EndpointSeen): Promise<void> {
+    await this.database.execute(this.statements.succeeded, [endpoint, version]);
   }
 
-  async pause(id: string, url = '', forMs = 0): Promise<void> {
-    await this.database.execute(this.statements.pause, [id, url, forMs]);
+  pause(seen: EndpointSeen, forMs: number): Promise<boolean> {
+    return this.changed(seen, this.statements.pause, [forMs]);
   }
 
-  async gone(id: string, url: string | undefined, reason: string): Promise<void> {
-    await this.database.execute(this.statements.gone, [id, url ?? '', storable(reason)]);
+  gone(seen: EndpointSeen, reason: string): Promise<boolean> {
+    return this.changed(seen, this.statements.gone, [storable(reason)]);
   }
 
   purge(olderThanMs: number): Promise<number> {
     return this.database.execute(this.statements.purge, [olderThanMs]);
+  }
+
+  /** False when the endpoint has another version by now. What nobody registered has a row from its first failure on. */
+  private async changed(
+    { endpoint, url, version }: EndpointSeen,
+    statement: string,
+    values: readonly unknown[],
+  ): Promise<boolean> {
+    if (version === 0) await inserted(() => this.database.execute(this.statements.remember, [endpoint, url ?? '']));
+    return (await this.database.execute(statement, [endpoint, version, ...values])) === 1;
   }
 }
 

@@ -70,6 +70,7 @@ export class SqlNotificationStore implements NotificationStore {
       secrets: secretsOf(secrets ?? '[]'),
       isDisabled: Number(disabled) === 1,
       isFailing: Number(failing) === 1,
+      version: Number(version),
       dueInMs: Number(due),
     }));
   }

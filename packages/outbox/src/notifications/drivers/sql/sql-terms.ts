@@ -14,7 +14,6 @@ export interface SqlTerms {
   readonly fromMs: (ms: string) => string;
   /** From now, in milliseconds, as text; below 0 for the past. */
   readonly untilMs: (time: string) => string;
-  readonly onSameId: string;
   /** For a parameter that PostgreSQL could not give a type to. */
   readonly text: (parameter: string) => string;
 }
@@ -27,7 +26,6 @@ const POSTGRES: SqlTerms = {
   ms: (time) => `floor(extract(epoch FROM ${time}) * 1000)::text`,
   fromMs: (ms) => `to_timestamp(${ms}::float8 / 1000)`,
   untilMs: (time) => `(extract(epoch FROM ${time} - now()) * 1000)::text`,
-  onSameId: 'ON CONFLICT (id) DO UPDATE SET',
   text: (parameter) => `${parameter}::text`,
 };
 
@@ -41,7 +39,6 @@ const MARIADB: SqlTerms = {
   ms: (time) => `CAST(FLOOR(TIMESTAMPDIFF(MICROSECOND, ${EPOCH}, ${time}) / 1000) AS CHAR)`,
   fromMs: (ms) => `${EPOCH} + INTERVAL (${ms} * 1000) MICROSECOND`,
   untilMs: (time) => `CAST(TIMESTAMPDIFF(MICROSECOND, UTC_TIMESTAMP(6), ${time}) / 1000 AS CHAR)`,
-  onSameId: 'ON DUPLICATE KEY UPDATE',
   text: (parameter) => parameter,
 };
 
