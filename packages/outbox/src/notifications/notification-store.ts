@@ -161,7 +161,7 @@ export interface EndpointStore {
   failed(failure: EndpointFailure): Promise<boolean>;
   /** Notes that an attempt succeeded. */
   succeeded(seen: EndpointSeen): Promise<void>;
-  /** No lane of this endpoint is due before that time has passed. False when the endpoint has another version by now. */
+  /** No lane of this endpoint is due before that time has passed; a longer pause stays. False when the endpoint has another version by now. */
   pause(seen: EndpointSeen, forMs: number): Promise<boolean>;
   /** Disables also one that is not registered. False when the endpoint has another version by now. */
   gone(seen: EndpointSeen, reason: string): Promise<boolean>;

@@ -73,6 +73,25 @@ export function registering(bench: Bench): void {
     await vi.waitFor(async () => expect((await bench().lane())?.dueInMs).toBeLessThanOrEqual(0), WAIT);
   });
 
+  it('shortens no pause by a later one that is shorter', async () => {
+    await bench().append();
+    const { endpoints } = bench().store;
+    for (const forMs of [60_000, 120_000, 10]) await endpoints.pause(bench().seen(), forMs);
+    expect((await bench().lane())?.dueInMs).toBeGreaterThan(60_000);
+  });
+
+  it('remembers a url that has recovered for as long as one that fails, and then forgets it', async () => {
+    const { endpoints } = bench().store;
+    const seen = { endpoint: 'url:1', url: 'https://shop.example/hook', version: 0 };
+    await endpoints.failed({ ...seen, gapMs: 60_000, disableAfterMs: 60_000 });
+    await endpoints.succeeded(seen);
+    await endpoints.pause({ ...seen, endpoint: 'url:2' }, 1);
+    await endpoints.enable('url:2');
+    expect(await endpoints.purge(60_000)).toBe(0);
+    await vi.waitFor(async () => expect(await endpoints.purge(1)).toBe(2), WAIT);
+    expect(await endpoints.find('url:1')).toBeUndefined();
+  });
+
   it('hears nothing about an endpoint from attempts that began before it was changed or enabled', async () => {
     const { endpoints } = bench().store;
     const url = 'https://shop.example/hook';

@@ -36,7 +36,7 @@ export class MemoryEndpointStore implements EndpointStore {
   async enable(id: string): Promise<boolean> {
     const row = this.tables.endpoints.get(id);
     if (!row) return false;
-    row.disabledAt = row.disabledReason = row.failingSince = row.lastFailedAt = row.pausedUntil = undefined;
+    row.disabledAt = row.disabledReason = row.failingSince = row.pausedUntil = undefined;
     row.version += row.version > 0 ? 1 : -1;
     return true;
   }
@@ -55,13 +55,13 @@ export class MemoryEndpointStore implements EndpointStore {
 
   async succeeded(seen: EndpointSeen): Promise<void> {
     const row = this.current(seen);
-    if (row) row.failingSince = row.lastFailedAt = undefined;
+    if (row) row.failingSince = undefined;
   }
 
   async pause(seen: EndpointSeen, forMs: number): Promise<boolean> {
     const row = this.current(seen);
     if (!row) return false;
-    row.pausedUntil = Date.now() + forMs;
+    row.pausedUntil = Math.max(row.pausedUntil ?? 0, Date.now() + forMs);
     return true;
   }
 

@@ -72,7 +72,7 @@ export class MemoryNotificationTables {
       disabledAt: undefined,
       disabledReason: undefined,
       failingSince: undefined,
-      lastFailedAt: undefined,
+      lastFailedAt: Date.now(),
       pausedUntil: undefined,
     };
     this.endpoints.set(id, row);

@@ -20,10 +20,10 @@ function statementsOf({ now, later, earlier, ms }: SqlTerms) {
     disable: `UPDATE ${TABLE} SET disabled_reason = CASE WHEN disabled_at IS NULL THEN $2 ELSE disabled_reason END,
       disabled_at = CASE WHEN disabled_at IS NULL THEN ${now} ELSE disabled_at END WHERE id = $1`,
     /** $1 id. */
-    enable: `UPDATE ${TABLE} SET disabled_at = NULL, disabled_reason = NULL, failing_since = NULL, last_failed_at = NULL,
+    enable: `UPDATE ${TABLE} SET disabled_at = NULL, disabled_reason = NULL, failing_since = NULL,
       paused_until = NULL, version = version + CASE WHEN version > 0 THEN 1 ELSE -1 END WHERE id = $1`,
     /** $1 id, $2 version. */
-    succeeded: `UPDATE ${TABLE} SET failing_since = NULL, last_failed_at = NULL ${isSeen}`,
+    succeeded: `UPDATE ${TABLE} SET failing_since = NULL ${isSeen}`,
     /** $1 id, $2 version, $3 ms between failures that belong together, $4 ms until disabled. */
     failedForTooLong: `UPDATE ${TABLE} SET disabled_at = ${now}, disabled_reason = 'failed for too long',
       last_failed_at = ${now}
@@ -34,7 +34,8 @@ function statementsOf({ now, later, earlier, ms }: SqlTerms) {
         ELSE failing_since END,
       last_failed_at = ${now} ${isSeen}`,
     /** $1 id, $2 version, $3 ms. */
-    pause: `UPDATE ${TABLE} SET paused_until = ${later('$3')} ${isSeen}`,
+    pause: `UPDATE ${TABLE} SET paused_until = CASE WHEN paused_until > ${later('$3')} THEN paused_until
+      ELSE ${later('$3')} END ${isSeen}`,
     /** $1 id, $2 version, $3 reason. */
     gone: `UPDATE ${TABLE} SET disabled_reason = CASE WHEN disabled_at IS NULL THEN $3 ELSE disabled_reason END,
       disabled_at = CASE WHEN disabled_at IS NULL THEN ${now} ELSE disabled_at END, last_failed_at = ${now} ${isSeen}`,
