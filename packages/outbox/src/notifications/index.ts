@@ -38,6 +38,7 @@ export {
   EndpointUnknownError,
   NotificationConflictError,
   NotificationInvalidError,
+  ReplayRefusedError,
   TargetForbiddenError,
   WebhookBusyError,
   WebhookUnverifiedError,

@@ -96,7 +96,8 @@ export type NotificationSettlement = Pick<ClaimedNotification, 'id' | 'epoch'> &
  * - `claim` is one atomic step: two at the same time never return the same notification, and none waits for another.
  *   What is claimed is due again when the lease ends.
  * - `settle` does nothing and gives false when the epoch is not the current one, or the notification is finished.
- * - `cancelPending` finishes what is pending for an endpoint and not in somebody's hands; at most `limit`.
+ * - `cancelPending` finishes what is pending for an endpoint and not in somebody's hands; at most `limit`, and nothing of
+ *   an endpoint that is not disabled: who believes it is may be late.
  * - Everything but `append` and `receipts.receive` rejects with `StoreUnavailableError` while the server cannot be
  *   reached. Those two pass the database's own errors.
  */

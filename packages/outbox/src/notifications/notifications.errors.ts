@@ -48,6 +48,18 @@ export class EndpointExistsError extends LockstepError {
   }
 }
 
+/** What is replayed to a disabled endpoint is only cancelled again: enable it first. */
+export class ReplayRefusedError extends LockstepError {
+  constructor(endpoint: string) {
+    super({
+      code: 'NOTIFICATION_REPLAY_REFUSED',
+      kind: 'conflict',
+      message: 'The endpoint is disabled.',
+      fields: { endpoint },
+    });
+  }
+}
+
 /** Several processes changed the same endpoint at the same time, again and again. */
 export class EndpointBusyError extends LockstepError {
   constructor(endpoint: string) {

@@ -13,6 +13,7 @@ import {
   EndpointUnknownError,
   NotificationConflictError,
   NotificationInvalidError,
+  ReplayRefusedError,
   TargetForbiddenError,
 } from './notifications.errors.js';
 import { NOTIFICATIONS_OPTIONS, type ResolvedNotificationsOptions } from './notifications.options.js';
@@ -113,6 +114,7 @@ export class NotificationsService {
    * delivered meanwhile is not replayed a second time.
    *
    * @returns how many
+   * @throws ReplayRefusedError while the endpoint is disabled; when it is disabled meanwhile, the rest is left
    */
   async replay({ endpoint, from, to, states = ['exhausted', 'cancelled'] }: ReplayOptions): Promise<number> {
     if (states.length === 0 || states.some((state) => !FINISHED.includes(state))) {
@@ -122,6 +124,8 @@ export class NotificationsService {
     const range = { endpoint, from: checkedTime(from, 'from'), to: checkedTime(to, 'to'), states, finishedBefore };
     let total = 0;
     for (;;) {
+      const isDisabled = (await this.store.endpoints.find(endpoint))?.disabledAt !== undefined;
+      if (isDisabled) throw new ReplayRefusedError(endpoint);
       const replayed = await this.store.operations.replay({ ...range, limit: REPLAY_BATCH });
       total += replayed;
       if (replayed > 0) this.wakeUp.wake(endpoint);

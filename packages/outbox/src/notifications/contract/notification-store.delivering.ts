@@ -152,16 +152,22 @@ export function settling(bench: Bench): void {
     expect(await bench().store.settle({ id, epoch, outcome: 'released' })).toBe(false);
   });
 
-  it('cancels what is pending for an endpoint, but not what somebody is sending', async () => {
+  it('cancels what is pending for a disabled endpoint, but not what somebody is sending', async () => {
     const [sending, first, second] = [await bench().append(), await bench().append(), await bench().append()];
     const [claimed] = await bench().claim(1);
     expect(claimed?.id).toBe(sending);
+    expect(await bench().store.cancelPending(bench().endpoint, 'disabled', 10)).toBe(0);
+    await bench().store.endpoints.disable(bench().endpoint, 'by hand');
     expect(await bench().store.cancelPending(bench().endpoint, 'disabled', 1)).toBe(1);
     expect(await bench().store.cancelPending(bench().endpoint, 'disabled', 10)).toBe(1);
     expect(await bench().store.cancelPending(bench().endpoint, 'disabled', 10)).toBe(0);
     for (const id of [first, second]) {
       expect(await bench().store.operations.find(id)).toMatchObject({ state: 'cancelled', reason: 'disabled' });
     }
+    await bench().store.endpoints.enable(bench().endpoint);
+    const later = await bench().append();
+    expect(await bench().store.cancelPending(bench().endpoint, 'disabled', 10)).toBe(0);
+    expect(await bench().state(later)).toBe('pending');
     const epoch = claimed?.epoch ?? 0;
     expect(await bench().store.settle({ id: sending, epoch, outcome: 'delivered', attempts: [] })).toBe(true);
   });

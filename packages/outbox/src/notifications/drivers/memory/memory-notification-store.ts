@@ -74,6 +74,7 @@ export class MemoryNotificationStore implements NotificationStore {
   }
 
   async cancelPending(endpoint: string, reason: string, limit: number): Promise<number> {
+    if (this.tables.endpoints.get(endpoint)?.disabledAt === undefined) return 0;
     const now = Date.now();
     const free = this.tables.pending(endpoint).filter(({ isClaimed, dueAt }) => !isClaimed || dueAt <= now);
     for (const row of free.slice(0, limit)) finish(row, 'cancelled', reason);

@@ -23,6 +23,9 @@ const GROUPED_HEADS = `WITH head AS (
   SELECT endpoint_id, min(due_at) AS due_at FROM ${TABLE} WHERE state = 'pending' GROUP BY state, endpoint_id
 )`;
 
+/** Locked, so that who enables it and then replays waits for the end of a cancellation, and loses nothing to it. */
+const disabled = `SELECT id FROM ${ENDPOINT} WHERE id = $1 AND disabled_at IS NOT NULL`;
+
 const isOf = (states: number): string =>
   `endpoint_id = $1 AND state IN (${Array.from({ length: states }, (_, at) => `$${at + 2}`).join(', ')})`;
 
@@ -76,9 +79,11 @@ const POSTGRES = {
     UPDATE ${TABLE} n SET attempts = attempts + 1, epoch = epoch + 1, is_claimed = true, due_at = ${P.later('$3')}
     FROM due WHERE n.id = due.id RETURNING ${ROW}, ${P.ms('now()')} AS now`,
   /** $1 endpoint, $2 reason, $3 limit. */
-  cancel: `UPDATE ${TABLE} n SET state = 'cancelled', reason = $2, finished_at = now(), is_claimed = false
+  cancel: `WITH disabled AS MATERIALIZED (${disabled} FOR SHARE)
+    UPDATE ${TABLE} n SET state = 'cancelled', reason = $2, finished_at = now(), is_claimed = false
     FROM (
       SELECT id FROM ${TABLE} WHERE state = 'pending' AND endpoint_id = $1 AND (NOT is_claimed OR due_at <= now())
+        AND EXISTS (SELECT 1 FROM disabled)
       LIMIT $3 FOR UPDATE SKIP LOCKED
     ) old WHERE n.id = old.id`,
   /** $1 endpoint, $2 to $4 states, $5 from, $6 to, $7 finished before, $8 limit. */
@@ -106,7 +111,8 @@ const MARIADB: typeof POSTGRES = {
   claim: `SELECT ${ROW}, ${M.ms(M.now)} AS now FROM ${TABLE} n
     WHERE state = 'pending' AND endpoint_id = $1 AND due_at <= ${M.now} ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED`,
   cancel: `UPDATE ${TABLE} SET state = 'cancelled', reason = $2, finished_at = ${M.now}, is_claimed = false
-    WHERE state = 'pending' AND endpoint_id = $1 AND (NOT is_claimed OR due_at <= ${M.now}) LIMIT $3`,
+    WHERE state = 'pending' AND endpoint_id = $1 AND (NOT is_claimed OR due_at <= ${M.now})
+      AND EXISTS (${disabled} LOCK IN SHARE MODE) LIMIT $3`,
   replay: `UPDATE ${TABLE} SET ${REPLAYED}, due_at = ${M.now}
     WHERE ${isOf(3)} AND created_at >= ${M.fromMs('$5')} AND created_at < ${M.fromMs('$6')}
       AND finished_at < ${M.fromMs('$7')} ORDER BY created_at LIMIT $8`,
