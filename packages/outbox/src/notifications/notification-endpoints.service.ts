@@ -1,6 +1,6 @@
 import { ConfigurationError, type Duration, durationMs } from '@lockstep/core';
 import { Inject, Injectable } from '@nestjs/common';
-import { DISABLED_REASON, EndpointVerdicts } from './delivery/endpoint-verdicts.js';
+import { EndpointVerdicts } from './delivery/endpoint-verdicts.js';
 import type { NotificationEndpoint } from './notification.js';
 import { type EndpointRecord, NOTIFICATION_STORE, type NotificationStore } from './notification-store.js';
 import { EndpointBusyError, EndpointExistsError, EndpointUnknownError } from './notifications.errors.js';
@@ -109,7 +109,7 @@ export class NotificationEndpoints {
   /** Cancels what is pending; what is being sent right now may still arrive. @throws EndpointUnknownError */
   async disable(id: string): Promise<void> {
     if (!(await this.store.endpoints.disable(id, 'disabled by hand'))) throw new EndpointUnknownError(id);
-    await this.verdicts.cancelPending(id, DISABLED_REASON);
+    await this.verdicts.cancelPending(id);
   }
 
   async find(id: string): Promise<NotificationEndpoint | undefined> {

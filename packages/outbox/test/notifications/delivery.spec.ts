@@ -1,10 +1,10 @@
 import 'reflect-metadata';
 import { Incidents, MemoryRetryScheduler } from '@lockstep/core';
-import { newWebhookSecret } from '@lockstep/outbox/notifications';
+import { NOTIFICATION_STORE, type NotificationStore, newWebhookSecret } from '@lockstep/outbox/notifications';
 import { eventually } from '@lockstep/testing';
 import { usePostgres } from '@lockstep/testing/vitest';
 import pg from 'pg';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import {
   type NotificationApplication,
   type NotificationApplicationOptions,
@@ -145,8 +145,9 @@ describe('Delivery', () => {
     await untilState(shop, later, 'cancelled');
     expect(partner.received).toHaveLength(2);
 
-    await shop.endpoints.enable('shop');
     const range = { endpoint: 'shop', from: new Date(Date.now() - HOUR_MS), to: new Date(Date.now() + HOUR_MS) };
+    await expect(shop.notifications.replay(range)).rejects.toMatchObject({ code: 'NOTIFICATION_REPLAY_REFUSED' });
+    await shop.endpoints.enable('shop');
     expect(await shop.notifications.replay(range)).toBe(3);
     for (const each of [waiting, id, later]) await untilState(shop, each, 'delivered');
     expect(new Set(partner.ids().slice(2))).toEqual(new Set([waiting, id, later]));
@@ -241,6 +242,64 @@ describe('Delivery', () => {
     for (let n = 0; n < 12; n += 1) ids.push(await send(shop, 'fast'));
     await eventually(() => expect(new Set(fast.ids())).toEqual(new Set(ids)), { timeoutMs: 8_000 });
     expect(slow.received).toHaveLength(2);
+  });
+
+  it('keeps slots for the others when many partners hang at once', async () => {
+    const hanging = await Promise.all(Array.from({ length: 5 }, newPartner));
+    const shop = await startShop({ timeout: 20_000, leaseTtl: 40_000 });
+    for (const [n, each] of hanging.entries()) {
+      each.react([], { hangs: true });
+      await shop.endpoints.register({ id: `slow-${n}`, url: each.url });
+    }
+    await shop.sql.transaction(async () => {
+      for (let n = 0; n < 60; n += 1) await send(shop, `slow-${n % 5}`);
+    });
+    await eventually(() => expect(hanging.map(({ received }) => received.length >= 2)).not.toContain(false));
+    const ids: string[] = [];
+    for (let n = 0; n < 12; n += 1) ids.push(await send(shop));
+    await eventually(() => expect(new Set(partner.ids())).toEqual(new Set(ids)), { timeoutMs: 8_000 });
+  });
+
+  it('gives a partner who fails one slot, until he answers', async () => {
+    const fast = await newPartner();
+    const shop = await startShop({ timeout: 20_000, leaseTtl: 40_000, schedule: [0] });
+    await shop.endpoints.register({ id: 'fast', url: fast.url });
+    const gate = new Gate();
+    partner.react([{ status: 500 }, { after: gate.opened }], { hangs: true });
+    await untilState(shop, await send(shop), 'exhausted');
+    await eventually(async () => expect((await shop.endpoints.find('shop'))?.failingSince).toBeDefined());
+    for (let n = 0; n < 8; n += 1) await send(shop);
+    for (let n = 0; n < 8; n += 1) await untilState(shop, await send(shop, 'fast'), 'delivered');
+    expect(partner.received).toHaveLength(2);
+    gate.open();
+    await eventually(() => expect(partner.received).toHaveLength(6));
+  });
+
+  it('goes on with the others, and ends when it is asked to, while the backlog of a disabled endpoint is cancelled', async () => {
+    const fast = await newPartner();
+    const shop = await startShop();
+    await shop.endpoints.register({ id: 'fast', url: fast.url });
+    const store = shop.app.get<NotificationStore>(NOTIFICATION_STORE);
+    // A backlog without an end.
+    const cancelling = vi.spyOn(store, 'cancelPending').mockImplementation(async (_endpoint, _reason, limit) => limit);
+    partner.react([], { status: 410 });
+    await send(shop);
+    await eventually(() => expect(cancelling.mock.calls.length).toBeGreaterThan(2));
+    await untilState(shop, await send(shop, 'fast'), 'delivered');
+    await shop.app.close();
+    expect(shop.incidents.map(({ code }) => code)).toEqual(['NOTIFICATION_ENDPOINT_DISABLED']);
+  });
+
+  it('warns of no leak however many attempts run', async () => {
+    const warnings: Error[] = [];
+    const note = (warning: Error) => void warnings.push(warning);
+    process.on('warning', note);
+    const shop = await startShop({ concurrency: 40, concurrencyPerEndpoint: 20 });
+    partner.react([], { hangs: true });
+    for (let n = 0; n < 20; n += 1) await send(shop);
+    await eventually(() => expect(partner.received.length).toBeGreaterThan(11));
+    process.off('warning', note);
+    expect(warnings).toEqual([]);
   });
 
   it('signs with the old and the new secret while they rotate, and with the new one alone after that', async () => {

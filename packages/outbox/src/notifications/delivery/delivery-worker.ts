@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import {
   checkpoint,
   DrainService,
@@ -13,11 +14,13 @@ import { NOTIFICATIONS_OPTIONS, type ResolvedNotificationsOptions } from '../not
 import { type Claimed, DeliveryAttempt } from './delivery-attempt.js';
 import { DeliverySettlement } from './delivery-settlement.js';
 import { DeliveryWakeUp } from './delivery-wake-up.js';
-import { DISABLED_REASON, EndpointVerdicts } from './endpoint-verdicts.js';
+import { EndpointVerdicts } from './endpoint-verdicts.js';
 import { LaneSlots } from './lane-slots.js';
 
 /** Lanes beyond those that are full: enough to find work for every free slot. */
 const SPARE_LANES = 10;
+/** A pass ends, however its lanes change meanwhile. */
+const CLAIM_ROUNDS = 3;
 const MAX_TIMER_MS = 2_147_483_647;
 
 /**
@@ -48,6 +51,8 @@ export class DeliveryWorker implements OnApplicationBootstrap {
     @Inject(DrainService) private readonly drains: DrainService,
     @Inject(Incidents) private readonly incidents: Incidents,
   ) {
+    // Every attempt listens to it.
+    setMaxListeners(0, this.broken.signal);
     this.slots = new LaneSlots(options.concurrency, options.concurrencyPerEndpoint);
     this.task = new PeriodicTask({
       name: 'notification delivery',
@@ -90,25 +95,44 @@ export class DeliveryWorker implements OnApplicationBootstrap {
     await Promise.all(this.running);
   }
 
-  private async pass(signal: AbortSignal): Promise<undefined> {
+  private async pass(signal: AbortSignal): Promise<'again' | undefined> {
     const lanes = await this.store.lanes(2 * this.options.concurrency + SPARE_LANES);
-    for (const lane of lanes) {
-      if (signal.aborted) return;
-      if (lane.dueInMs > 0) break;
-      if (lane.isDisabled) await this.verdicts.cancelPending(lane.endpoint, DISABLED_REASON);
-      else await this.claim(lane);
-    }
+    const due = lanes.filter(({ dueInMs }) => dueInMs <= 0);
+    const disabled = due.filter(({ isDisabled }) => isDisabled).map(({ endpoint }) => endpoint);
+    const isShort = await this.claimInTurn(
+      due.filter(({ isDisabled }) => !isDisabled),
+      signal,
+    );
+    const isLeft = await this.verdicts.cancelSome(disabled, signal);
+    if (signal.aborted) return undefined;
     this.setTimer(lanes.find(({ dueInMs }) => dueInMs > 0)?.dueInMs);
+    return isShort || isLeft ? 'again' : undefined;
   }
 
-  private async claim(lane: Lane): Promise<void> {
-    const limit = this.slots.freeFor(lane.endpoint);
-    if (limit === 0) return;
+  /** What one lane leaves of its share goes to the others. True when some of it is still left, and wanted. */
+  private async claimInTurn(lanes: readonly Lane[], signal: AbortSignal): Promise<boolean> {
+    let open = lanes;
+    for (let round = 0; round < CLAIM_ROUNDS; round += 1) {
+      const shares = this.slots.share(open);
+      const empty = new Set<Lane>();
+      for (const lane of open) {
+        if (signal.aborted) return false;
+        const limit = shares.get(lane.endpoint) ?? 0;
+        if (limit > 0 && (await this.claim(lane, limit)) < limit) empty.add(lane);
+      }
+      if (empty.size === 0) return false;
+      open = open.filter((lane) => !empty.has(lane));
+    }
+    return this.slots.share(open).size > 0;
+  }
+
+  private async claim(lane: Lane, limit: number): Promise<number> {
     const since = monotonicMs();
     const { leaseTtlMs: leaseMs } = this.options;
     const notifications = await this.store.claim({ endpoint: lane.endpoint, limit, leaseMs });
     if (notifications.length > 0) checkpoint('notifications.claimed', { notifications: notifications.length });
     for (const notification of notifications) this.start({ notification, lane, since });
+    return notifications.length;
   }
 
   private start(claimed: Claimed): void {

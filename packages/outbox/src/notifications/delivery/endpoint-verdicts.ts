@@ -12,6 +12,9 @@ export const DISABLED_REASON = 'the endpoint is disabled';
 /** What the answers of an endpoint mean for the endpoint itself. */
 @Injectable()
 export class EndpointVerdicts {
+  /** What is pending for them and not yet due is found by nobody else so soon. */
+  private readonly justDisabled = new Set<string>();
+
   constructor(
     @Inject(NOTIFICATION_STORE) private readonly store: NotificationStore,
     @Inject(NOTIFICATIONS_OPTIONS) private readonly options: ResolvedNotificationsOptions,
@@ -30,32 +33,49 @@ export class EndpointVerdicts {
   async failed(seen: EndpointSeen): Promise<void> {
     const { disableAfterMs } = this.options;
     const isDisabled = await this.store.endpoints.failed({ ...seen, gapMs: GAP_MS, disableAfterMs });
-    if (isDisabled) await this.disabled(seen.endpoint, 'it has failed for too long');
+    if (isDisabled) this.disabled(seen.endpoint, 'it has failed for too long');
   }
 
   /** False when the endpoint was changed or enabled since: who wants nothing is not who is called now. */
   async gone(seen: EndpointSeen): Promise<boolean> {
     if (!(await this.store.endpoints.gone(seen, 'answered 410'))) return false;
-    await this.disabled(seen.endpoint, 'it answered 410');
+    this.disabled(seen.endpoint, 'it answered 410');
     return true;
   }
 
-  /** Finishes what nobody will send. What is in somebody's hands follows when it is due again. */
-  async cancelPending(endpoint: string, reason: string): Promise<void> {
-    for (;;) {
-      const cancelled = await this.store.cancelPending(endpoint, reason, CANCEL_BATCH);
-      count('lockstep.notifications.cancelled', {}, cancelled);
-      if (cancelled < CANCEL_BATCH) return;
-    }
+  /** Finishes what nobody will send, as long as the endpoint is disabled. What is in somebody's hands follows when it is due. */
+  async cancelPending(endpoint: string): Promise<void> {
+    while (await this.cancelBatch(endpoint));
   }
 
-  private async disabled(endpoint: string, why: string): Promise<void> {
+  /**
+   * A batch for each of `endpoints`, and of those that were disabled here: others do not wait for a backlog.
+   *
+   * @returns whether there may be more
+   */
+  async cancelSome(endpoints: readonly string[], signal: AbortSignal): Promise<boolean> {
+    let isLeft = false;
+    for (const endpoint of new Set([...endpoints, ...this.justDisabled])) {
+      if (signal.aborted) return true;
+      if (await this.cancelBatch(endpoint)) isLeft = true;
+      else this.justDisabled.delete(endpoint);
+    }
+    return isLeft;
+  }
+
+  private async cancelBatch(endpoint: string): Promise<boolean> {
+    const cancelled = await this.store.cancelPending(endpoint, DISABLED_REASON, CANCEL_BATCH);
+    count('lockstep.notifications.cancelled', {}, cancelled);
+    return cancelled >= CANCEL_BATCH;
+  }
+
+  private disabled(endpoint: string, why: string): void {
+    this.justDisabled.add(endpoint);
     this.incidents.report({
       code: 'NOTIFICATION_ENDPOINT_DISABLED',
       source: 'notifications.delivery',
       message: `an endpoint gets no notifications any more: ${why}`,
       fields: { endpoint },
     });
-    await this.cancelPending(endpoint, DISABLED_REASON);
   }
 }
