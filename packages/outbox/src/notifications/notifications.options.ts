@@ -1,6 +1,7 @@
 import { ConfigurationError, checkedSwitch, checkKnown, type Duration, durationMs, wholeNumber } from '@lockstep/core';
 import { checkedSecret } from './signing/webhook-secret.js';
 import { AddressGuard } from './target/address-guard.js';
+import { BoundedResolver } from './target/bounded-resolver.js';
 import { type HostResolver, systemResolver } from './target/guarded-lookup.js';
 import type { TargetRules } from './target/webhook-target.js';
 
@@ -14,7 +15,7 @@ export interface TargetOptions {
    * network, and tests. A host that stands here may resolve to anything. @default []
    */
   readonly allow?: readonly string[];
-  /** Gives all addresses of a host. @default the resolver of the system */
+  /** Gives all addresses of a host. @default the resolver of the system, two names at a time */
   readonly resolve?: HostResolver;
 }
 
@@ -146,7 +147,7 @@ export function resolveNotificationsOptions(options: NotificationsModuleOptions)
     retentionMs: durationMs(options.retention ?? '30d', 'retention', { minMs: 1_000 }),
     receiptRetentionMs: durationMs(options.receiptRetention ?? '14d', 'receiptRetention', { minMs: 1_000 }),
     queryToleranceMs: durationMs(options.queryTolerance ?? '5m', 'queryTolerance', { minMs: 1_000, maxMs: DAY_MS }),
-    targets: resolveTargets(options.targets ?? {}),
+    targets: resolveTargets(options.targets ?? {}, timeoutMs),
   });
 }
 
@@ -162,10 +163,11 @@ export function checkedSecrets(secrets: unknown, option: string): readonly strin
   return Object.freeze(secrets.map((secret, index) => checkedSecret(secret, `${option}[${index}]`)));
 }
 
-function resolveTargets(targets: TargetOptions): ResolvedNotificationsOptions['targets'] {
+function resolveTargets(targets: TargetOptions, timeoutMs: number): ResolvedNotificationsOptions['targets'] {
   checkKnown(targets, 'targets', ['allowHttp', 'ports', 'allow', 'resolve']);
   const allowHttp = checkedSwitch('targets.allowHttp', targets.allowHttp ?? false);
-  const { ports = allowHttp ? [80, 443] : [443], allow = [], resolve = systemResolver } = targets;
+  const { ports = allowHttp ? [80, 443] : [443], allow = [] } = targets;
+  const { resolve = new BoundedResolver(systemResolver, timeoutMs).resolve } = targets;
   if (ports !== 'any' && !Array.isArray(ports)) {
     throw ConfigurationError.option('targets.ports', ports, "a list of ports, or 'any'");
   }
