@@ -1,6 +1,13 @@
 import 'reflect-metadata';
 import { LockstepModule } from '@lockstep/core';
-import { NotificationsModule, newWebhookSecret, signedHeaders, WebhookReceiver } from '@lockstep/outbox/notifications';
+import {
+  NOTIFICATION_STORE,
+  type NotificationStore,
+  NotificationsModule,
+  newWebhookSecret,
+  signedHeaders,
+  WebhookReceiver,
+} from '@lockstep/outbox/notifications';
 import { postgresNotificationStore } from '@lockstep/outbox/notifications/postgres';
 import { Sql, SqlModule } from '@lockstep/sql';
 import { pgDriver } from '@lockstep/sql/postgres';
@@ -240,6 +247,19 @@ describe.each(['express', 'fastify'] as const)('Receiving webhooks on %s', (plat
     }
   });
 
+  it('asks the database for its time again before it refuses what is signed: its clock may have been set', async () => {
+    expect((await post({ id: 'msg_0' })).status).toBe(204);
+    const { operations } = app.get<NotificationStore>(NOTIFICATION_STORE);
+    const real = operations.clockMs.bind(operations);
+    const clock = vi.spyOn(operations, 'clockMs').mockImplementation(async () => (await real()) + 400_000);
+    expect((await post({ id: 'msg_1', at: seconds(400), secret: newWebhookSecret() })).status).toBe(401);
+    expect(clock).not.toHaveBeenCalled();
+    expect((await post({ id: 'msg_1', at: seconds(400) })).status).toBe(204);
+    expect((await post({ id: 'msg_2', at: seconds() })).status).toBe(401);
+    clock.mockRestore();
+    expect((await post({ id: 'msg_2', at: seconds() })).status).toBe(204);
+  });
+
   it('says what to do where the application keeps no raw bodies', async () => {
     const without = await start(false);
     const logged: unknown[] = [];
@@ -284,6 +304,11 @@ describe.each(['express', 'fastify'] as const)('Receiving webhooks on %s', (plat
         );
       }
       await insert('msg_1', 'shop');
+      const { endpoints } = app.get<NotificationStore>(NOTIFICATION_STORE);
+      const looks = vi.spyOn(endpoints, 'find');
+      expect((await ask('msg_nobody', SECRET)).status).toBe(401);
+      expect(looks).toHaveBeenCalledTimes(1);
+      looks.mockRestore();
       const answer = await ask('msg_1', SECRET);
       expect(answer.status).toBe(200);
       expect(answer.headers.get('cache-control')).toBe('no-store');

@@ -18,6 +18,9 @@ export interface NotificationAnswer {
   readonly attempts: readonly { readonly at: string; readonly status: number | null }[];
 }
 
+/** No id of an endpoint. */
+const NOBODY = '-';
+
 /**
  * Answers a partner who asks for a notification of his own. He proves who he is by the headers of Standard Webhooks, made
  * with the secret of his endpoint over the id he asks for, the time, and an empty body. Whatever is wrong with it (no such
@@ -40,7 +43,7 @@ export class NotificationQueries {
     const nowMs = await this.store.operations.clockMs();
     if (!isTimely(claim, nowMs, this.options.queryToleranceMs)) throw new WebhookUnverifiedError();
     const status = await this.store.operations.find(id);
-    const endpoint = status && (await this.store.endpoints.find(status.endpoint));
+    const endpoint = await this.store.endpoints.find(status?.endpoint ?? NOBODY);
     const secrets = liveSecrets(endpoint?.secrets ?? [], nowMs);
     const isSigned = isSignedBy(claim, '', secrets.length === 0 ? this.nobody : secrets);
     if (!status || !isSigned) throw new WebhookUnverifiedError();

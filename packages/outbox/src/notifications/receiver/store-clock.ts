@@ -11,13 +11,16 @@ export class StoreClock {
 
   constructor(@Inject(NOTIFICATION_STORE) private readonly store: NotificationStore) {}
 
-  /** Wrong by a second at most, unless the store is that slow to answer. @throws StoreUnavailableError */
+  /** Wrong by a second at most, unless the store is that slow to answer, or its clock was set. @throws StoreUnavailableError */
   async nowMs(): Promise<number> {
-    if (this.clock.errorBoundMs() > PRECISION_MS) {
-      const sentAt = monotonicMs();
-      const serverMs = await this.store.operations.clockMs();
-      this.clock.sample(serverMs, sentAt, monotonicMs());
-    }
+    return this.clock.errorBoundMs() > PRECISION_MS ? this.askedMs() : this.clock.nowMs();
+  }
+
+  /** Asks whatever is known: the store's clock may have been set, or this machine suspended. @throws StoreUnavailableError */
+  async askedMs(): Promise<number> {
+    const sentAt = monotonicMs();
+    const serverMs = await this.store.operations.clockMs();
+    this.clock.sample(serverMs, sentAt, monotonicMs());
     return this.clock.nowMs();
   }
 }
