@@ -8,7 +8,7 @@ export interface WebhookRequest {
   readonly target: URL;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string;
-  /** Name resolution, connection, answer: all of it together. */
+  /** Name resolution, connection, answer with all its rest: all of it together. */
   readonly timeoutMs: number;
   readonly lookup: LookupFunction;
   readonly signal: AbortSignal;
@@ -17,12 +17,14 @@ export interface WebhookRequest {
 /** Node gives up an answer with more itself. */
 const MAX_HEADER_BYTES = 16_384;
 const MAX_ANSWER_BYTES = 16_384;
-/** How long a receiver may take for what nobody reads. */
+/** How long a receiver may take for what nobody reads, within the time of the attempt. */
 const REST_MS = 1_000;
 
 /**
  * One POST. Resolves with the answer whatever its status is: redirects are not followed. Of the answer's body a bounded
  * part is read and dropped.
+ *
+ * What breaks off after the head of the answer changes nothing about it.
  *
  * @throws Error when no answer came: no address or a forbidden one, no connection, an answer that is no HTTP, too late
  */
@@ -39,13 +41,14 @@ export function sendWebhook({ target, headers, body, timeoutMs, lookup, signal }
       signal,
       headers: { ...headers, 'Content-Length': payload.length },
     });
+    let answer: Answer | undefined;
     const timer = setTimeout(() => sent.destroy(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs);
     sent.once('close', () => clearTimeout(timer));
-    sent.on('error', reject);
+    sent.on('error', (error) => (answer ? resolve(answer) : reject(error)));
     sent.once('response', (response) => {
-      clearTimeout(timer);
-      const { statusCode = 0, headers: answered } = response;
-      dropBody(sent, response, () => resolve({ status: statusCode, retryAfter: answered['retry-after'] }));
+      const given: Answer = { status: response.statusCode ?? 0, retryAfter: response.headers['retry-after'] };
+      answer = given;
+      dropBody(sent, response, () => resolve(given));
     });
     // 101, which no one asked for: Node would otherwise just close.
     sent.once('upgrade', (_response, socket) => {
@@ -68,6 +71,8 @@ function dropBody(sent: ClientRequest, response: IncomingMessage, done: () => vo
   response.on('error', () => sent.destroy());
   response.once('close', () => {
     clearTimeout(timer);
+    // Who answers before all was sent may never read the rest.
+    sent.destroy();
     done();
   });
 }
