@@ -30,6 +30,8 @@ describe('Addresses', () => {
     ['100.64.0.1', 'carrier-grade NAT'],
     ['100.127.255.255', 'carrier-grade NAT'],
     ['169.254.169.254', 'metadata of clouds'],
+    ['168.63.129.16', 'WireServer of Azure'],
+    ['::ffff:168.63.129.16', 'IPv4-mapped WireServer'],
     ['192.0.0.1', 'protocol assignments'],
     ['192.0.2.1', 'documentation'],
     ['192.88.99.1', 'relays of 6to4'],

@@ -12,6 +12,8 @@ const EMBEDDING: readonly (readonly [prefix: [ipaddr.IPv6, number], offset: numb
   [[ipaddr.IPv6.parse('64:ff9b::'), 96], 12],
   [[ipaddr.IPv6.parse('2002::'), 16], 2],
 ];
+/** Reach what is inside of a cloud, from its machines alone: WireServer of Azure, with keys and configurations. */
+const INSIDE: ReadonlySet<string> = new Set(['168.63.129.16']);
 /** Deprecated, and read as another kind of address by the parser. */
 const COMPATIBLE = /^::\d+\.\d+\.\d+\.\d+$/;
 /** ISATAP: the interface id of an address that a router turns into one of IPv4. */
@@ -64,8 +66,8 @@ export class AddressGuard {
 }
 
 function isPublic(address: Address, inner: ipaddr.IPv4 | undefined): boolean {
-  if (inner) return inner.range() === 'unicast';
-  if (address.kind() === 'ipv4') return address.range() === 'unicast';
+  const four = address.kind() === 'ipv4' ? (address as ipaddr.IPv4) : inner;
+  if (four) return four.range() === 'unicast' && !INSIDE.has(four.toString());
   const six = address as ipaddr.IPv6;
   const interfaceId = Buffer.from(six.toByteArray().slice(8, 12)).toString('hex');
   return six.match(GLOBAL_UNICAST) && six.range() === 'unicast' && !ISATAP.has(interfaceId);
