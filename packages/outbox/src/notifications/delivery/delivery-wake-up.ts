@@ -36,7 +36,9 @@ export class DeliveryWakeUp {
 
   /** There will be something for this endpoint. @param dueAt epoch milliseconds */
   at(endpoint: string, dueAt: number): void {
-    this.scheduler?.schedule({ queue: QUEUE, id: endpoint, dueAt }).catch((cause: unknown) =>
+    // A later one of the same id would take the place of this one; within the same second it may.
+    const id = `${endpoint}@${Math.floor(dueAt / 1_000)}`;
+    this.scheduler?.schedule({ queue: QUEUE, id, dueAt }).catch((cause: unknown) =>
       this.incidents.report({
         code: 'NOTIFICATION_WAKE_UP_FAILED',
         source: 'notifications.delivery',
