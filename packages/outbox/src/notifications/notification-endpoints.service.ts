@@ -40,6 +40,7 @@ const MONTH_MS = 30 * 86_400_000;
  *
  * ```
  * register --> enabled --410, failures for disableAfter, disable--> disabled --enable--> enabled
+ * enabled | disabled --remove--> forgotten
  * ```
  * What is sent to a disabled endpoint is cancelled and can be replayed. Secrets are given out once, when they are made.
  */
@@ -110,6 +111,19 @@ export class NotificationEndpoints {
   async disable(id: string): Promise<void> {
     if (!(await this.store.endpoints.disable(id, 'disabled by hand'))) throw new EndpointUnknownError(id);
     await this.verdicts.cancelPending(id);
+  }
+
+  /**
+   * Disables it, cancels what is pending, and forgets it with its secrets; its notifications stay for `retention`. What is
+   * committed later by a transaction that sent it before fails, attempt by attempt, unless the id is registered anew.
+   *
+   * @throws EndpointUnknownError; EndpointBusyError while something is being sent there: it is disabled, try again
+   */
+  async remove(id: string): Promise<void> {
+    const endpoint = await this.store.endpoints.find(id);
+    if (!endpoint || endpoint.version <= 0) throw new EndpointUnknownError(id);
+    await this.disable(id);
+    if (!(await this.store.endpoints.remove(id))) throw new EndpointBusyError(id);
   }
 
   async find(id: string): Promise<NotificationEndpoint | undefined> {

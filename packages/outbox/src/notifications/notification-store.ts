@@ -35,7 +35,7 @@ export interface Lane {
   readonly url: string | undefined;
   readonly secrets: readonly EndpointSecret[];
   readonly isDisabled: boolean;
-  /** Whether its last attempt failed, so that a success is worth writing down. */
+  /** Whether its last attempt failed. */
   readonly isFailing: boolean;
   /** As in {@link EndpointRecord}; 0 where nothing is known of the endpoint. */
   readonly version: number;
@@ -128,7 +128,7 @@ export interface EndpointRecord {
 /** An endpoint as an attempt saw it: what came of that says nothing about one that was changed or enabled since. */
 export interface EndpointSeen {
   readonly endpoint: string;
-  /** Of an endpoint that is not registered; how it behaves is remembered all the same. */
+  /** Of an endpoint that is not registered; how it behaves is remembered all the same. Without one, nothing is. */
   readonly url: string | undefined;
   /** Of the lane. */
   readonly version: number;
@@ -158,6 +158,8 @@ export interface EndpointStore {
   /** False when there is no such endpoint. One that is enabled has no failures behind it. */
   disable(id: string, reason: string): Promise<boolean>;
   enable(id: string): Promise<boolean>;
+  /** Forgets a registered endpoint that is disabled and has nothing pending. False when there is no such one. */
+  remove(id: string): Promise<boolean>;
   /** Notes that an attempt failed. True when that has just disabled the endpoint. */
   failed(failure: EndpointFailure): Promise<boolean>;
   /** Notes that an attempt succeeded. */

@@ -60,13 +60,13 @@ export class ReplayRefusedError extends LockstepError {
   }
 }
 
-/** Several processes changed the same endpoint at the same time, again and again. */
+/** Several processes changed the same endpoint at the same time, again and again, or what is removed is being sent to. */
 export class EndpointBusyError extends LockstepError {
   constructor(endpoint: string) {
     super({
       code: 'NOTIFICATION_ENDPOINT_BUSY',
       kind: 'busy',
-      message: 'Others are changing this endpoint.',
+      message: 'Others are changing this endpoint, or sending to it.',
       fields: { endpoint },
     });
   }

@@ -114,7 +114,7 @@ export class NotificationsService {
    * delivered meanwhile is not replayed a second time.
    *
    * @returns how many
-   * @throws ReplayRefusedError while the endpoint is disabled; when it is disabled meanwhile, the rest is left
+   * @throws EndpointUnknownError; ReplayRefusedError while the endpoint is disabled; when it is disabled meanwhile, the rest is left
    */
   async replay({ endpoint, from, to, states = ['exhausted', 'cancelled'] }: ReplayOptions): Promise<number> {
     if (states.length === 0 || states.some((state) => !FINISHED.includes(state))) {
@@ -124,8 +124,9 @@ export class NotificationsService {
     const range = { endpoint, from: checkedTime(from, 'from'), to: checkedTime(to, 'to'), states, finishedBefore };
     let total = 0;
     for (;;) {
-      const isDisabled = (await this.store.endpoints.find(endpoint))?.disabledAt !== undefined;
-      if (isDisabled) throw new ReplayRefusedError(endpoint);
+      const found = await this.store.endpoints.find(endpoint);
+      if (!found && !endpoint.startsWith(URL_PREFIX)) throw new EndpointUnknownError(endpoint);
+      if (found?.disabledAt !== undefined) throw new ReplayRefusedError(endpoint);
       const replayed = await this.store.operations.replay({ ...range, limit: REPLAY_BATCH });
       total += replayed;
       if (replayed > 0) this.wakeUp.wake(endpoint);

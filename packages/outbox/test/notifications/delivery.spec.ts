@@ -1,67 +1,16 @@
 import 'reflect-metadata';
 import { Incidents, MemoryRetryScheduler } from '@lockstep/core';
-import { NOTIFICATION_STORE, type NotificationStore, newWebhookSecret } from '@lockstep/outbox/notifications';
+import { newWebhookSecret } from '@lockstep/outbox/notifications';
 import { eventually } from '@lockstep/testing';
-import { usePostgres } from '@lockstep/testing/vitest';
-import pg from 'pg';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import {
-  type NotificationApplication,
-  type NotificationApplicationOptions,
-  startNotifications,
-} from './support/notification-application.js';
-import { Gate, Partner, type Reaction } from './support/partner.js';
-
-const HOUR_MS = 3_600_000;
-const PATIENCE = { timeoutMs: 15_000 };
-const statusOf = ({ status }: Reaction) => ({ status });
+import { describe, expect, it } from 'vitest';
+import { useDelivery } from './support/delivery-bench.js';
+import { Partner, type Reaction } from './support/partner.js';
 
 describe('Delivery', () => {
-  const postgres = usePostgres();
-  const applications: NotificationApplication[] = [];
-  const partners: Partner[] = [];
+  const { newPartner, onPartner, query, send, start, startShop, untilState } = useDelivery();
   let partner: Partner;
-  let db: pg.Client;
-
-  beforeAll(async () => {
-    db = new pg.Client(postgres.url);
-    await db.connect();
-  });
-  afterAll(() => db.end());
-
-  const newPartner = async () => {
-    const started = await Partner.start();
-    partners.push(started);
-    return started;
-  };
-  const start = async (options: Partial<NotificationApplicationOptions> = {}): Promise<NotificationApplication> => {
-    const application = await startNotifications({ url: postgres.url, ...options });
-    applications.push(application);
-    return application;
-  };
-  /** With one endpoint, `shop`. */
-  const startShop = async (options: Partial<NotificationApplicationOptions> = {}) => {
-    const application = await start(options);
-    const { secret } = await application.endpoints.register({ id: 'shop', url: partner.url });
-    return { ...application, secret };
-  };
-  const send = ({ sql, notifications }: NotificationApplication, endpoint = 'shop', data: unknown = { n: 1 }) =>
-    sql.transaction(() => notifications.send({ endpoint, type: 'order.shipped', data }));
-  const untilState = (application: NotificationApplication, id: string, state: string) =>
-    eventually(async () => {
-      const status = await application.notifications.find(id);
-      expect(status).toMatchObject({ state });
-      return status;
-    }, PATIENCE);
-
-  beforeEach(async () => {
-    partner = await newPartner();
-  });
-  afterEach(async () => {
-    // First the partners, so that nobody is waited for.
-    await Promise.all(partners.splice(0).map((each) => each.stop()));
-    await Promise.all(applications.splice(0).map(({ app }) => app.close()));
-    await db.query('TRUNCATE lockstep_notification, lockstep_notification_endpoint');
+  onPartner((started) => {
+    partner = started;
   });
 
   it('posts what was committed, signed as Standard Webhooks wants it', async () => {
@@ -131,175 +80,14 @@ describe('Delivery', () => {
     expect(seen).toEqual(Object.fromEntries(expected));
   }, 20_000);
 
-  it('disables an endpoint that answers 410 and cancels what is pending; enabled again, it replays', async () => {
-    const shop = await startShop({ schedule: [0, HOUR_MS], concurrencyPerEndpoint: 1 });
-    partner.react([{ status: 500 }, { status: 410 }]);
-    const waiting = await send(shop);
-    await eventually(() => expect(partner.received).toHaveLength(1));
-    const id = await send(shop);
-    expect(await untilState(shop, id, 'cancelled')).toMatchObject({ attempts: [{ status: 410 }] });
-    await untilState(shop, waiting, 'cancelled');
-    expect(await shop.endpoints.find('shop')).toMatchObject({ disabledReason: 'answered 410' });
-    expect(shop.incidents.map(({ code }) => code)).toContain('NOTIFICATION_ENDPOINT_DISABLED');
-    const later = await send(shop);
-    await untilState(shop, later, 'cancelled');
-    expect(partner.received).toHaveLength(2);
-
-    const range = { endpoint: 'shop', from: new Date(Date.now() - HOUR_MS), to: new Date(Date.now() + HOUR_MS) };
-    await expect(shop.notifications.replay(range)).rejects.toMatchObject({ code: 'NOTIFICATION_REPLAY_REFUSED' });
-    await shop.endpoints.enable('shop');
-    expect(await shop.notifications.replay(range)).toBe(3);
-    for (const each of [waiting, id, later]) await untilState(shop, each, 'delivered');
-    expect(new Set(partner.ids().slice(2))).toEqual(new Set([waiting, id, later]));
-  });
-
-  it.each([
-    ['410', { status: 410 }],
-    ['failure', { status: 500 }],
-    ['wish to be left alone', { status: 503, headers: { 'retry-after': '3600' } }],
-  ])('takes the %s of a url that the endpoint has left for nothing but a failed attempt', async (_what, reaction) => {
-    const shop = await startShop({ disableAfter: 1 });
-    const next = await newPartner();
-    const gate = new Gate();
-    partner.react([{ ...reaction, after: gate.opened }]);
-    const id = await send(shop);
-    await eventually(() => expect(partner.received).toHaveLength(1));
-    await shop.endpoints.update('shop', { url: next.url });
-    gate.open();
-    expect(await untilState(shop, id, 'delivered')).toMatchObject({
-      attempts: [reaction, { status: 204 }].map(statusOf),
-    });
-    expect(next.ids()).toEqual([id]);
-    expect(await shop.endpoints.find('shop')).toMatchObject({ disabledAt: undefined, failingSince: undefined });
-  });
-
-  it('disables no endpoint by the 410 of an attempt that began before it was enabled', async () => {
-    const shop = await startShop();
-    const gate = new Gate();
-    partner.react([{ status: 410, after: gate.opened }]);
-    const id = await send(shop);
-    await eventually(() => expect(partner.received).toHaveLength(1));
-    await shop.endpoints.disable('shop');
-    await shop.endpoints.enable('shop');
-    gate.open();
-    await untilState(shop, id, 'delivered');
-    expect(await shop.endpoints.find('shop')).toMatchObject({ disabledAt: undefined });
-    expect(shop.incidents).toEqual([]);
-  });
-
-  it.each([
-    ['in seconds', () => '1'],
-    ['as a date', () => new Date(Date.now() + 2_500).toUTCString()],
-  ])('leaves an endpoint alone for as long as it asks (%s)', async (_form, retryAfter) => {
-    const shop = await startShop({ schedule: [0, 0, 0] });
-    partner.react([{ status: 503, headers: { 'retry-after': retryAfter() } }]);
-    await send(shop);
-    await eventually(() => expect(partner.received).toHaveLength(1));
-    await eventually(async () => {
-      const [row] = await shop.sql.query(
-        'SELECT 1 AS one FROM lockstep_notification_endpoint WHERE paused_until > now()',
-      );
-      expect(row).toBeDefined();
-    });
-    const other = await send(shop);
-    await untilState(shop, other, 'delivered');
-    const [asked, ...after] = partner.received.map(({ at }) => at);
-    for (const at of after) expect(at - (asked ?? 0)).toBeGreaterThan(900);
-  });
-
-  it('obeys a Retry-After up to its bound', async () => {
-    const shop = await startShop({ schedule: [0, 0], retryAfterAtMost: 100 });
-    partner.react([{ status: 429, headers: { 'retry-after': '999999999' } }]);
-    await untilState(shop, await send(shop), 'delivered');
-  });
-
-  it('disables an endpoint that has done nothing but fail for disableAfter, and a success in between prevents it', async () => {
-    const shop = await startShop({ schedule: [0], disableAfter: 200 });
-    const sendAndSee = async (status: number, state: string) => {
-      partner.react([], { status });
-      await untilState(shop, await send(shop), state);
-    };
-    await sendAndSee(500, 'exhausted');
-    await sendAndSee(204, 'delivered');
-    await eventually(async () => expect((await shop.endpoints.find('shop'))?.failingSince).toBeUndefined());
-    await sendAndSee(500, 'exhausted');
-    expect((await shop.endpoints.find('shop'))?.disabledAt).toBeUndefined();
-    await eventually(async () => {
-      await send(shop);
-      expect((await shop.endpoints.find('shop'))?.disabledAt).toBeDefined();
-    });
-  });
-
-  it('lets no slow partner hold up the others', async () => {
-    const slow = partner;
-    const fast = await newPartner();
-    const shop = await startShop({ concurrency: 4, concurrencyPerEndpoint: 2, timeout: 20_000, leaseTtl: 40_000 });
-    await shop.endpoints.register({ id: 'fast', url: fast.url });
-    slow.react([], { hangs: true });
-    for (let n = 0; n < 12; n += 1) await send(shop);
-    await eventually(() => expect(slow.received).toHaveLength(2));
-    const ids: string[] = [];
-    for (let n = 0; n < 12; n += 1) ids.push(await send(shop, 'fast'));
-    await eventually(() => expect(new Set(fast.ids())).toEqual(new Set(ids)), { timeoutMs: 8_000 });
-    expect(slow.received).toHaveLength(2);
-  });
-
-  it('keeps slots for the others when many partners hang at once', async () => {
-    const hanging = await Promise.all(Array.from({ length: 5 }, newPartner));
-    const shop = await startShop({ timeout: 20_000, leaseTtl: 40_000 });
-    for (const [n, each] of hanging.entries()) {
-      each.react([], { hangs: true });
-      await shop.endpoints.register({ id: `slow-${n}`, url: each.url });
-    }
-    await shop.sql.transaction(async () => {
-      for (let n = 0; n < 60; n += 1) await send(shop, `slow-${n % 5}`);
-    });
-    await eventually(() => expect(hanging.map(({ received }) => received.length >= 2)).not.toContain(false));
-    const ids: string[] = [];
-    for (let n = 0; n < 12; n += 1) ids.push(await send(shop));
-    await eventually(() => expect(new Set(partner.ids())).toEqual(new Set(ids)), { timeoutMs: 8_000 });
-  });
-
-  it('gives a partner who fails one slot, until he answers', async () => {
-    const fast = await newPartner();
-    const shop = await startShop({ timeout: 20_000, leaseTtl: 40_000, schedule: [0] });
-    await shop.endpoints.register({ id: 'fast', url: fast.url });
-    const gate = new Gate();
-    partner.react([{ status: 500 }, { after: gate.opened }], { hangs: true });
-    await untilState(shop, await send(shop), 'exhausted');
-    await eventually(async () => expect((await shop.endpoints.find('shop'))?.failingSince).toBeDefined());
-    for (let n = 0; n < 8; n += 1) await send(shop);
-    for (let n = 0; n < 8; n += 1) await untilState(shop, await send(shop, 'fast'), 'delivered');
-    expect(partner.received).toHaveLength(2);
-    gate.open();
-    await eventually(() => expect(partner.received).toHaveLength(6));
-  });
-
-  it('goes on with the others, and ends when it is asked to, while the backlog of a disabled endpoint is cancelled', async () => {
-    const fast = await newPartner();
-    const shop = await startShop();
-    await shop.endpoints.register({ id: 'fast', url: fast.url });
-    const store = shop.app.get<NotificationStore>(NOTIFICATION_STORE);
-    // A backlog without an end.
-    const cancelling = vi.spyOn(store, 'cancelPending').mockImplementation(async (_endpoint, _reason, limit) => limit);
-    partner.react([], { status: 410 });
-    await send(shop);
-    await eventually(() => expect(cancelling.mock.calls.length).toBeGreaterThan(2));
-    await untilState(shop, await send(shop, 'fast'), 'delivered');
-    await shop.app.close();
-    expect(shop.incidents.map(({ code }) => code)).toEqual(['NOTIFICATION_ENDPOINT_DISABLED']);
-  });
-
-  it('warns of no leak however many attempts run', async () => {
-    const warnings: Error[] = [];
-    const note = (warning: Error) => void warnings.push(warning);
-    process.on('warning', note);
-    const shop = await startShop({ concurrency: 40, concurrencyPerEndpoint: 20 });
-    partner.react([], { hangs: true });
-    for (let n = 0; n < 20; n += 1) await send(shop);
-    await eventually(() => expect(partner.received.length).toBeGreaterThan(11));
-    process.off('warning', note);
-    expect(warnings).toEqual([]);
+  it('gives up by what was answered last when the schedule was made shorter', async () => {
+    const before = await startShop({ schedule: [0, 0, 200], jitter: 0 });
+    partner.react([], { status: 500 });
+    const id = await send(before);
+    await eventually(async () => expect((await before.notifications.find(id))?.attempts).toHaveLength(2));
+    await before.app.close();
+    const after = await start({ schedule: [0] });
+    expect(await untilState(after, id, 'exhausted')).toMatchObject({ reason: 'answered 500' });
   });
 
   it('signs with the old and the new secret while they rotate, and with the new one alone after that', async () => {
@@ -343,23 +131,13 @@ describe('Delivery', () => {
     for (const got of partner.received) Partner.verify(got, secret);
   });
 
-  it('shares the work of two processes, and neither sends what the other does', async () => {
-    const one = await startShop();
-    await start();
-    const ids: string[] = [];
-    for (let n = 0; n < 40; n += 1) ids.push(await send(one));
-    await eventually(() => expect(new Set(partner.ids())).toEqual(new Set(ids)));
-    await eventually(async () => expect(await one.notifications.facts()).toMatchObject({ pending: 0 }));
-    expect(partner.received).toHaveLength(40);
-  });
-
   it('finishes what it is sending before it ends, and begins nothing else', async () => {
     const shop = await startShop({ concurrencyPerEndpoint: 2 });
     partner.react([], { status: 204 });
     for (let n = 0; n < 30; n += 1) await send(shop);
     await eventually(() => expect(partner.received.length).toBeGreaterThan(2));
     await shop.app.close();
-    const { rows } = await db.query(
+    const { rows } = await query(
       `SELECT count(*) FILTER (WHERE state = 'delivered')::int AS delivered,
          count(*) FILTER (WHERE is_claimed)::int AS claimed FROM lockstep_notification`,
     );

@@ -73,6 +73,25 @@ export function registering(bench: Bench): void {
     await vi.waitFor(async () => expect((await bench().lane())?.dueInMs).toBeLessThanOrEqual(0), WAIT);
   });
 
+  it('removes an endpoint that is disabled and has nothing pending, and no other', async () => {
+    const { endpoints } = bench().store;
+    const { endpoint } = bench();
+    const id = await bench().append();
+    expect(await endpoints.remove(endpoint)).toBe(false);
+    await endpoints.disable(endpoint, 'by hand');
+    expect(await endpoints.remove(endpoint)).toBe(false);
+    await bench().store.cancelPending(endpoint, 'disabled', 10);
+    expect(await endpoints.remove(endpoint)).toBe(true);
+    expect(await endpoints.find(endpoint)).toBeUndefined();
+    expect(await bench().state(id)).toBe('cancelled');
+    expect(await endpoints.remove(endpoint)).toBe(false);
+    expect(await bench().outcomeOf(bench().record())).toBe('unknown-endpoint');
+    expect(await bench().failed(60_000)).toBe(false);
+    await endpoints.failed({ ...bench().seen({ version: 0 }), gapMs: 60_000, disableAfterMs: 60_000 });
+    expect(await endpoints.find(endpoint)).toBeUndefined();
+    expect(await bench().register()).toBe(true);
+  });
+
   it('shortens no pause by a later one that is shorter', async () => {
     await bench().append();
     const { endpoints } = bench().store;

@@ -62,7 +62,9 @@ export class DeliveryAttempt {
 
   private async send(claimed: Claimed, at: number, signal: AbortSignal): Promise<Answer> {
     const { notification, lane } = claimed;
-    const target = checkedTarget(notification.url ?? lane.url, this.options.targets);
+    const url = notification.url ?? lane.url;
+    if (url === undefined) throw new Error('the endpoint was removed');
+    const target = checkedTarget(url, this.options.targets);
     const secrets = notification.url === undefined ? liveSecrets(lane.secrets, at) : this.options.secrets;
     if (secrets.length === 0) throw new Error('there is no secret to sign with');
     const { id, body } = notification;

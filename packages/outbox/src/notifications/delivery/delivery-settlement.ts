@@ -44,7 +44,8 @@ export class DeliverySettlement {
     // Others have sent it since, and know better how the endpoint is.
     if (!isCurrent) return;
     if (verdict.kind === 'failed' || verdict.kind === 'throttled') await this.verdicts.failed(seen);
-    if (verdict.kind === 'delivered' && lane.isFailing) await this.verdicts.succeeded(seen);
+    // Not by the lane: another attempt of the same time may have failed since it was read.
+    if (verdict.kind === 'delivered') await this.verdicts.succeeded(seen);
   }
 
   /** False for what is no longer the endpoint's wish, so that only the attempt has failed. */
@@ -59,15 +60,17 @@ export class DeliverySettlement {
     await this.store.settle({ id, epoch, outcome: 'released' });
   }
 
-  /** Every attempt so far was begun and never ended: whoever makes it dies. */
+  /** Whoever makes the attempts dies of it, or the schedule was made shorter. */
   async giveUp(claimed: Claimed): Promise<void> {
-    const { id, epoch, attempts } = claimed.notification;
+    const { id, epoch, attempt, attempts } = claimed.notification;
+    const last = attempts.at(-1);
+    const haveAllEnded = attempts.length >= Math.min(attempt - 1, MAX_LOGGED_ATTEMPTS);
     await this.write(claimed, {
       id,
       epoch,
       outcome: 'exhausted',
       attempts,
-      reason: 'the process ended during the last attempt',
+      reason: last && haveAllEnded ? reasonOf(last) : 'the process ended during the last attempt',
     });
   }
 
@@ -83,7 +86,7 @@ export class DeliverySettlement {
     if (verdict.kind === 'gone') return { id, epoch, outcome: 'cancelled', attempts, reason: DISABLED_REASON };
     const pauseMs = this.schedule.pauseBefore(notification.attempt + 1);
     if (pauseMs === undefined) {
-      return { id, epoch, outcome: 'exhausted', attempts, reason: attempt.error ?? `answered ${attempt.status}` };
+      return { id, epoch, outcome: 'exhausted', attempts, reason: reasonOf(attempt) };
     }
     const delayMs = Math.max(pauseMs, verdict.kind === 'throttled' ? verdict.pauseMs : 0);
     return { id, epoch, outcome: 'retry', attempts, delayMs };
@@ -128,4 +131,8 @@ export class DeliverySettlement {
       fields: { id, endpoint },
     });
   }
+}
+
+function reasonOf({ error, status }: Attempt): string {
+  return error ?? `answered ${status}`;
 }

@@ -41,6 +41,12 @@ export class MemoryEndpointStore implements EndpointStore {
     return true;
   }
 
+  async remove(id: string): Promise<boolean> {
+    const isDisabled = this.tables.endpoints.get(id)?.disabledAt !== undefined;
+    if (!isDisabled || !this.tables.isRegistered(id) || this.tables.pending(id).length > 0) return false;
+    return this.tables.endpoints.delete(id);
+  }
+
   async failed({ gapMs, disableAfterMs, ...seen }: EndpointFailure): Promise<boolean> {
     const row = this.current(seen);
     if (!row) return false;
@@ -85,7 +91,8 @@ export class MemoryEndpointStore implements EndpointStore {
 
   /** Undefined when the endpoint has another version by now. */
   private current({ endpoint, url, version }: EndpointSeen): EndpointRow | undefined {
-    const row = version === 0 ? this.tables.endpoint(endpoint, url) : this.tables.endpoints.get(endpoint);
+    const row =
+      version === 0 && url !== undefined ? this.tables.endpoint(endpoint, url) : this.tables.endpoints.get(endpoint);
     return row?.version === version ? row : undefined;
   }
 }

@@ -22,8 +22,11 @@ function statementsOf({ now, later, earlier, ms }: SqlTerms) {
     /** $1 id. */
     enable: `UPDATE ${TABLE} SET disabled_at = NULL, disabled_reason = NULL, failing_since = NULL,
       paused_until = NULL, version = version + CASE WHEN version > 0 THEN 1 ELSE -1 END WHERE id = $1`,
+    /** $1 id. */
+    remove: `DELETE FROM ${TABLE} WHERE id = $1 AND version > 0 AND disabled_at IS NOT NULL
+      AND NOT EXISTS (SELECT 1 FROM lockstep_notification WHERE endpoint_id = $1 AND state = 'pending')`,
     /** $1 id, $2 version. */
-    succeeded: `UPDATE ${TABLE} SET failing_since = NULL ${isSeen}`,
+    succeeded: `UPDATE ${TABLE} SET failing_since = NULL ${isSeen} AND failing_since IS NOT NULL`,
     /** $1 id, $2 version, $3 ms between failures that belong together, $4 ms until disabled. */
     failedForTooLong: `UPDATE ${TABLE} SET disabled_at = ${now}, disabled_reason = 'failed for too long',
       last_failed_at = ${now}

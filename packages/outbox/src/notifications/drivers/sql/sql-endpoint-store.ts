@@ -54,6 +54,10 @@ export class SqlEndpointStore implements EndpointStore {
     return (await this.database.execute(this.statements.enable, [id])) === 1;
   }
 
+  async remove(id: string): Promise<boolean> {
+    return (await this.database.execute(this.statements.remove, [id])) === 1;
+  }
+
   async failed({ gapMs, disableAfterMs, ...seen }: EndpointFailure): Promise<boolean> {
     const { failedForTooLong, failed } = this.statements;
     if (await this.changed(seen, failedForTooLong, [gapMs, disableAfterMs])) return true;
@@ -83,7 +87,8 @@ export class SqlEndpointStore implements EndpointStore {
     statement: string,
     values: readonly unknown[],
   ): Promise<boolean> {
-    if (version === 0) await inserted(() => this.database.execute(this.statements.remember, [endpoint, url ?? '']));
+    const { remember } = this.statements;
+    if (version === 0 && url !== undefined) await inserted(() => this.database.execute(remember, [endpoint, url]));
     return (await this.database.execute(statement, [endpoint, version, ...values])) === 1;
   }
 }
