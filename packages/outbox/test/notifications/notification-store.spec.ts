@@ -66,6 +66,22 @@ describe.each(NOTIFICATION_SERVERS)('Notifications in $name', (server) => {
       expect((await bench.claim()).map(({ id }) => id)).toEqual([first]);
     });
 
+    it('cancels nothing of an endpoint that is being enabled there', async () => {
+      await store.endpoints.disable(bench.endpoint, 'by hand');
+      const id = await bench.append();
+      let cancelling: Promise<number> | undefined;
+      await sql.transaction(async (tx) => {
+        await tx.execute('UPDATE lockstep_notification_endpoint SET disabled_at = NULL WHERE id = $1', [
+          bench.endpoint,
+        ]);
+        cancelling = store.cancelPending(bench.endpoint, 'disabled', 10);
+        // Long enough for one that does not wait.
+        await tx.query(server.name === 'postgres' ? 'SELECT pg_sleep(0.3)' : 'SELECT SLEEP(0.3)');
+      });
+      expect(await cancelling).toBe(0);
+      expect(await bench.state(id)).toBe('pending');
+    });
+
     it('receives a webhook that is being handled there only if that one rolls back', async () => {
       const receive = (fail: boolean, meanwhile: () => void = () => undefined): Promise<boolean> =>
         sql.transaction(
