@@ -47,7 +47,7 @@ export class DeadLetters {
     return this.store.operations.skip(ids);
   }
 
-  /** Those that hold up a strict key, until they are skipped or replayed; else like {@link list}. */
+  /** Those that hold up a strict key, until they are skipped, discarded or replayed, however long that takes; else like {@link list}. */
   blocking(query: Partial<Omit<DeadLetterQuery, 'blocking'>> = {}): Promise<readonly DeadLetter[]> {
     return this.list({ ...query, blocking: true });
   }
@@ -66,7 +66,10 @@ export class DeadLetters {
     return this.each({ ...which, blocking: true }, (ids) => this.store.operations.skip(ids));
   }
 
-  /** Forgets them for good. Returns how many there were. @throws StoreUnavailableError, ConfigurationError */
+  /**
+   * Forgets them for good. A strict one is skipped, so that its successors go on without it, unless its consumer was retired.
+   * Returns how many there were. @throws StoreUnavailableError, ConfigurationError
+   */
   async discard(ids: readonly DeadLetterId[]): Promise<number> {
     checkIds(ids);
     return this.store.operations.discard(ids);

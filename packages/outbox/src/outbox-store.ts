@@ -215,8 +215,15 @@ export interface OutboxOperations {
   replay(ids: readonly DeadLetterId[]): Promise<number>;
   /** Like `replay`, for strict ones only: with `Lockstep-Skip`, so that the consumer passes them over. Others are left. */
   skip(ids: readonly DeadLetterId[]): Promise<number>;
+  /**
+   * Forgets dead letters; in the same step, a strict one to a consumer that is still subscribed is put in flight as by `skip`,
+   * because the later ones of its key wait for its turn. Returns how many there were.
+   */
   discard(ids: readonly DeadLetterId[]): Promise<number>;
-  /** Discards at most 1 000 dead letters that were given up longer ago. Returns how many. */
+  /**
+   * Forgets at most 1 000 dead letters that were given up longer ago. Strict ones to consumers that are still subscribed are
+   * kept: they hold up their key, and only who skips or replays them can end that. Returns how many.
+   */
   purge(olderThanMs: number): Promise<number>;
   /**
    * Forgets at most 1 000 sequence counters, and starts of consumers, of keys that had no message for longer and have none

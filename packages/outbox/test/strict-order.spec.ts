@@ -165,6 +165,19 @@ describe('Strict order', () => {
     expect(await deadLetters.list({ topic: 'step' })).toEqual([]);
   });
 
+  it('goes on behind a message that is discarded, and keeps its position until then', async () => {
+    steps.fail = ({ key, n }) => (key === 'l' && n === 2 ? new MessageRefusedError('never') : undefined);
+    await publish('l', 1, 2, 3);
+    await eventually(async () => expect(await deadLetters.blocking()).toHaveLength(1));
+    const kept = await sql.query(
+      "SELECT touched_at > clock_timestamp() + interval '10 years' AS ever FROM lockstep_outbox_position WHERE key = 'l'",
+    );
+    expect(kept).toEqual([{ ever: true }]);
+    expect(await deadLetters.discard(await deadLetters.blocking())).toBe(1);
+    await eventually(async () => expect(await taken('l')).toEqual([1, 3]));
+    await eventually(async () => expect(await inFlight('l')).toEqual([]));
+  });
+
   it('takes a message whose turn is over for a copy only if the inbox knows it, and for a dead letter otherwise', async () => {
     await publish('f', 1, 2);
     await eventually(async () => expect(await taken('f')).toEqual([1, 2]));
@@ -210,7 +223,8 @@ describe('Strict order', () => {
     await transport.publish(ROUTE, [{ ...keyless, headers, key: undefined }]);
     await eventually(async () => expect(await deadLetters.list({ topic: 'step' })).toHaveLength(2));
     expect(await taken('i')).toEqual([]);
-    await deadLetters.discard(await deadLetters.list({ topic: 'step' }));
+    expect(await deadLetters.discard(await deadLetters.list({ topic: 'step' }))).toBe(2);
+    expect(await sql.query('SELECT 1 FROM lockstep_outbox_inflight')).toEqual([]);
   });
 
   it('tells the origin that a message waits, so that no copies of it are published meanwhile', async () => {

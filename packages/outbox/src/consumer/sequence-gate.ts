@@ -10,6 +10,8 @@ import { type Place, placeOf, turnOf } from './turn.js';
 
 const PURGE_BATCH = 1_000;
 const PURGE_EVERY_MS = 600_000;
+/** A hundred years: until a turn is taken, which touches the row. */
+const HELD_MS = 100 * 365 * 86_400_000;
 
 interface PositionRow {
   readonly generation: string;
@@ -33,26 +35,24 @@ interface PositionRow {
  *
  * The producer forgets the counter of a key without messages after `sequenceRetention`, and begins a later generation
  * then. A position that was forgotten before the counter would make the next message wait for ever, so it is kept twice
- * as long: the counter goes in a sweep some time after it may, while the next message may still be drawn from it. While
- * a dead letter may be replayed (`deadLetterRetention`) the time does not begin.
+ * as long: the counter goes in a sweep some time after it may, while the next message may still be drawn from it. For
+ * as long as a dead letter holds up the key, however long that is, the time does not begin.
  */
 @Injectable()
 export class SequenceGate implements OnApplicationBootstrap {
   private readonly statements: PositionStatements;
   private readonly reaper: PeriodicTask;
   private readonly retentionMs: number;
-  private readonly holdMs: number;
   private isPrepared = false;
 
   constructor(
     @Inject(Sql) private readonly sql: Sql,
-    @Inject(OUTBOX_OPTIONS) options: Pick<ResolvedOutboxOptions, 'sequenceRetentionMs' | 'deadLetterRetentionMs'>,
+    @Inject(OUTBOX_OPTIONS) options: Pick<ResolvedOutboxOptions, 'sequenceRetentionMs'>,
     @Inject(Incidents) private readonly incidents: Incidents,
     @Inject(DrainService) drains: DrainService,
   ) {
     this.statements = POSITION_STATEMENTS[sql.dialect];
     this.retentionMs = 2 * options.sequenceRetentionMs;
-    this.holdMs = options.deadLetterRetentionMs;
     this.reaper = new PeriodicTask({
       name: 'outbox position purge',
       everyMs: PURGE_EVERY_MS,
@@ -109,9 +109,9 @@ export class SequenceGate implements OnApplicationBootstrap {
     return !place.isSkipped;
   }
 
-  /** Keeps the position of a message that was given up for as long as it may be replayed. */
+  /** Keeps the position of a message that was given up until it, or its successor, takes its turn. */
   async hold(tx: SqlTransaction, consumer: string, { topic, key }: Place): Promise<void> {
-    await tx.execute(this.statements.hold, [consumer, topic, key, this.holdMs]);
+    await tx.execute(this.statements.hold, [consumer, topic, key, HELD_MS]);
   }
 
   /** Forgets positions that were not touched for longer. Returns how many. */

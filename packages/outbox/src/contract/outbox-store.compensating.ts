@@ -1,4 +1,4 @@
-import { expect, it } from 'vitest';
+import { expect, it, vi } from 'vitest';
 import { failureNoticeId, failureNoticeOf } from '../failure-notice.js';
 import {
   COMPENSATOR_HEADER,
@@ -90,6 +90,40 @@ export function compensating(bench: Bench): void {
     expect(skipped).toMatchObject({ consumer: 'points', awaitsAck: true, deliveries: 1 });
     expect(skipped?.message.headers).toMatchObject({ [SKIP_HEADER]: '1', [SEQUENCE_HEADER]: expect.any(String) });
     expect(replayed?.message.headers[SKIP_HEADER]).toBeUndefined();
+  });
+
+  it('lets the successors of a strict message go on when it is discarded, and drops it where its consumer was retired', async () => {
+    await bench().subscribe('points', 'stock');
+    const [first = '', plain = ''] = await bench().append(strict(), bench().record({ key: 'k' }));
+    await bench().claim();
+    for (const id of [first, plain]) for (const consumer of ['points', 'stock']) await bench().bury(id, consumer);
+    const { operations } = bench().store;
+    await operations.retire({ topic: bench().topic, consumer: 'stock' });
+    const letters = [first, plain].flatMap((messageId) =>
+      ['points', 'stock'].map((consumer) => ({ messageId, consumer })),
+    );
+    expect(await operations.discard(letters)).toBe(4);
+    expect(await operations.discard(letters)).toBe(0);
+    expect(await operations.deadLetters({ limit: 10 })).toEqual([]);
+    const overdue = await bench().overdue();
+    expect(overdue).toMatchObject([{ consumer: 'points', awaitsAck: true, message: { id: first } }]);
+    expect(overdue[0]?.message.headers).toMatchObject({ [SKIP_HEADER]: '1', [SEQUENCE_HEADER]: expect.any(String) });
+  });
+
+  it('never purges a strict message that holds up its key, however long it has been dead', async () => {
+    await bench().subscribe('points');
+    const old = { id: '018cc251-f400-7000-8000-000000000001', key: 'k', strict: true };
+    const [held = '', plain = ''] = await bench().append(
+      bench().record(old),
+      bench().record({ id: '018cc251-f400-7000-8000-000000000002', key: 'k' }),
+    );
+    await bench().claim();
+    for (const id of [held, plain]) await bench().bury(id, 'points');
+    const { operations } = bench().store;
+    await vi.waitFor(async () => expect(await operations.purge(1)).toBe(1));
+    expect(idsOf(await operations.deadLetters({ limit: 10, blocking: true }))).toEqual([held]);
+    await operations.retire({ topic: bench().topic, consumer: 'points' });
+    expect(await operations.purge(1)).toBe(1);
   });
 
   it('finds dead letters by their topic, and those that hold up their key', async () => {

@@ -114,6 +114,7 @@ export function ordering(bench: Bench): void {
     await bench().bury(id, 'points');
     expect(await operations.purgeSequences(SOON_MS)).toBe(0);
     await operations.discard([{ messageId: id, consumer: 'points' }]);
+    await bench().acknowledge([id], 'points');
     expect(await operations.purgeSequences(60_000)).toBe(0);
     expect(await operations.purgeSequences(SOON_MS)).toBe(1);
     expect(await operations.purgeSequences(SOON_MS)).toBe(0);

@@ -14,7 +14,7 @@ import { SequenceGate } from '../../dist/consumer/sequence-gate.js';
 import { strictMessage } from './strict-messages.js';
 
 const CONSUMER = 'steps';
-const RETENTION = { sequenceRetentionMs: 60_000, deadLetterRetentionMs: 60_000 };
+const RETENTION = { sequenceRetentionMs: 60_000 };
 const NO_ACKS = { redeliverAfterMs: 0, send: async () => undefined } as unknown as AckSender;
 
 /** The database of a consumer, and a gate on it. */

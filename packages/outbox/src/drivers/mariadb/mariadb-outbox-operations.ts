@@ -7,12 +7,13 @@ import { CLOSE_GATE, LAND } from './flight-statements.js';
 import { hexOf, idOf } from './mariadb-rows.js';
 import {
   BURY_RETIRED,
-  DISCARD,
   deadLetters,
   END_STARTS,
   FACTS,
+  HOLDING_UP,
   LOCK_RETIRED,
   PURGE,
+  REMOVE_LETTERS,
   REPLAY,
   SKIP,
   UNSUBSCRIBE,
@@ -53,7 +54,11 @@ export class MariaDbOutboxOperations implements OutboxOperations {
 
   async discard(ids: readonly DeadLetterId[]): Promise<number> {
     await this.ready();
-    return this.own.execute(DISCARD, [listOf(ids)]);
+    return this.own.transaction(async (tx) => {
+      const letters = JSON.stringify(await tx.query(REPLAY.lock, [listOf(ids)]));
+      await tx.execute(SKIP.fly, [JSON.stringify(await tx.query(HOLDING_UP, [letters]))]);
+      return tx.execute(REMOVE_LETTERS, [letters]);
+    });
   }
 
   async purge(olderThanMs: number): Promise<number> {
@@ -92,7 +97,7 @@ export class MariaDbOutboxOperations implements OutboxOperations {
     return this.own.transaction(async (tx) => {
       const letters = JSON.stringify(await tx.query(steps.lock, [listOf(ids)]));
       await tx.execute(steps.fly, [letters]);
-      return tx.execute(DISCARD, [letters]);
+      return tx.execute(REMOVE_LETTERS, [letters]);
     });
   }
 }

@@ -56,6 +56,11 @@ SELECT dead.consumer, ${messageOf('dead').replace('dead.headers', withHeaders(ad
 FROM ${LETTERS}
 ${NOTHING_NEW}`;
 
+/** Whether the letter holds up its key: nothing waits for a turn that nobody can read, or at a consumer that was retired. */
+const holdsUp = (row: string): string => `${row}.message_key IS NOT NULL
+    AND COALESCE(JSON_VALUE(${row}.headers, '$."${SEQUENCE_HEADER}"'), '') REGEXP '^[0-9]+[.][0-9]+$' AND EXISTS (
+    SELECT 1 FROM lockstep_outbox_subscription known WHERE known.topic = ${row}.topic AND known.consumer = ${row}.consumer)`;
+
 /** Both take $1 ids, and then $1 those that were locked. */
 export const REPLAY = { lock: lockLetters('TRUE'), fly: flyAgain(AWAITED_AGAIN) };
 export const SKIP = {
@@ -63,8 +68,12 @@ export const SKIP = {
   fly: flyAgain({ ...AWAITED_AGAIN, [SKIP_HEADER]: '1' }),
 };
 
-/** $1 ids. */
-export const DISCARD = `DELETE dead FROM ${LETTERS}`;
+/** $1 letters. Locks nothing. */
+export const HOLDING_UP = `
+SELECT LOWER(HEX(dead.message_id)) AS message_id, dead.consumer FROM ${LETTERS} WHERE ${holdsUp('dead')}`;
+
+/** $1 letters. */
+export const REMOVE_LETTERS = `DELETE dead FROM ${LETTERS}`;
 
 /**
  * $1 age in ms, $2 the smallest UUIDv7 of that time: a message dies after it was made, so the key bounds the search.
@@ -72,8 +81,9 @@ export const DISCARD = `DELETE dead FROM ${LETTERS}`;
  */
 export const PURGE = `
 DELETE dead FROM (
-  SELECT message_id, consumer FROM lockstep_outbox_dead
+  SELECT message_id, consumer FROM lockstep_outbox_dead letter
   WHERE message_id < UNHEX($2) AND failed_at < UTC_TIMESTAMP(6) - INTERVAL $1 * 1000 MICROSECOND
+    AND NOT (${holdsUp('letter')})
   LIMIT 1000 FOR UPDATE SKIP LOCKED
 ) old STRAIGHT_JOIN lockstep_outbox_dead dead FORCE INDEX (PRIMARY)
   ON dead.message_id = old.message_id AND dead.consumer = old.consumer`;

@@ -9,6 +9,7 @@ import {
   type OutboxFacts,
   type OutboxOperations,
 } from '../../outbox-store.js';
+import { parseSequence } from '../../sequence.js';
 import { flightKey, type MemoryOutboxTables } from './memory-outbox-tables.js';
 
 const COUNT_LIMIT = 10_000;
@@ -55,16 +56,16 @@ export class MemoryOutboxOperations implements OutboxOperations {
       const letter = this.tables.dead.get(flightKey(id));
       return letter !== undefined && isStrict(letter.message);
     });
-    return this.take(strict, ({ message, consumer }) => this.flyAgain(message, consumer, { [SKIP_HEADER]: '1' }));
+    return this.take(strict, (letter) => this.passOver(letter));
   }
 
   async discard(ids: readonly DeadLetterId[]): Promise<number> {
-    return this.take(ids, () => undefined);
+    return this.take(ids, (letter) => this.holdsUp(letter) && this.passOver(letter));
   }
 
   async purge(olderThanMs: number): Promise<number> {
     const before = Date.now() - olderThanMs;
-    const old = [...this.tables.dead.values()].filter(({ failedAt }) => failedAt < before);
+    const old = [...this.tables.dead.values()].filter((letter) => letter.failedAt < before && !this.holdsUp(letter));
     return this.discard(old.slice(0, BATCH));
   }
 
@@ -87,12 +88,22 @@ export class MemoryOutboxOperations implements OutboxOperations {
     return rows.length;
   }
 
+  /** Nothing waits for a turn that nobody can read, or at a consumer that was retired. */
+  private holdsUp({ message, consumer }: DeadLetter): boolean {
+    const isReadable = message.key !== undefined && parseSequence(message.headers[SEQUENCE_HEADER]) !== undefined;
+    return isReadable && this.tables.consumersOf(message.topic).includes(consumer);
+  }
+
+  private passOver({ message, consumer }: DeadLetter): void {
+    this.flyAgain(message, consumer, { [SKIP_HEADER]: '1' });
+  }
+
   private flyAgain(dead: MessageEnvelope, consumer: string, added: Readonly<Record<string, string>>): void {
     const message = { ...dead, headers: { ...dead.headers, ...AWAITED_AGAIN, ...added } };
     this.tables.fly({ message, consumer, awaitsAck: true, deliveries: 0, dueAt: 0 });
   }
 
-  private take(ids: readonly DeadLetterId[], use: (letter: DeadLetter) => void): number {
+  private take(ids: readonly DeadLetterId[], use: (letter: DeadLetter) => unknown): number {
     let taken = 0;
     for (const id of ids) {
       const letter = this.tables.dead.get(flightKey(id));

@@ -1,4 +1,4 @@
-import { AWAITED_AGAIN, SKIP_HEADER } from '../../message-headers.js';
+import { AWAITED_AGAIN, SEQUENCE_HEADER, SKIP_HEADER } from '../../message-headers.js';
 import { MESSAGE, SELECTED, STRICT } from './outbox-columns.js';
 
 /** $1 shards. The head of each index range is its oldest: nothing is read but heads. */
@@ -35,8 +35,13 @@ WHERE ($1::text IS NULL OR consumer = $1) AND ($5::text IS NULL OR topic = $5) A
   AND ($2::uuid IS NULL OR (message_id, consumer) > ($2::uuid, $3::text))
 ORDER BY message_id, consumer LIMIT $4`;
 
-/** @param which of the named letters, and `added` headers as they fly again; $1 ids */
-function flyAgain(which: string, added: Readonly<Record<string, string>>): string {
+/** Whether the letter holds up its key: nothing waits for a turn that nobody can read, or at a consumer that was retired. */
+const holdsUp = (row: string): string => `${row}.key IS NOT NULL
+  AND ${row}.headers ~ '"${SEQUENCE_HEADER}": ?"[0-9]+[.][0-9]+"' AND EXISTS (SELECT 1 FROM lockstep_outbox_subscription known
+  WHERE known.topic = ${row}.topic AND known.consumer = ${row}.consumer)`;
+
+/** @param which of the named letters leave, `added` headers as they fly again, and which of them do; $1 ids */
+function flyAgain(which: string, added: Readonly<Record<string, string>>, flies = 'true'): string {
   const headers = `(headers::jsonb || '${JSON.stringify(added)}')::text`;
   return `
 WITH gone AS (
@@ -46,13 +51,16 @@ WITH gone AS (
 ), flying AS (
   INSERT INTO lockstep_outbox_inflight (consumer, ${MESSAGE}, awaits_ack, published_at, deliveries, redeliver_at)
   SELECT consumer, ${MESSAGE.replace('headers', headers)}, true, published_at, 0, now() FROM gone
+  WHERE ${flies}
   ON CONFLICT (consumer, message_id) DO NOTHING
 )
-SELECT count(*)::int AS replayed FROM gone`;
+SELECT count(*)::int AS letters FROM gone`;
 }
 
 export const REPLAY = flyAgain('true', AWAITED_AGAIN);
-export const SKIP = flyAgain(STRICT, { ...AWAITED_AGAIN, [SKIP_HEADER]: '1' });
+const SKIPPED = { ...AWAITED_AGAIN, [SKIP_HEADER]: '1' };
+export const SKIP = flyAgain(STRICT, SKIPPED);
+export const DISCARD = flyAgain('true', SKIPPED, holdsUp('gone'));
 
 const IDLE = "touched_at < statement_timestamp() - $1 * interval '1 millisecond'";
 
@@ -78,16 +86,11 @@ WITH idle AS MATERIALIZED (
 DELETE FROM lockstep_outbox_sequence counter USING unused
 WHERE counter.topic = unused.topic AND counter.key = unused.key`;
 
-/** $1 ids. */
-export const DISCARD = `
-DELETE FROM lockstep_outbox_dead dead USING json_to_recordset($1::json) AS one (consumer text, message_id uuid)
-WHERE dead.message_id = one.message_id AND dead.consumer = one.consumer`;
-
 /** $1 age in ms, $2 the smallest UUIDv7 of that time: a message dies after it was made, so the key bounds the search. */
 export const PURGE = `
 DELETE FROM lockstep_outbox_dead dead USING (
-  SELECT message_id, consumer FROM lockstep_outbox_dead
-  WHERE message_id < $2::uuid AND failed_at < now() - $1 * interval '1 millisecond' LIMIT 1000
+  SELECT message_id, consumer FROM lockstep_outbox_dead letter
+  WHERE message_id < $2::uuid AND failed_at < now() - $1 * interval '1 millisecond' AND NOT (${holdsUp('letter')}) LIMIT 1000
 ) old
 WHERE dead.message_id = old.message_id AND dead.consumer = old.consumer`;
 

@@ -55,9 +55,8 @@ export class PostgresOutboxOperations implements OutboxOperations {
     return this.flyAgain(SKIP, ids);
   }
 
-  async discard(ids: readonly DeadLetterId[]): Promise<number> {
-    await this.ready();
-    return this.sql.execute(DISCARD, [listOf(ids)]);
+  discard(ids: readonly DeadLetterId[]): Promise<number> {
+    return this.flyAgain(DISCARD, ids);
   }
 
   async purge(olderThanMs: number): Promise<number> {
@@ -82,8 +81,8 @@ export class PostgresOutboxOperations implements OutboxOperations {
 
   private async flyAgain(statement: string, ids: readonly DeadLetterId[]): Promise<number> {
     await this.ready();
-    const [row] = await this.sql.query<{ replayed: number }>(statement, [listOf(ids)]);
-    return row?.replayed ?? 0;
+    const [row] = await this.sql.query<{ letters: number }>(statement, [listOf(ids)]);
+    return row?.letters ?? 0;
   }
 }
 
