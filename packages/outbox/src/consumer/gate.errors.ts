@@ -34,7 +34,8 @@ export class OutOfSequenceError extends LockstepError {
       kind: 'conflict',
       message:
         `It is ${sequenceText(place.sequence)} of its key, the last one that took effect is ${last}, and the inbox ` +
-        'does not know it: the counter of the key or its position was lost or restored. It did not take effect.',
+        'does not know it: the counter of the key or its position was lost or restored, or the inbox has forgotten it after ' +
+        'inboxRetention. This delivery had no effect; an earlier one may have had.',
     });
   }
 }
