@@ -1,7 +1,7 @@
 import { ConfigurationError } from '@lockstep/core';
 import { Injectable } from '@nestjs/common';
 import type { FailureNotice } from '../failure-notice.js';
-import { checkedName } from '../message-names.js';
+import { checkedName, OWN_TOPICS } from '../message-names.js';
 import { type CheckAnswer, TOMBSTONE } from './prepared-message-store.js';
 
 /** Tells how the local work of a message ended; `unknown` when that cannot be said yet. */
@@ -30,7 +30,10 @@ export class TransactionalHandlers {
   }
 
   addCompensator({ name, run }: Named<Compensator>): void {
-    addOnce(this.compensators, 'compensator', checkedName(name, 'compensator'), run);
+    if (checkedName(name, 'compensator').startsWith(OWN_TOPICS)) {
+      throw ConfigurationError.option('compensator', name, `no name below '${OWN_TOPICS}'`);
+    }
+    addOnce(this.compensators, 'compensator', name, run);
   }
 
   checkOf(name: string): Check | undefined {

@@ -111,8 +111,8 @@ export class TransactionalMessages {
    * Makes a compensator known, in every process that consumes: before `onApplicationBootstrap`. It runs once for each
    * consumer that gave the message up, in a transaction with its inbox row.
    *
-   * @param name that of a consumer; travels with the message, so it must not change
-   * @throws ConfigurationError when there is another one of the name
+   * @param name that of a consumer, and not below `lockstep.`; travels with the message, so it must not change
+   * @throws ConfigurationError when there is another one of the name, or it is not allowed
    */
   registerCompensator(name: string, compensator: Compensator): void {
     this.handlers.addCompensator({ name, run: compensator });
