@@ -2,6 +2,7 @@ import 'reflect-metadata';
 import { Incidents, LockstepModule } from '@lockstep/core';
 import { type Message, memoryMessageTransport, OnMessage, OutboxModule, OutboxService } from '@lockstep/outbox';
 import { mariadbOutboxStore } from '@lockstep/outbox/mariadb';
+import { postgresRelaySignal } from '@lockstep/outbox/postgres';
 import { Sql, SqlModule } from '@lockstep/sql';
 import { mariadbDriver } from '@lockstep/sql/mariadb';
 import { type ChildHandle, eventually, type SpawnNodeOptions, spawnNode } from '@lockstep/testing';
@@ -102,6 +103,17 @@ describe('With MariaDB alone', () => {
     expect(incidents).toEqual([]);
     await app.close();
   }, 30_000);
+
+  it('refuses at boot to wake relays by what only Postgres has', async () => {
+    const app = Test.createTestingModule({
+      imports: [
+        LockstepModule.forRoot({}),
+        SqlModule.forRoot({ driver: mariadbDriver({ url: mariadb.url }) }),
+        OutboxModule.forRoot({ store: mariadbOutboxStore(), origin: 'mall', wakeUp: postgresRelaySignal() }),
+      ],
+    }).compile();
+    await expect(app).rejects.toThrow(/postgresRelaySignal needs Postgres.*mariadb/);
+  });
 
   it.each([
     'sql.commit.after',

@@ -1,6 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { createHash, randomBytes } from 'node:crypto';
-import { type DriverProvider, Incidents } from '@lockstep/core';
+import { ConfigurationError, type DriverProvider, Incidents } from '@lockstep/core';
 import { Sql } from '@lockstep/sql';
 import { OUTBOX_OPTIONS, type ResolvedOutboxOptions } from '../../outbox.options.js';
 import type { RelaySignal, RelaySignalListener } from '../../relay-signal.js';
@@ -59,11 +59,18 @@ export class PostgresRelaySignal implements RelaySignal {
 /**
  * Wakes the relays of other processes through the Postgres of `SqlModule`. Each relay keeps one connection to listen;
  * through a pooler that shares backends nothing is heard, and relays look by themselves as they would without it.
+ * At boot, throws ConfigurationError where `SqlModule` talks to another database, which has no notifications.
  */
 export function postgresRelaySignal(): DriverProvider<RelaySignal> {
   return {
     inject: [Sql, OUTBOX_OPTIONS, Incidents],
-    useFactory: (sql: Sql, options: ResolvedOutboxOptions, incidents: Incidents) =>
-      new PostgresRelaySignal(sql, options, incidents),
+    useFactory: (sql: Sql, options: ResolvedOutboxOptions, incidents: Incidents) => {
+      if (sql.dialect !== 'postgres') {
+        throw new ConfigurationError(
+          `postgresRelaySignal needs Postgres, and SqlModule talks to ${sql.dialect}: use redisRelaySignal, or none.`,
+        );
+      }
+      return new PostgresRelaySignal(sql, options, incidents);
+    },
   };
 }
