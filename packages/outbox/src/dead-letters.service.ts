@@ -1,6 +1,7 @@
 import { ConfigurationError, wholeNumber } from '@lockstep/core';
 import { Inject, Injectable } from '@nestjs/common';
 import { validate as isUuid } from 'uuid';
+import { FAILED_TOPIC } from './message-headers.js';
 import { checkedName, checkedTopic } from './message-names.js';
 import type { MessageRoute } from './message-transport.js';
 import {
@@ -84,6 +85,22 @@ export class DeadLetters {
   async retire(route: MessageRoute): Promise<number> {
     checkedTopic(route?.topic, 'route.topic');
     checkedName(route.consumer, 'route.consumer');
+    return this.end(route);
+  }
+
+  /**
+   * Like {@link retire} for a compensator that is no more: the notices that were still to be given to it become dead letters,
+   * and are replayed when it is registered again. Where the application still registers it, it subscribes again at its next
+   * start. Returns how many.
+   *
+   * @param name by which it was registered; `lockstep.alarm` for the messages without one
+   * @throws StoreUnavailableError, ConfigurationError; otherwise like {@link retire}
+   */
+  async retireCompensator(name: string): Promise<number> {
+    return this.end({ topic: FAILED_TOPIC, consumer: checkedName(name, 'compensator') });
+  }
+
+  private async end(route: MessageRoute): Promise<number> {
     let retired = 0;
     for (;;) {
       const batch = await this.store.operations.retire(route);

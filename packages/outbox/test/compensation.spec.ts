@@ -1,5 +1,6 @@
 import 'reflect-metadata';
 import {
+  DeadLetters,
   type FailureNotice,
   MessageRefusedError,
   OnMessage,
@@ -101,6 +102,21 @@ describe('A transactional message that a consumer gives up', () => {
     );
     await untilQuiet();
     expect(await refunds()).toEqual([]);
+  });
+
+  it('lets the notices to a compensator that is no more end as dead letters', async () => {
+    const { app, sql } = application;
+    await sql.execute(
+      `INSERT INTO lockstep_outbox_inflight
+         (consumer, message_id, topic, payload, headers, awaits_ack, published_at, deliveries, redeliver_at)
+       VALUES ('gone', gen_random_uuid(), 'lockstep.failed', '{}', '{"Lockstep-Origin":"mall"}', true, now(), 1, now())`,
+    );
+    const letters = app.get(DeadLetters);
+    await expect(letters.retireCompensator('No Name')).rejects.toThrow(/'compensator'/);
+    await expect(letters.retire({ topic: 'lockstep.failed', consumer: 'gone' })).rejects.toThrow(/no topic below/);
+    expect(await letters.retireCompensator('gone')).toBe(1);
+    await untilQuiet();
+    expect(await letters.list({ consumer: 'gone' })).toHaveLength(1);
   });
 
   it('is compensated by what was registered under a name, without a decorator', async () => {
