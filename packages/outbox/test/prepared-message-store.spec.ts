@@ -14,7 +14,6 @@ describePreparedMessageStoreContract({
       store: new MemoryPreparedMessageStore((record) => void appended.push(record)),
       transaction: memoryTransaction,
       published: async () => appended.map(({ message, delayMs }) => ({ ...message, delayed: delayMs > 0 })),
-      hearsOfRollbacks: false,
       dispose: async () => undefined,
     };
   },

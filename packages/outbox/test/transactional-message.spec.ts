@@ -78,6 +78,15 @@ describe.each(PREPARED_SERVERS)('A transactional message on $name', (server) => 
     expect(await published()).toHaveLength(1);
   });
 
+  it('tells the relay when its delay ends, and does not wake the shard for it before', async () => {
+    const wokenBefore = application.woken.length;
+    await messages.run({ topic: 'paid', body: { order: 1 }, delay: 300 }, (half) =>
+      application.sql.transaction((tx) => half.join(tx)),
+    );
+    expect(application.expected).toEqual([300]);
+    expect(application.woken.length).toBe(wokenBefore);
+  });
+
   it('has its key, and the body that is made of the arguments before the method runs', async () => {
     await payments.pay({ order: 2 }, {});
     await payments.payAt(3, 'left');

@@ -9,8 +9,6 @@ export interface PreparedMessageStoreEnds {
   transaction<T>(fn: (tx: SqlTransaction) => Promise<T>): Promise<T>;
   /** What stands in the outbox, also what waits for its delay. */
   published(): Promise<readonly (Omit<OutboxRecord['message'], 'id'> & { readonly id: string; delayed: boolean })[]>;
-  /** Whether the store learns that a transaction which had joined was rolled back. */
-  readonly hearsOfRollbacks: boolean;
   dispose(): Promise<void>;
 }
 

@@ -47,7 +47,10 @@ export class HalfDecisions {
     checkpoint('outbox.half.committed', { id });
     if (!outcome.decided) return outcome;
     count('lockstep.outbox.half', { outcome: 'committed' });
-    if (outcome.shard !== undefined) this.wakeUp.wake([outcome.shard]);
+    count('lockstep.outbox.published');
+    if (outcome.shard === undefined) return outcome;
+    if (outcome.delayMs > 0) this.wakeUp.expect(outcome.delayMs);
+    else this.wakeUp.wake([outcome.shard]);
     return outcome;
   }
 

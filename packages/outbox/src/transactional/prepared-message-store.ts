@@ -38,6 +38,8 @@ export interface DecisionOutcome {
   readonly state: HalfState | undefined;
   /** Where the message stands, or is to stand, in the outbox. */
   readonly shard: number | undefined;
+  /** For how long it is held back once committed; 0 where it is not. */
+  readonly delayMs: number;
 }
 
 export interface DueRequest {

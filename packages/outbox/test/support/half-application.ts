@@ -22,6 +22,8 @@ export interface HalfApplication {
   readonly incidents: readonly Incident[];
   /** Shards whose relay was woken. */
   readonly woken: readonly number[];
+  /** In how many milliseconds something with a delay was said to be due. */
+  readonly expected: readonly number[];
   /** One look at everything that is due. */
   check(): Promise<void>;
   /** Parsed bodies of what stands in the outbox. */
@@ -57,10 +59,11 @@ export async function startHalves(
   app.useLogger(false);
   const incidents: Incident[] = [];
   const woken: number[] = [];
+  const expected: number[] = [];
   app.get(Incidents).subscribe((incident) => incidents.push(incident));
   app.get(RelayWakeUp, { strict: false }).subscribe({
     wake: (shard) => woken.push(shard) > 0,
-    expect: () => undefined,
+    expect: (inMs) => void expected.push(inMs),
     wakeAll: () => undefined,
   });
   try {
@@ -77,6 +80,7 @@ export async function startHalves(
     store: app.get<OutboxStore>(OUTBOX_STORE, { strict: false }).prepared,
     incidents,
     woken,
+    expected,
     check: async () => {
       while (await pass.run());
     },

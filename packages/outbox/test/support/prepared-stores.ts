@@ -134,7 +134,6 @@ export async function openPrepared(server: PreparedServer, url: string): Promise
           headers: JSON.parse(headers) as Record<string, string>,
           delayed: delayed === 'yes',
         })),
-      hearsOfRollbacks: true,
       dispose: async () => undefined,
     };
   };

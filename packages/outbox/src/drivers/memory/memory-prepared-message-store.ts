@@ -1,4 +1,4 @@
-import { ConfigurationError } from '@lockstep/core';
+import { ConfigurationError, isLockstepError } from '@lockstep/core';
 import type { SqlTransaction } from '@lockstep/sql';
 import type { MessageEnvelope } from '../../message.js';
 import type { OutboxRecord } from '../../outbox-store.js';
@@ -30,8 +30,8 @@ const BATCH = 1_000;
 const STRANGE_AFTER_MS = 60_000;
 
 /**
- * {@link PreparedMessageStore} in the memory of this process. It hears of the commit of a transaction that joins, and never
- * of its rollback: where nobody else says how that transaction ended, its message stays unknown.
+ * {@link PreparedMessageStore} in the memory of this process. It hears of the commit of a transaction that joins, and
+ * asks the transaction whether it was rolled back. A message whose join was undone with a savepoint alone stays unknown.
  *
  * @param append puts a committed message into the outbox, at once
  * @param now epoch milliseconds
@@ -39,6 +39,7 @@ const STRANGE_AFTER_MS = 60_000;
 export class MemoryPreparedMessageStore implements PreparedMessageStore {
   private readonly halves = new Map<string, Half>();
   private readonly tombstones = new Map<string, CheckAnswer>();
+  private readonly joined = new Map<string, SqlTransaction>();
 
   constructor(
     private readonly append: (record: OutboxRecord) => void,
@@ -80,12 +81,15 @@ export class MemoryPreparedMessageStore implements PreparedMessageStore {
     }
     if (this.tombstones.has(id) || this.now() >= deadline) return false;
     this.tombstones.set(id, 'unknown');
-    transaction.afterCommit(() => void this.tombstones.set(id, 'commit'));
+    this.joined.set(id, transaction);
+    transaction.afterCommit(() => this.bury(id, 'commit'));
     return true;
   }
 
   async standing(id: string): Promise<CheckAnswer> {
     const half = this.halves.get(id);
+    const transaction = this.joined.get(id);
+    if (transaction && wasRolledBack(transaction)) this.bury(id, 'rollback');
     if (half && isOpen(half) && !this.tombstones.has(id)) this.tombstones.set(id, 'rollback');
     return this.tombstones.get(id) ?? 'unknown';
   }
@@ -156,24 +160,40 @@ export class MemoryPreparedMessageStore implements PreparedMessageStore {
     for (const { message } of old.slice(0, BATCH)) {
       this.halves.delete(message.id);
       this.tombstones.delete(message.id);
+      this.joined.delete(message.id);
     }
     return Math.min(old.length, BATCH);
   }
 
+  private bury(id: string, decision: CheckAnswer): void {
+    this.joined.delete(id);
+    this.tombstones.set(id, decision);
+  }
+
   private decide(id: string, from: OpenState, to: HalfState): DecisionOutcome {
     const half = this.halves.get(id);
-    if (!half) return { decided: false, state: undefined, shard: undefined };
+    if (!half) return { decided: false, state: undefined, shard: undefined, delayMs: 0 };
     const decided = half.state === from;
     if (decided) {
       half.state = to;
       half.decidedAt = this.now();
     }
-    return { decided, state: half.state, shard: half.record.shard };
+    return { decided, state: half.state, shard: half.record.shard, delayMs: half.record.delayMs };
   }
 
   private inState(state: HalfState): Half[] {
     return [...this.halves.values()].filter((half) => half.state === state);
   }
+}
+
+/** A transaction that has ended refuses a hook, and says how it ended. */
+function wasRolledBack(transaction: SqlTransaction): boolean {
+  try {
+    transaction.afterCommit?.(() => undefined);
+  } catch (error) {
+    return isLockstepError(error) && error.code === 'TRANSACTION_ENDED' && error.fields?.state === 'rolled-back';
+  }
+  return false;
 }
 
 function isOpen({ state }: Half): boolean {

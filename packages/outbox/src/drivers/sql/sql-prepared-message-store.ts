@@ -161,7 +161,7 @@ export class SqlPreparedMessageStore implements PreparedMessageStore {
       const decided = (await tx.execute(this.statements.decide, [id, from, to])) > 0;
       const [row] = await tx.query<HalfRow>(this.statements.find, [id]);
       if (decided && row && to === 'committed') await this.append(tx, [recordOf(row)]);
-      return { decided, state: row?.state, shard: row?.shard };
+      return { decided, state: row?.state, shard: row?.shard, delayMs: Number(row?.delayMs ?? 0) };
     });
   }
 
