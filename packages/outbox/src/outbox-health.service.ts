@@ -49,10 +49,15 @@ export class OutboxHealth {
     return this.store.operations.facts(this.options.shards);
   }
 
-  /** Milliseconds since the oldest message that has not taken effect was published; 0 when there is none. */
+  /**
+   * Milliseconds for which the oldest message that has not taken effect has been on its way: since it was published, since its
+   * delay was over, or since it was prepared and nobody has decided; 0 when there is none. Messages that wait for a person do
+   * not count: dead letters, and parked half messages. @throws StoreUnavailableError
+   */
   async oldestAgeMs(): Promise<number> {
-    const { oldestPendingMs, oldestInFlightMs, oldestParkedMs } = await this.facts();
-    return Math.max(oldestPendingMs, oldestInFlightMs, oldestParkedMs);
+    const [facts, { oldestPreparedMs }] = await Promise.all([this.facts(), this.store.prepared.facts()]);
+    const { oldestPendingMs, oldestInFlightMs, oldestParkedMs, oldestDueMs } = facts;
+    return Math.max(oldestPendingMs, oldestInFlightMs, oldestParkedMs, oldestDueMs, oldestPreparedMs);
   }
 
   /**

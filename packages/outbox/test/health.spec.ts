@@ -90,6 +90,18 @@ describe('Health of the outbox', () => {
     expect(said).toEqual(['up', 'up', 'up', 'up', 'up', 'down', 'up', 'up']);
   });
 
+  it('counts every way in which a message can be stuck into the oldest age', async () => {
+    const ages = ['oldestPendingMs', 'oldestInFlightMs', 'oldestParkedMs', 'oldestDueMs'] as const;
+    const oldest = (of: Partial<OutboxFacts>, oldestPreparedMs = 0) => {
+      const operations = { facts: async () => ({ ...NOTHING, ...of }) };
+      const prepared = { facts: async () => ({ prepared: 0, undecided: 0, oldestPreparedMs }) };
+      const store = { operations, prepared } as unknown as OutboxStore;
+      return new OutboxHealth(store, { shards: 4, unhealthyAfterMs: MINUTE }).oldestAgeMs();
+    };
+    for (const age of ages) expect(await oldest({ [age]: 7 })).toBe(7);
+    expect(await oldest({ oldestDueMs: 2 }, 9)).toBe(9);
+  });
+
   it('is down with a reason when the store does not answer, and says nothing of facts it does not have', async () => {
     facts = () => {
       throw new StoreUnavailableError({ store: 'postgres', operation: 'facts', outcome: 'not-applied' });

@@ -85,6 +85,18 @@ export function burying(bench: Bench): void {
     expect(await deadLetters()).toEqual([]);
   });
 
+  it('tells the age of what is in flight for a consumer without a subscription', async () => {
+    await bench().subscribe('points');
+    const [id = ''] = await bench().appendMany(1);
+    await bench().claim();
+    await bench().bury(id, 'points');
+    const { operations } = bench().store;
+    await operations.retire({ topic: bench().topic, consumer: 'points' });
+    expect(await operations.replay([{ messageId: id, consumer: 'points' }])).toBe(1);
+    await expect.poll(async () => (await operations.facts(1)).oldestInFlightMs).toBeGreaterThan(0);
+    expect((await operations.facts(1)).oldestParkedMs).toBe(0);
+  });
+
   it('keeps what was to be delivered to a consumer that is retired', async () => {
     await bench().subscribe('points', 'stock');
     const ids = await bench().appendMany(2);

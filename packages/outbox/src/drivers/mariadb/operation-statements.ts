@@ -10,12 +10,21 @@ const capped = (table: string): string =>
 const headOf = (consumer: string): string => `(SELECT flight.published_at FROM lockstep_outbox_inflight flight
     WHERE flight.consumer = ${consumer} ORDER BY flight.message_id LIMIT 1)`;
 
-/** $1 list of shards. The head of each index range is its oldest: nothing is read but heads. */
+/**
+ * $1 list of shards. The head of each index range is its oldest: nothing is read but heads. From one consumer that has
+ * something in flight to the next, subscribed or not, is one step along the index.
+ */
 export const FACTS = `
+WITH RECURSIVE flier AS (
+  SELECT MIN(consumer) AS consumer FROM lockstep_outbox_inflight
+  UNION ALL
+  SELECT (SELECT MIN(flight.consumer) FROM lockstep_outbox_inflight flight WHERE flight.consumer > flier.consumer)
+  FROM flier WHERE flier.consumer IS NOT NULL
+)
 SELECT ${ageMs(`(SELECT MIN((SELECT pending.published_at FROM lockstep_outbox pending
     WHERE pending.shard = one.shard ORDER BY pending.id LIMIT 1)) FROM ${list('$1', 'one', 'shard')})`)} AS oldestPendingMs,
-  ${ageMs(`(SELECT MIN(${headOf('known.consumer')}) FROM (
-    SELECT DISTINCT consumer FROM lockstep_outbox_subscription) known)`)} AS oldestInFlightMs,
+  ${ageMs(`(SELECT MIN(${headOf('flier.consumer')}) FROM flier
+    WHERE flier.consumer <> '')`)} AS oldestInFlightMs,
   ${ageMs(headOf("''"))} AS oldestParkedMs,
   ${ageMs('(SELECT due_at FROM lockstep_outbox_delayed ORDER BY due_at LIMIT 1)')} AS oldestDueMs,
   ${capped('lockstep_outbox')} AS pending, ${capped('lockstep_outbox_inflight')} AS inFlight,

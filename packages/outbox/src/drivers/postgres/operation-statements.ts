@@ -1,9 +1,17 @@
 import { AWAITED_AGAIN, SEQUENCE_HEADER, SKIP_HEADER } from '../../message-headers.js';
 import { MESSAGE, SELECTED, STRICT } from './outbox-columns.js';
 
-/** $1 shards. The head of each index range is its oldest: nothing is read but heads. */
+/**
+ * $1 shards. The head of each index range is its oldest: nothing is read but heads. From one consumer that has something in
+ * flight to the next, subscribed or not, is one step along the index.
+ */
 export const FACTS = `
-WITH capped (pending, in_flight, delayed, dead) AS (
+WITH RECURSIVE flier (consumer) AS (
+  SELECT min(consumer) FROM lockstep_outbox_inflight
+  UNION ALL
+  SELECT (SELECT min(row.consumer) FROM lockstep_outbox_inflight row WHERE row.consumer > flier.consumer)
+  FROM flier WHERE flier.consumer IS NOT NULL
+), capped (pending, in_flight, delayed, dead) AS (
   SELECT (SELECT count(*) FROM (SELECT 1 FROM lockstep_outbox LIMIT 10000) rows),
     (SELECT count(*) FROM (SELECT 1 FROM lockstep_outbox_inflight LIMIT 10000) rows),
     (SELECT count(*) FROM (SELECT 1 FROM lockstep_outbox_delayed LIMIT 10000) rows),
@@ -13,7 +21,7 @@ WITH capped (pending, in_flight, delayed, dead) AS (
     SELECT published_at FROM lockstep_outbox row WHERE row.shard = one.shard ORDER BY id LIMIT 1) head
   UNION ALL
   SELECT CASE one.consumer WHEN '' THEN 'parked' ELSE 'flying' END, head.published_at
-  FROM (SELECT DISTINCT consumer FROM lockstep_outbox_subscription UNION ALL SELECT '') one CROSS JOIN LATERAL (
+  FROM flier one CROSS JOIN LATERAL (
     SELECT published_at FROM lockstep_outbox_inflight row
     WHERE row.consumer = one.consumer ORDER BY message_id LIMIT 1) head
 ), ages AS (
