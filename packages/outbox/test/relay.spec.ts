@@ -173,6 +173,45 @@ describe('Relay', () => {
     await eventually(() => redelivery.run().then(() => expect(transport.accepted.length).toBeGreaterThanOrEqual(50)));
   });
 
+  it('does not let a route that is out of reach alone hold up the others, once another has answered since', async () => {
+    const [far, near] = ['far', 'near'];
+    for (const topic of [far, near]) await store.subscribe([{ topic, consumer: 'points' }]);
+    transport.isDown = ({ topic }) => topic === far;
+    const append = (topic: string, payload: string) => bench.append(bench.record({ topic, payload }));
+    await append(far, 'far 1');
+    await append(near, 'near 1');
+    while (await relay.run(HELD));
+    await append(far, 'far 2');
+    await append(near, 'near 2');
+    for (let passes = 0; passes < 2; passes += 1) while (await relay.run(HELD));
+    expect(transport.accepted).toEqual(['near 1', 'near 2']);
+    expect(codes).toContain('OUTBOX_ROUTE_BROKEN');
+  });
+
+  it.each([true, false])(
+    'holds nothing for longer than half a minute, whoever is away (until-ack: %s)',
+    async (awaitsAck) => {
+      vi.useFakeTimers({ toFake: ['performance'] });
+      try {
+        await publish(awaitsAck, '1');
+        transport.isDown = () => true;
+        await expect(relay.run(HELD)).rejects.toThrow(StoreUnavailableError);
+        vi.advanceTimersByTime(29_000);
+        await expect(relay.run(HELD)).rejects.toThrow(StoreUnavailableError);
+        expect(codes).toEqual([]);
+        vi.advanceTimersByTime(1_001);
+        await expect(relay.run(HELD)).rejects.toThrow(StoreUnavailableError);
+        expect(codes).toEqual(['OUTBOX_ROUTE_BROKEN']);
+        transport.isDown = () => false;
+        await publish(awaitsAck, '2');
+        while (await relay.run(HELD));
+        expect(transport.accepted).toEqual(['2']);
+      } finally {
+        vi.useRealTimers();
+      }
+    },
+  );
+
   it('loses no delivery of a message when one route is broken and the other away', async () => {
     await bench.subscribe('broken');
     await publish(false, '1');

@@ -7,6 +7,7 @@ import { linksOf } from './message-links.js';
 import { ReportPace } from './report-pace.js';
 import { type Refused, RouteAttempt } from './route-attempt.js';
 import { Suspects } from './suspects.js';
+import { TransportLife } from './transport-life.js';
 
 const PARKED_REPORT_EVERY_MS = 60_000;
 
@@ -22,12 +23,14 @@ export interface PublishReport {
  * that the transport refuses or cannot take, which become dead letters alone while the others flow.
  *
  * A transport that does not answer at all is away: what it should have taken is the caller's to hold. A route that fails
- * while others work, or fails otherwise than by silence, must not hold up those: its messages are left to the scan.
+ * while others work, or since when others have worked, or that fails otherwise than by silence, must not hold up those:
+ * its messages are left to the scan.
  */
 @Injectable()
 export class DeliveryPublisher {
   private readonly parkedReports = new ReportPace(PARKED_REPORT_EVERY_MS);
   private readonly suspects = new Suspects();
+  private readonly life = new TransportLife();
 
   constructor(
     @Inject(OUTBOX_STORE) private readonly store: OutboxStore,
@@ -40,21 +43,36 @@ export class DeliveryPublisher {
     const attempts: RouteAttempt[] = [];
     for (const [route, group] of routesOf(this.routed(deliveries))) attempts.push(await this.attempt(route, group));
     checkpoint('outbox.published');
+    this.life.note(attempts);
     const isAnswered = attempts.some(({ answered }) => answered > 0);
-    const away = isAnswered ? [] : attempts.flatMap((attempt) => attempt.away);
-    const broken = attempts.flatMap((attempt) => [...attempt.broken, ...(isAnswered ? attempt.away : [])]);
-    for (const attempt of attempts) this.reportBroken(attempt, isAnswered);
+    const failsAlone = ({ route }: RouteAttempt): boolean => isAnswered || this.life.failsAlone(route);
+    const away = attempts.flatMap((attempt) => (failsAlone(attempt) ? [] : attempt.away));
+    const broken = attempts.flatMap((attempt) => [...attempt.broken, ...(failsAlone(attempt) ? attempt.away : [])]);
+    for (const attempt of attempts) this.reportBroken(attempt, failsAlone(attempt));
     const open = new Set([...away, ...broken]);
     const deferred = deferredOf(open, broken);
     await this.settle([
       ...attempts.flatMap(({ refused }) => refused.map((one) => this.refusal(one))),
       ...accepted(deliveries, open),
-      ...deferred.flatMap(({ consumer, place }): Settlement[] =>
-        place ? [{ outcome: 'deferred', consumer, ...place }] : [],
-      ),
+      ...deferrals(deferred),
     ]);
-    const cause = attempts.find((attempt) => attempt.away.length > 0)?.cause;
+    const cause = attempts.find((attempt) => attempt.away.length > 0 && !failsAlone(attempt))?.cause;
     return { held: away.filter((delivery) => !deferred.includes(delivery)), cause };
+  }
+
+  /** What was held in vain is no longer next: it comes again by the scan. @throws when it cannot be settled */
+  async leaveToScan(held: readonly OutboxDelivery[], cause: unknown): Promise<void> {
+    const [first] = held;
+    if (!first) return;
+    this.incidents.report({
+      code: 'OUTBOX_ROUTE_BROKEN',
+      source: 'outbox.relay',
+      message:
+        'the transport has not answered for long; the messages are tried again by the scan, and others come next',
+      cause,
+      fields: { topic: first.message.topic, consumer: first.consumer, messages: held.length },
+    });
+    await this.settle(deferrals(held));
   }
 
   private async attempt(route: MessageRoute, group: readonly OutboxDelivery[]): Promise<RouteAttempt> {
@@ -74,8 +92,8 @@ export class DeliveryPublisher {
     return attempt;
   }
 
-  private reportBroken({ broken, away, answered, cause }: RouteAttempt, isAnswered: boolean): void {
-    const left = [...broken, ...(isAnswered ? away : [])];
+  private reportBroken({ broken, away, answered, cause }: RouteAttempt, failsAlone: boolean): void {
+    const left = [...broken, ...(failsAlone ? away : [])];
     const [first] = left;
     if (!first) return;
     const fields = { topic: first.message.topic, consumer: first.consumer, messages: left.length };
@@ -136,6 +154,12 @@ function accepted(deliveries: readonly OutboxDelivery[], open: ReadonlySet<Outbo
     .map(({ message, consumer, place }) =>
       place ? { outcome: 'accepted', ...place } : { outcome: 'acknowledged', consumer, messageId: message.id },
     );
+}
+
+function deferrals(deliveries: readonly OutboxDelivery[]): readonly Settlement[] {
+  return deliveries.flatMap(({ consumer, place }): Settlement[] =>
+    place ? [{ outcome: 'deferred', consumer, ...place }] : [],
+  );
 }
 
 /** With one delivery of a message its row leaves the outbox, so all that are open must go along. */

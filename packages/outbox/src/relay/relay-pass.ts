@@ -3,6 +3,15 @@ import type { ClaimedMessages, OutboxDelivery, OutboxStore, ShardLease } from '.
 import type { DeliveryPublisher } from './delivery-publisher.js';
 import type { SlowStart } from './slow-start.js';
 
+/** As long as the transport is away, messages wait in their order; behind one that nobody takes they would wait for ever. */
+const LONGEST_HOLD_MS = 30_000;
+
+interface Held {
+  readonly lease: ShardLease;
+  readonly deliveries: readonly OutboxDelivery[];
+  readonly sinceMs: number;
+}
+
 export interface RelayRange {
   readonly fromShard: number;
   readonly toShard: number;
@@ -16,11 +25,12 @@ export interface RelayRange {
  * ```
  * idle --claimed--> holding --published--> idle
  *                   holding --the transport did not answer--> holding those, published first by the next pass
+ *                   holding --nor for half a minute--> idle: they are left to the scan
  *                   holding --the lease ended, or is another one--> idle: what is in flight is re-delivered
  * ```
  */
 export class RelayPass {
-  private held: { readonly lease: ShardLease; readonly deliveries: readonly OutboxDelivery[] } | undefined;
+  private held: Held | undefined;
 
   constructor(
     private readonly range: RelayRange,
@@ -40,7 +50,7 @@ export class RelayPass {
       const claimed = await this.store.claim({ ...this.range, limit });
       if (claimed.messages === 0) return false;
       checkpoint('outbox.claimed', { shard: this.range.fromShard, messages: claimed.messages });
-      this.held = { lease, deliveries: claimed.deliveries };
+      this.held = { lease, deliveries: claimed.deliveries, sinceMs: monotonicMs() };
       more = claimed.messages >= limit;
       noteRelayed = relayedNote(claimed);
     }
@@ -49,11 +59,20 @@ export class RelayPass {
       this.drop();
       return false;
     }
+    const { sinceMs } = this.held;
     const { held, cause } = await this.publisher.publish(this.held.deliveries);
-    this.held = held.length > 0 ? { lease, deliveries: held } : undefined;
-    if (this.held) throw cause;
+    this.held = held.length > 0 ? { lease, deliveries: held, sinceMs } : undefined;
+    if (this.held) {
+      if (monotonicMs() - sinceMs >= LONGEST_HOLD_MS) await this.letGo(this.held, cause);
+      throw cause;
+    }
     noteRelayed();
     return more;
+  }
+
+  private async letGo({ deliveries }: Held, cause: unknown): Promise<void> {
+    await this.publisher.leaveToScan(deliveries, cause);
+    this.held = undefined;
   }
 
   private drop(): void {

@@ -27,7 +27,7 @@ export class RouteAttempt {
   private patience = 0;
 
   constructor(
-    private readonly route: MessageRoute,
+    readonly route: MessageRoute,
     private readonly transport: MessageTransport,
     private readonly suspects: Suspects,
   ) {}
