@@ -294,6 +294,11 @@ describe('Consuming', () => {
   it.each([
     ['a server is down', new StoreUnavailableError({ store: 'x', operation: 'y', outcome: 'unknown' })],
     ['somebody is busy', new LockstepError({ code: 'LOCK_BUSY', kind: 'busy', message: 'busy' })],
+    [
+      'Postgres gives up a lock',
+      Object.assign(new Error('canceling statement due to lock timeout'), { code: '55P03' }),
+    ],
+    ['MariaDB gives up a lock', Object.assign(new Error('Lock wait timeout exceeded'), { errno: 1205 })],
   ])('does not count attempts while %s', async (_, failure) => {
     let failures = 5;
     consumers.fail = () => (failures-- > 0 ? failure : undefined);

@@ -31,14 +31,14 @@ type Outcomes = Map<Delivery, DeliveryOutcome>;
  * delivered --inbox row is there already--> done (again acknowledged)
  *           --its turn, handler resolved, committed--> done
  *           --its turn, skipped, committed--> done
- *           --before its turn | busy | unavailable | conflict | commit unknown--> postpone, not counted
+ *           --before its turn | busy | unavailable | conflict | lock timeout | commit unknown--> postpone, not counted
  *           --rejected--> retry, or dead after the last attempt
  *           --refused | unreadable | out of sequence | handed out too often without an answer--> dead
  * ```
  * and where the handler takes batches, those that come for the first time go together:
  * ```
  * batch --handler resolved, committed--> done --those before their turn were left out--> postpone
- *       --busy | unavailable | conflict | commit unknown--> postpone, all
+ *       --busy | unavailable | conflict | lock timeout | commit unknown--> postpone, all
  *       --rejected--> each on its own, as above
  * ```
  * `done` and `dead` are acknowledged. A lost acknowledgement of `done` is harmless, for the re-delivery finds the inbox

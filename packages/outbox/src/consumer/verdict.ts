@@ -1,6 +1,6 @@
 import { types } from 'node:util';
 import { isLockstepError } from '@lockstep/core';
-import { isConflict } from '@lockstep/sql';
+import { isConflict, isLockTimeout } from '@lockstep/sql';
 import type { DeliveryOutcome } from '../message-transport.js';
 import { MESSAGE_REFUSED } from '../outbox.errors.js';
 import type { BlockedKeys } from './blocked-keys.js';
@@ -38,9 +38,12 @@ export function isNoFaultOfTheMessage(error: unknown): boolean {
   return error.kind === 'busy' || error.kind === 'unavailable' || error.code === COMMIT_OUTCOME_UNKNOWN;
 }
 
-/** A handler may throw anything, also what throws when it is looked at; a native error is none of those. */
+/**
+ * A lock timeout, too: a copy waits in the inbox for the one that is being handled. A handler may throw anything, also
+ * what throws when it is looked at; a native error is none of those.
+ */
 function isDatabaseConflict(error: unknown): boolean {
-  return types.isNativeError(error) && isConflict(error);
+  return types.isNativeError(error) && (isConflict(error) || isLockTimeout(error));
 }
 
 function codeOf(error: unknown): string | undefined {
