@@ -232,7 +232,8 @@ export interface OutboxOperations {
   purgeSequences(olderThanMs: number): Promise<number>;
   /**
    * Ends a subscription; what it has in flight becomes dead letters, at most 1 000 a call, and no compensator is told.
-   * Returns how many.
+   * Nothing is in flight for it after a call that returns 0, also where a claim had read the subscription before.
+   * Returns how many are no longer in flight.
    */
   retire(route: MessageRoute): Promise<number>;
 }

@@ -73,12 +73,12 @@ describe('PostgresOutboxStore', () => {
     });
     afterEach(() => other.end());
 
-    const untilSomebodyWaits = () =>
+    const untilSomebodyWaits = (count = 1) =>
       eventually(async () => {
         const waiting = await sql.query(
           "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
         );
-        expect(waiting).toHaveLength(1);
+        expect(waiting).toHaveLength(count);
       });
 
     it('does not claim what that one has moved', async () => {
@@ -88,6 +88,20 @@ describe('PostgresOutboxStore', () => {
       await untilSomebodyWaits();
       await other.query('COMMIT');
       expect(idsOf((await claiming).deliveries)).toEqual([second]);
+    });
+
+    it('retires a consumer after a claim that had routed to it, so that nothing is left in flight', async () => {
+      const [id] = await bench.appendMany(1);
+      await other.query('DELETE FROM lockstep_outbox');
+      const claiming = bench.claim();
+      await untilSomebodyWaits();
+      const retiring = store.operations.retire({ topic: bench.topic, consumer: 'points' });
+      await Promise.race([retiring, untilSomebodyWaits(2)]);
+      await other.query('ROLLBACK');
+      await claiming;
+      expect(await retiring).toBe(1);
+      expect(await sql.query('SELECT 1 FROM lockstep_outbox_inflight')).toEqual([]);
+      expect(await store.operations.deadLetters({ limit: 10 })).toMatchObject([{ messageId: id, consumer: 'points' }]);
     });
 
     it('lets no refused message leave the outbox before it is a dead letter', async () => {

@@ -107,15 +107,20 @@ export const UNSUBSCRIBE = `
 WITH starts AS (DELETE FROM lockstep_outbox_start WHERE topic = $1 AND consumer = $2)
 DELETE FROM lockstep_outbox_subscription WHERE topic = $1 AND consumer = $2`;
 
-/** $1 topic, $2 consumer. */
+/** $1 topic, $2 consumer. Counts what is no longer in flight: a page of which all are dead already is not the last. */
 export const RETIRE = `
 WITH gone AS (
   DELETE FROM lockstep_outbox_inflight row USING (
+/** $1 topic, $2 consumer. */
+export const IS_SUBSCRIBED = 'SELECT 1 FROM lockstep_outbox_subscription WHERE topic = $1 AND consumer = $2';
+
     SELECT message_id FROM lockstep_outbox_inflight WHERE consumer = $2 AND topic = $1 ORDER BY message_id LIMIT 1000
   ) old
   WHERE row.consumer = $2 AND row.message_id = old.message_id
   RETURNING row.*
 )
-INSERT INTO lockstep_outbox_dead (consumer, error, ${MESSAGE}, published_at)
-SELECT consumer, 'the subscription was retired', ${MESSAGE}, published_at FROM gone
-ON CONFLICT (message_id, consumer) DO NOTHING`;
+SELECT count(*)::int AS retired FROM gone`;
+), buried AS (
+  INSERT INTO lockstep_outbox_dead (consumer, error, ${MESSAGE}, published_at)
+  SELECT consumer, 'the subscription was retired', ${MESSAGE}, published_at FROM gone
+  ON CONFLICT (message_id, consumer) DO NOTHING

@@ -7,6 +7,7 @@ import {
   DEAD_LETTERS,
   DISCARD,
   FACTS,
+  IS_SUBSCRIBED,
   PURGE,
   PURGE_SEQUENCES,
   REPLAY,
@@ -14,6 +15,7 @@ import {
   SKIP,
   UNSUBSCRIBE,
 } from './operation-statements.js';
+import { LOCK_SUBSCRIPTIONS } from './outbox-statements.js';
 
 export class PostgresOutboxOperations implements OutboxOperations {
   constructor(
@@ -75,8 +77,21 @@ export class PostgresOutboxOperations implements OutboxOperations {
 
   async retire({ topic, consumer }: MessageRoute): Promise<number> {
     await this.ready();
-    await this.sql.execute(UNSUBSCRIBE, [topic, consumer]);
-    return this.sql.execute(RETIRE, [topic, consumer]);
+    const route = [topic, consumer];
+    if ((await this.sql.query(IS_SUBSCRIBED, route)).length > 0) await this.unsubscribe(route);
+    const [row] = await this.sql.query<{ retired: number }>(RETIRE, route);
+    return row?.retired ?? 0;
+  }
+
+  /** A claim that has read the subscription is waited for: what it moves is in flight before anything is retired. */
+  private async unsubscribe(route: readonly string[]): Promise<void> {
+    await this.sql.transaction(
+      async (tx) => {
+        await tx.execute(LOCK_SUBSCRIPTIONS);
+        await tx.execute(UNSUBSCRIBE, route);
+      },
+      { propagation: 'requires-new', isolation: 'read committed' },
+    );
   }
 
   private async flyAgain(statement: string, ids: readonly DeadLetterId[]): Promise<number> {
