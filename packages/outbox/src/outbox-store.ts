@@ -213,7 +213,10 @@ export interface OutboxOperations {
    * was. Returns how many there were.
    */
   replay(ids: readonly DeadLetterId[]): Promise<number>;
-  /** Like `replay`, for strict ones only: with `Lockstep-Skip`, so that the consumer passes them over. Others are left. */
+  /**
+   * Like `replay`, for strict ones only: with `Lockstep-Skip`, so that the consumer passes them over; what is in flight
+   * beside one of them has it, too, and is due at once. Others are left.
+   */
   skip(ids: readonly DeadLetterId[]): Promise<number>;
   /**
    * Forgets dead letters; in the same step, a strict one to a consumer that is still subscribed is put in flight as by `skip`,

@@ -1,6 +1,7 @@
 import { expect, it } from 'vitest';
+import { SEQUENCE_HEADER, SKIP_HEADER } from '../message-headers.js';
 import type { DeadLetter } from '../outbox-store.js';
-import { type Bench, idsOf } from './outbox-store.bench.js';
+import { type Bench, headersOf, idsOf } from './outbox-store.bench.js';
 
 export function burying(bench: Bench): void {
   const deadLetters = (limit = 100): Promise<readonly DeadLetter[]> => bench().store.operations.deadLetters({ limit });
@@ -109,5 +110,42 @@ export function burying(bench: Bench): void {
     );
     await bench().appendMany(1);
     expect((await bench().claim()).deliveries.map(({ consumer }) => consumer)).toEqual(['points']);
+  });
+
+  /** Dead before it was claimed, and in flight after that. */
+  const diedEarly = async (...numbers: number[]): Promise<{ messageId: string; consumer: string }[]> => {
+    const headers = (n: number) => ({ [SEQUENCE_HEADER]: `1.${n}` });
+    const records = numbers.map((n) => bench().record({ key: 'k', headers: headers(n) }));
+    await bench().append(...records);
+    const letters = records.map(({ message }) => ({ messageId: message.id, consumer: 'points' }));
+    const settlements = records.map(({ message: { id, ...rest } }) => {
+      const message = { id, ...rest, publishedAt: 1_767_225_600_123 };
+      return { outcome: 'dead', consumer: 'points', messageId: id, error: 'no', message } as const;
+    });
+    await bench().store.settle(settlements);
+    await bench().claim();
+    return letters;
+  };
+
+  it('skips what is dead and in flight as well: it comes at once, and its consumer passes it over', async () => {
+    await bench().subscribe('points');
+    const letters = await diedEarly(1);
+    expect(await bench().overdue()).toEqual([]);
+    expect(await bench().store.operations.skip(letters)).toBe(1);
+    const overdue = await bench().overdue();
+    expect(headersOf(overdue, SKIP_HEADER)).toEqual(['1']);
+    expect(headersOf(overdue, SEQUENCE_HEADER)).toEqual(['1.1']);
+    expect(await deadLetters()).toEqual([]);
+    await bench().acknowledge(idsOf(overdue), 'points');
+    expect((await bench().store.operations.facts(1)).inFlight).toBe(0);
+  });
+
+  it('counts what a consumer that is retired had in flight, also where it is dead already', async () => {
+    await bench().subscribe('points');
+    await diedEarly(1, 2);
+    const route = { topic: bench().topic, consumer: 'points' };
+    expect(await bench().store.operations.retire(route)).toBe(2);
+    expect(await bench().store.operations.retire(route)).toBe(0);
+    expect(await deadLetters()).toHaveLength(2);
   });
 }

@@ -58,12 +58,18 @@ const withHeaders = (added: Readonly<Record<string, string>>): string =>
     .map(([name, value]) => `, '$."${name}"', '${value}'`)
     .join('')})`;
 
-const flyAgain = (added: Readonly<Record<string, string>>): string => `
+// What a letter is to be skipped by must also be on what is in flight beside it, and travel at once.
+const TO_BE_SKIPPED = `ON DUPLICATE KEY UPDATE lockstep_outbox_inflight.headers = VALUES(headers),
+  lockstep_outbox_inflight.awaits_ack = TRUE, lockstep_outbox_inflight.deliveries = 0,
+  lockstep_outbox_inflight.redeliver_at = VALUES(redeliver_at)`;
+
+/** @param beside what becomes of those that are in flight already */
+const flyAgain = (added: Readonly<Record<string, string>>, beside: string): string => `
 INSERT INTO lockstep_outbox_inflight (${FLYING})
 SELECT dead.consumer, ${messageOf('dead').replace('dead.headers', withHeaders(added))}, TRUE, dead.published_at, 0,
   UTC_TIMESTAMP(6)
 FROM ${LETTERS}
-${NOTHING_NEW}`;
+${beside}`;
 
 /** Whether the letter holds up its key: nothing waits for a turn that nobody can read, or at a consumer that was retired. */
 const holdsUp = (row: string): string => `${row}.message_key IS NOT NULL
@@ -71,10 +77,10 @@ const holdsUp = (row: string): string => `${row}.message_key IS NOT NULL
     SELECT 1 FROM lockstep_outbox_subscription known WHERE known.topic = ${row}.topic AND known.consumer = ${row}.consumer)`;
 
 /** Both take $1 ids, and then $1 those that were locked. */
-export const REPLAY = { lock: lockLetters('TRUE'), fly: flyAgain(AWAITED_AGAIN) };
+export const REPLAY = { lock: lockLetters('TRUE'), fly: flyAgain(AWAITED_AGAIN, NOTHING_NEW) };
 export const SKIP = {
   lock: lockLetters(has('dead.headers', SEQUENCE_HEADER)),
-  fly: flyAgain({ ...AWAITED_AGAIN, [SKIP_HEADER]: '1' }),
+  fly: flyAgain({ ...AWAITED_AGAIN, [SKIP_HEADER]: '1' }, TO_BE_SKIPPED),
 };
 
 /** $1 letters. Locks nothing. */

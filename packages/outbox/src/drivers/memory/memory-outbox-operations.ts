@@ -94,8 +94,10 @@ export class MemoryOutboxOperations implements OutboxOperations {
     return isReadable && this.tables.consumersOf(message.topic).includes(consumer);
   }
 
-  private passOver({ message, consumer }: DeadLetter): void {
-    this.flyAgain(message, consumer, { [SKIP_HEADER]: '1' });
+  private passOver(letter: DeadLetter): void {
+    // Beside it may be one in flight, which would take effect.
+    this.tables.inFlight.delete(flightKey(letter));
+    this.flyAgain(letter.message, letter.consumer, { [SKIP_HEADER]: '1' });
   }
 
   private flyAgain(dead: MessageEnvelope, consumer: string, added: Readonly<Record<string, string>>): void {

@@ -48,8 +48,18 @@ const holdsUp = (row: string): string => `${row}.key IS NOT NULL
   AND ${row}.headers ~ '"${SEQUENCE_HEADER}": ?"[0-9]+[.][0-9]+"' AND EXISTS (SELECT 1 FROM lockstep_outbox_subscription known
   WHERE known.topic = ${row}.topic AND known.consumer = ${row}.consumer)`;
 
-/** @param which of the named letters leave, `added` headers as they fly again, and which of them do; $1 ids */
-function flyAgain(which: string, added: Readonly<Record<string, string>>, flies = 'true'): string {
+// What a letter is to be skipped by must also be on what is in flight beside it, and travel at once.
+const TO_BE_SKIPPED = `UPDATE SET headers = excluded.headers, awaits_ack = true, deliveries = 0,
+    redeliver_at = excluded.redeliver_at`;
+
+/**
+ * @param which of the named letters leave
+ * @param added headers as they fly again
+ * @param beside what becomes of those that are in flight already
+ * @param flies which of them fly at all
+ * @returns with $1 ids
+ */
+function flyAgain(which: string, added: Readonly<Record<string, string>>, beside: string, flies = 'true'): string {
   const headers = `(headers::jsonb || '${JSON.stringify(added)}')::text`;
   return `
 WITH gone AS (
@@ -60,15 +70,15 @@ WITH gone AS (
   INSERT INTO lockstep_outbox_inflight (consumer, ${MESSAGE}, awaits_ack, published_at, deliveries, redeliver_at)
   SELECT consumer, ${MESSAGE.replace('headers', headers)}, true, published_at, 0, now() FROM gone
   WHERE ${flies}
-  ON CONFLICT (consumer, message_id) DO NOTHING
+  ON CONFLICT (consumer, message_id) DO ${beside}
 )
 SELECT count(*)::int AS letters FROM gone`;
 }
 
-export const REPLAY = flyAgain('true', AWAITED_AGAIN);
+export const REPLAY = flyAgain('true', AWAITED_AGAIN, 'NOTHING');
 const SKIPPED = { ...AWAITED_AGAIN, [SKIP_HEADER]: '1' };
-export const SKIP = flyAgain(STRICT, SKIPPED);
-export const DISCARD = flyAgain('true', SKIPPED, holdsUp('gone'));
+export const SKIP = flyAgain(STRICT, SKIPPED, TO_BE_SKIPPED);
+export const DISCARD = flyAgain('true', SKIPPED, TO_BE_SKIPPED, holdsUp('gone'));
 
 const IDLE = "touched_at < statement_timestamp() - $1 * interval '1 millisecond'";
 
@@ -103,6 +113,9 @@ DELETE FROM lockstep_outbox_dead dead USING (
 WHERE dead.message_id = old.message_id AND dead.consumer = old.consumer`;
 
 /** $1 topic, $2 consumer. */
+export const IS_SUBSCRIBED = 'SELECT 1 FROM lockstep_outbox_subscription WHERE topic = $1 AND consumer = $2';
+
+/** $1 topic, $2 consumer. */
 export const UNSUBSCRIBE = `
 WITH starts AS (DELETE FROM lockstep_outbox_start WHERE topic = $1 AND consumer = $2)
 DELETE FROM lockstep_outbox_subscription WHERE topic = $1 AND consumer = $2`;
@@ -111,16 +124,13 @@ DELETE FROM lockstep_outbox_subscription WHERE topic = $1 AND consumer = $2`;
 export const RETIRE = `
 WITH gone AS (
   DELETE FROM lockstep_outbox_inflight row USING (
-/** $1 topic, $2 consumer. */
-export const IS_SUBSCRIBED = 'SELECT 1 FROM lockstep_outbox_subscription WHERE topic = $1 AND consumer = $2';
-
     SELECT message_id FROM lockstep_outbox_inflight WHERE consumer = $2 AND topic = $1 ORDER BY message_id LIMIT 1000
   ) old
   WHERE row.consumer = $2 AND row.message_id = old.message_id
   RETURNING row.*
-)
-SELECT count(*)::int AS retired FROM gone`;
 ), buried AS (
   INSERT INTO lockstep_outbox_dead (consumer, error, ${MESSAGE}, published_at)
   SELECT consumer, 'the subscription was retired', ${MESSAGE}, published_at FROM gone
   ON CONFLICT (message_id, consumer) DO NOTHING
+)
+SELECT count(*)::int AS retired FROM gone`;
