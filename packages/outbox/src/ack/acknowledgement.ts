@@ -7,8 +7,11 @@ import type { Settlement } from '../outbox-store.js';
 /** What a consumer tells the origin of a message about its end, or that it waits. */
 export type Acknowledgement = Exclude<Settlement, { outcome: 'accepted' | 'deferred' }>;
 
-/** For how long, at most, a consumer can keep a message from being published again: its word may come from outside. */
-export const LONGEST_WAIT_MS = 86_400_000;
+/**
+ * For how long, at most, a consumer can keep a message from being published again: its word may come from outside. Holds
+ * the longest pause, a day and a fifth, with the longest `redeliverAfter` on top, another day.
+ */
+export const LONGEST_WAIT_MS = 3 * 86_400_000;
 
 const ACK_TOPIC = 'lockstep.ack';
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;

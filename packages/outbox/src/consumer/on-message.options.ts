@@ -11,9 +11,9 @@ export interface OnMessageOptions {
   readonly attempts?: number;
   /** Pause before the next attempt: doubles each time, drawn from ± 20 %. */
   readonly backoff?: {
-    /** @default '1s' */
+    /** At most a day. @default '1s' */
     readonly first?: Duration;
-    /** @default '5m' */
+    /** At most a day; no less than `first`. @default '5m', or `first` where that is longer */
     readonly atMost?: Duration;
   };
   /** Batches that one process handles at a time; 1 to 256. Above 1, messages may overtake each other. @default 4 */
@@ -42,13 +42,18 @@ export interface ResolvedOnMessageOptions {
   readonly batchSize: number;
 }
 
+/** Longer than this, no origin is kept from publishing copies. */
+const LONGEST_PAUSE_MS = 86_400_000;
 const OPTION_NAMES = ['consumer', 'attempts', 'backoff', 'concurrency', 'batch', 'batchSize'];
 
 /** @throws ConfigurationError naming the option and its value */
 export function resolveOnMessageOptions(options: OnMessageOptions | OnMessageBatchOptions): ResolvedOnMessageOptions {
   checkKnown(options, '@OnMessage options', OPTION_NAMES);
   if (options.backoff !== undefined) checkKnown(options.backoff, '@OnMessage backoff', ['first', 'atMost']);
-  const firstPauseMs = durationMs(options.backoff?.first ?? '1s', '@OnMessage backoff.first', { minMs: 1 });
+  const firstPauseMs = durationMs(options.backoff?.first ?? '1s', '@OnMessage backoff.first', {
+    minMs: 1,
+    maxMs: LONGEST_PAUSE_MS,
+  });
   const batch = options.batch ?? false;
   if (typeof batch !== 'boolean') throw ConfigurationError.option('@OnMessage batch', batch, 'true or false');
   const atMost = options.backoff?.atMost ?? Math.max(300_000, firstPauseMs);
@@ -56,7 +61,7 @@ export function resolveOnMessageOptions(options: OnMessageOptions | OnMessageBat
     consumer: checkedName(options.consumer, '@OnMessage consumer'),
     attempts: wholeNumber('@OnMessage attempts', options.attempts ?? 8, 1, 1_000),
     firstPauseMs,
-    longestPauseMs: durationMs(atMost, '@OnMessage backoff.atMost', { minMs: firstPauseMs }),
+    longestPauseMs: durationMs(atMost, '@OnMessage backoff.atMost', { minMs: firstPauseMs, maxMs: LONGEST_PAUSE_MS }),
     concurrency: wholeNumber('@OnMessage concurrency', options.concurrency ?? 4, 1, 256),
     batch,
     batchSize: wholeNumber('@OnMessage batchSize', options.batchSize ?? (batch ? 100 : 16), 1, 1_000),
