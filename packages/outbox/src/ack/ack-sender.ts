@@ -17,6 +17,11 @@ export class AckSender {
     @Inject(MESSAGE_TRANSPORT) private readonly transport: MessageTransport,
   ) {}
 
+  /** This application, whose store takes over what died here and names no origin. */
+  get ownOrigin(): string {
+    return this.options.origin;
+  }
+
   /** How soon an origin publishes a message again, as far as is known here: where it is another one, it may differ. */
   get redeliverAfterMs(): number {
     return this.options.redeliverAfterMs;

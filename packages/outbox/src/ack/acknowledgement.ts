@@ -1,6 +1,7 @@
 import { v7 as uuidv7 } from 'uuid';
 import type { MessageEnvelope } from '../message.js';
 import { isName } from '../message-names.js';
+import { isStorable } from '../message-text.js';
 import type { MessageRoute } from '../message-transport.js';
 import type { Settlement } from '../outbox-store.js';
 
@@ -14,6 +15,9 @@ export type Acknowledgement = Exclude<Settlement, { outcome: 'accepted' | 'defer
 export const LONGEST_WAIT_MS = 3 * 86_400_000;
 
 const ACK_TOPIC = 'lockstep.ack';
+const MAX_KEY_CHARS = 256;
+/** The end of the year 9999: what a database has for the latest. */
+const LATEST_MS = 253_402_300_799_999;
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 /** Where the acknowledgements for an origin go. */
@@ -49,7 +53,14 @@ function isAcknowledgement(value: unknown): value is Acknowledgement {
   return outcome === 'acknowledged';
 }
 
-/** What may become a dead letter. */
+/** Whether every store can keep the message as a dead letter; one that was made by others may be anything. */
+export function isKeepable(message: MessageEnvelope): boolean {
+  const { id, key = '', payload, headers, publishedAt } = message;
+  if (!UUID.test(id) || !isMessage(message, id) || key.length > MAX_KEY_CHARS) return false;
+  if (publishedAt < 0 || publishedAt > LATEST_MS) return false;
+  return [key, payload, ...Object.entries(headers).flat()].every(isStorable);
+}
+
 function isMessage(value: unknown, messageId: string): boolean {
   if (!isObject(value)) return false;
   const { id, topic, key, payload, headers, publishedAt } = value;

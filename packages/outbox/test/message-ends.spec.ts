@@ -1,0 +1,140 @@
+import 'reflect-metadata';
+import { StoreUnavailableError } from '@lockstep/core';
+import {
+  DeadLetters,
+  MessageRefusedError,
+  OnMessage,
+  OUTBOX_STORE,
+  type OutboxStore,
+} from '@lockstep/outbox';
+import { Sql } from '@lockstep/sql';
+import { eventually } from '@lockstep/testing';
+import { usePostgres } from '@lockstep/testing/vitest';
+import { Injectable } from '@nestjs/common';
+import pg from 'pg';
+import { v7 as uuidv7 } from 'uuid';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { HandTransport } from './support/hand-transport.js';
+import { type OutboxApplication, startOutbox } from './support/outbox-application.js';
+
+const ORIGIN = 'b';
+const JOBS = { topic: 'job', consumer: 'desk' };
+const DOWN = new StoreUnavailableError({ store: 'postgres', operation: 'settle', outcome: 'unknown' });
+
+@Injectable()
+class Desk {
+  work: () => Promise<void> = async () => undefined;
+
+  @OnMessage('job', { consumer: 'desk', attempts: 1, backoff: { first: 10, atMost: 20 } })
+  async handle(): Promise<void> {
+    await this.work();
+  }
+}
+
+describe('The end of a message', () => {
+  const postgres = usePostgres();
+  const hands = new HandTransport();
+  let application: OutboxApplication;
+  let sql: Sql;
+  let store: OutboxStore;
+  let desk: Desk;
+  let deadLetters: DeadLetters;
+
+  beforeAll(async () => {
+    const admin = new pg.Client(postgres.url);
+    await admin.connect();
+    const [{ name }] = (await admin.query('SELECT current_database() AS name')).rows;
+    await admin.query(`ALTER DATABASE "${name}" SET lock_timeout = '200ms'`);
+    await admin.end();
+    application = await startOutbox({
+      url: postgres.url,
+      providers: [Desk],
+      transport: { useFactory: () => hands },
+      origin: ORIGIN,
+      redeliverAfter: 60_000,
+      redeliverAtMost: 60_000,
+    });
+    const { app } = application;
+    ({ sql } = application);
+    [desk, deadLetters, store] = [app.get(Desk), app.get(DeadLetters), app.get<OutboxStore>(OUTBOX_STORE)];
+    await eventually(() => expect(hands.isConsumed(JOBS)).toBe(true));
+  });
+  afterAll(() => application.app.close());
+  beforeEach(async () => {
+    desk.work = async () => undefined;
+    (application.incidents as unknown[]).length = 0;
+    await sql.execute('TRUNCATE lockstep_outbox_dead, lockstep_outbox_inflight');
+  });
+
+  const delivery = (id: string, headers: Readonly<Record<string, string>>) => ({
+    message: { id, topic: 'job', key: undefined, payload: '{"n":1}', headers, publishedAt: 1_767_225_600_123 },
+    attempt: 1,
+  });
+  const codes = () => application.incidents.map(({ code }) => code);
+  const inFlight = async () => (await store.operations.facts(4)).inFlight;
+
+  it('is not a copy that could not wait for the lock of the one that is being handled', async () => {
+    const copy = delivery(uuidv7(), { 'Lockstep-Origin': ORIGIN });
+    let finish: (() => void) | undefined;
+    desk.work = () =>
+      new Promise((resolve) => {
+        finish = resolve;
+      });
+    const first = hands.hand(JOBS, copy);
+    await eventually(() => expect(finish).toBeDefined());
+    desk.work = async () => undefined;
+    expect(await hands.hand(JOBS, copy)).toMatchObject([{ outcome: 'postpone', error: { code: '55P03' } }]);
+    finish?.();
+    expect(await first).toEqual([{ outcome: 'done' }]);
+    expect(await hands.hand(JOBS, copy)).toEqual([{ outcome: 'done' }]);
+    expect(await deadLetters.list()).toEqual([]);
+  });
+
+  describe('that names no origin', () => {
+    beforeEach(() => {
+      desk.work = async () => {
+        throw new MessageRefusedError('never');
+      };
+    });
+
+    it('is a dead letter at its consumer, and ends when it is replayed and done', async () => {
+      const { message } = delivery(uuidv7(), { 'X-From': 'elsewhere' });
+      expect(await hands.hand(JOBS, { message, attempt: 1 })).toMatchObject([{ outcome: 'dead' }]);
+      const [letter, ...others] = await deadLetters.list();
+      expect(others).toEqual([]);
+      expect(letter).toMatchObject({
+        messageId: message.id,
+        consumer: 'desk',
+        error: expect.stringContaining('never'),
+      });
+      expect(letter?.message).toMatchObject({ ...message, headers: { 'X-From': 'elsewhere' } });
+      expect(await deadLetters.replay(letter ? [letter] : [])).toBe(1);
+      expect(await inFlight()).toBe(1);
+      desk.work = async () => undefined;
+      const again = { message: { ...message, headers: letter?.message.headers ?? {} }, attempt: 1 };
+      expect(await hands.hand(JOBS, again)).toEqual([{ outcome: 'done' }]);
+      expect(await inFlight()).toBe(0);
+    });
+
+    it('stays with the transport until the store has its dead letter', async () => {
+      const given = delivery(uuidv7(), {});
+      const settle = vi.spyOn(store, 'settle').mockRejectedValueOnce(DOWN);
+      expect(await hands.hand(JOBS, given)).toMatchObject([{ outcome: 'postpone' }]);
+      settle.mockRestore();
+      expect(await hands.hand(JOBS, given)).toMatchObject([{ outcome: 'dead' }]);
+      expect(await deadLetters.list()).toHaveLength(1);
+    });
+
+    it.each([
+      ['an id that is none', { id: 'nope' }],
+      ['a text that is none', { payload: 'a \u0000' }],
+      ['a key that is too long', { key: 'k'.repeat(257) }],
+    ])('is reported, and does not stay for ever, where no store could keep it: %s', async (_, odd) => {
+      const { message } = delivery(uuidv7(), {});
+      const outcomes = await hands.hand(JOBS, { message: { ...message, ...odd }, attempt: 1 });
+      expect(outcomes).toMatchObject([{ outcome: 'dead' }]);
+      expect(codes()).toContain('OUTBOX_MESSAGE_NOT_KEPT');
+      expect(codes()).not.toContain('OUTBOX_ACK_FAILED');
+    });
+  });
+});
