@@ -5,6 +5,7 @@ import {
   MessageRefusedError,
   OnMessage,
   OUTBOX_STORE,
+  OutboxService,
   type OutboxStore,
 } from '@lockstep/outbox';
 import { Sql } from '@lockstep/sql';
@@ -19,6 +20,7 @@ import { type OutboxApplication, startOutbox } from './support/outbox-applicatio
 
 const ORIGIN = 'b';
 const JOBS = { topic: 'job', consumer: 'desk' };
+const ACKS = { topic: 'lockstep.ack', consumer: ORIGIN };
 const DOWN = new StoreUnavailableError({ store: 'postgres', operation: 'settle', outcome: 'unknown' });
 
 @Injectable()
@@ -57,7 +59,7 @@ describe('The end of a message', () => {
     const { app } = application;
     ({ sql } = application);
     [desk, deadLetters, store] = [app.get(Desk), app.get(DeadLetters), app.get<OutboxStore>(OUTBOX_STORE)];
-    await eventually(() => expect(hands.isConsumed(JOBS)).toBe(true));
+    await eventually(() => expect([hands.isConsumed(JOBS), hands.isConsumed(ACKS)]).toEqual([true, true]));
   });
   afterAll(() => application.app.close());
   beforeEach(async () => {
@@ -135,6 +137,44 @@ describe('The end of a message', () => {
       expect(outcomes).toMatchObject([{ outcome: 'dead' }]);
       expect(codes()).toContain('OUTBOX_MESSAGE_NOT_KEPT');
       expect(codes()).not.toContain('OUTBOX_ACK_FAILED');
+    });
+  });
+
+  describe('told by a consumer elsewhere', () => {
+    const ack = (attempt: number, ...acknowledgements: readonly unknown[]) => {
+      const payload = JSON.stringify(acknowledgements);
+      const common = { key: undefined, headers: {}, publishedAt: 1 };
+      return { message: { id: uuidv7(), topic: ACKS.topic, payload, ...common }, attempt };
+    };
+    const unkeepable = () => {
+      const { message } = delivery(uuidv7(), {});
+      const dead = { ...message, payload: 'a \u0000' };
+      return { outcome: 'dead', consumer: 'desk', messageId: message.id, error: 'x', message: dead };
+    };
+    const published = async () => {
+      const id = await sql.transaction(() => application.app.get(OutboxService).publish('job', {}));
+      await eventually(async () => expect(await inFlight()).toBe(1));
+      return { outcome: 'acknowledged', consumer: 'desk', messageId: id };
+    };
+
+    it('is not held up by an acknowledgement that no store can settle', async () => {
+      const good = await published();
+      const outcomes = await hands.hand(ACKS, ack(1, unkeepable(), good), ack(1));
+      expect(outcomes).toMatchObject([{ outcome: 'retry' }, { outcome: 'done' }]);
+      expect(await inFlight()).toBe(0);
+      expect(codes()).toContain('OUTBOX_ACK_FAILED');
+      expect(await hands.hand(ACKS, ack(5, unkeepable()))).toEqual([{ outcome: 'done' }]);
+      expect(codes()).toContain('OUTBOX_ACK_MALFORMED');
+    });
+
+    it('is asked for again while the store is away, however often, and that is reported', async () => {
+      const good = await published();
+      const settle = vi.spyOn(store, 'settle').mockRejectedValueOnce(DOWN);
+      expect(await hands.hand(ACKS, ack(9, good))).toMatchObject([{ outcome: 'postpone' }]);
+      expect(codes()).toEqual(['OUTBOX_ACK_FAILED']);
+      settle.mockRestore();
+      expect(await hands.hand(ACKS, ack(9, good))).toEqual([{ outcome: 'done' }]);
+      expect(await inFlight()).toBe(0);
     });
   });
 });
