@@ -15,6 +15,7 @@ import { OutboxService } from './outbox.service.js';
 import { OutboxHealth } from './outbox-health.service.js';
 import { OutboxLifecycle } from './outbox-lifecycle.js';
 import { DeliveryPublisher } from './relay/delivery-publisher.js';
+import { InboxWatch } from './relay/inbox-watch.js';
 import { OutboxMetrics } from './relay/outbox-metrics.js';
 import { OutboxRelay } from './relay/outbox-relay.js';
 import { RelayWakeUp } from './relay/relay-wake-up.js';
@@ -48,6 +49,7 @@ import { UndecidedMessages } from './transactional/undecided-messages.js';
     DeliveryPublisher,
     HalfDecisions,
     HalfRecords,
+    InboxWatch,
     MessageExplorer,
     MessageHandlerFactory,
     OutboxHealth,

@@ -178,3 +178,34 @@ describe('The end of a message', () => {
     });
   });
 });
+
+describe('A message in flight for nearly as long as the inbox remembers', () => {
+  const postgres = usePostgres();
+
+  const codesWith = async (days: number): Promise<readonly string[]> => {
+    const { app, incidents, sql } = await startOutbox({
+      url: postgres.url,
+      transport: { useFactory: () => new HandTransport() },
+      prepare: async (db) => {
+        await db.execute('TRUNCATE lockstep_outbox_inflight');
+        await db.execute("INSERT INTO lockstep_outbox_subscription VALUES ('job', 'desk') ON CONFLICT DO NOTHING");
+        await db.execute(
+          `INSERT INTO lockstep_outbox_inflight
+             (consumer, message_id, topic, payload, headers, awaits_ack, published_at, deliveries, redeliver_at)
+           VALUES ('desk', $1, 'job', '{}', '{}', true, now() - $2 * interval '1 day', 1, now() + interval '1 hour')`,
+          [uuidv7(), days],
+        );
+      },
+    });
+    // By the time that a message has gone through the relay, all its loops have run.
+    await sql.transaction(() => app.get(OutboxService).publish('other', {}));
+    await eventually(async () => expect(await sql.query('SELECT 1 FROM lockstep_outbox')).toEqual([]));
+    await app.close();
+    return incidents.map(({ code }) => code);
+  };
+
+  it('is reported once it has used up four fifths of inboxRetention, and not before', async () => {
+    expect(await codesWith(11)).not.toContain('OUTBOX_INBOX_TOO_SHORT');
+    expect((await codesWith(11.3)).filter((code) => code === 'OUTBOX_INBOX_TOO_SHORT')).toHaveLength(1);
+  });
+});

@@ -21,6 +21,8 @@ interface ReceivedRow {
  */
 @Injectable()
 export class Inbox implements OnApplicationBootstrap {
+  /** Milliseconds from when a message was received to when a copy of it takes effect again: `inboxRetention`. */
+  readonly retentionMs: number;
   private readonly reaper: PeriodicTask;
   private readonly statements: InboxStatements;
   private prepared = false;
@@ -31,11 +33,12 @@ export class Inbox implements OnApplicationBootstrap {
     @Inject(Incidents) incidents: Incidents,
     @Inject(DrainService) drains: DrainService,
   ) {
+    this.retentionMs = options.inboxRetentionMs;
     this.statements = INBOX_STATEMENTS[sql.dialect];
     this.reaper = new PeriodicTask({
       name: 'inbox purge',
       everyMs: options.inboxPurgeEveryMs,
-      run: () => this.reap(options.inboxRetentionMs),
+      run: () => this.reap(),
       onError: (cause) =>
         incidents.report({
           code: 'INBOX_PURGE_FAILED',
@@ -126,9 +129,9 @@ export class Inbox implements OnApplicationBootstrap {
     this.reaper.start();
   }
 
-  private async reap(retentionMs: number): Promise<'again' | undefined> {
+  private async reap(): Promise<'again' | undefined> {
     if (!this.prepared) return undefined;
-    return (await this.purgeBatch(retentionMs)) === PURGE_BATCH ? 'again' : undefined;
+    return (await this.purgeBatch(this.retentionMs)) === PURGE_BATCH ? 'again' : undefined;
   }
 
   private purgeBatch(olderThanMs: number): Promise<number> {
