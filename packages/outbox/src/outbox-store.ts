@@ -229,8 +229,10 @@ export interface OutboxOperations {
    */
   purge(olderThanMs: number): Promise<number>;
   /**
-   * Forgets at most 1 000 sequence counters, and starts of consumers, of keys that had no message for longer and have none
-   * in the store. Returns how many keys.
+   * Looks at some of the sequence counters, a walk that goes round with the calls. Of a key from which nobody has drawn for
+   * longer, it forgets the counter and the starts of consumers if no strict message of the key is in the store; otherwise
+   * each consumer that has none, with none left to be routed, begins with the next message of the key from now on, should
+   * it have forgotten where it stands. At most 1 000 keys a call; returns of how many it changed something.
    */
   purgeSequences(olderThanMs: number): Promise<number>;
   /**

@@ -5,6 +5,7 @@ import { appending, claiming } from './outbox-store.claiming.js';
 import { compensating } from './outbox-store.compensating.js';
 import { delaying } from './outbox-store.delaying.js';
 import { delivering, leasing } from './outbox-store.delivering.js';
+import { idling } from './outbox-store.idling.js';
 import { ordering } from './outbox-store.ordering.js';
 import { starting } from './outbox-store.starting.js';
 
@@ -37,6 +38,7 @@ export function describeOutboxStoreContract(contract: OutboxStoreContract): void
     delaying(current);
     ordering(current);
     starting(current);
+    idling(current);
     leasing(current);
   });
 }

@@ -4,6 +4,7 @@ import type { DeadLetter, DeadLetterId, DeadLetterQuery, OutboxFacts, OutboxOper
 import { type DeadRow, deadLetterOf, factsOf } from '../sql/outbox-rows.js';
 import { smallestIdOf } from '../sql/smallest-id.js';
 import { CLOSE_GATE, LAND } from './flight-statements.js';
+import { MariaDbIdleKeys } from './mariadb-idle-keys.js';
 import { hexOf, idOf } from './mariadb-rows.js';
 import {
   BURY_RETIRED,
@@ -19,14 +20,17 @@ import {
   UNSUBSCRIBE,
 } from './operation-statements.js';
 import type { OwnTransactions } from './own-transactions.js';
-import { FIND_UNUSED, FORGET_COUNTERS, FORGET_STARTS, LOCK_UNUSED } from './sequence-statements.js';
 
 export class MariaDbOutboxOperations implements OutboxOperations {
+  private readonly idleKeys: MariaDbIdleKeys;
+
   constructor(
     private readonly sql: Sql,
     private readonly own: OwnTransactions,
     private readonly ready: () => Promise<void>,
-  ) {}
+  ) {
+    this.idleKeys = new MariaDbIdleKeys(own);
+  }
 
   async facts(shards: number): Promise<OutboxFacts> {
     await this.ready();
@@ -68,14 +72,7 @@ export class MariaDbOutboxOperations implements OutboxOperations {
 
   async purgeSequences(olderThanMs: number): Promise<number> {
     await this.ready();
-    return this.own.transaction(async (tx) => {
-      // It reads all keys that are in use: in a transaction it may take longer than a single statement.
-      const unused = await tx.query(FIND_UNUSED, [olderThanMs]);
-      if (unused.length === 0) return 0;
-      const keys = JSON.stringify(await tx.query(LOCK_UNUSED, [JSON.stringify(unused)]));
-      await tx.execute(FORGET_STARTS, [keys]);
-      return tx.execute(FORGET_COUNTERS, [keys]);
-    });
+    return this.idleKeys.sweep(olderThanMs);
   }
 
   async retire({ topic, consumer }: MessageRoute): Promise<number> {

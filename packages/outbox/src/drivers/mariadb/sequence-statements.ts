@@ -69,16 +69,37 @@ export const MOVE_STARTS = [
 ];
 
 const hashOf = (row: string): string => `UNHEX(MD5(CONCAT(${row}.topic, '|', ${row}.message_key)))`;
-const used = (table: string): string =>
-  `SELECT ${hashOf('used')} AS hash FROM ${table} used WHERE used.message_key IS NOT NULL`;
+const used = (table: string, consumer: string): string => `
+    SELECT ${hashOf('used')} AS hash, ${consumer} AS consumer FROM ${table} used
+    WHERE used.message_key IS NOT NULL AND ${has('used.headers', SEQUENCE_HEADER)}`;
 
-/** $1 age in ms. Locks nothing. By a hash of the key, which itself is too long for the index of a list. */
-export const FIND_UNUSED = `
-SELECT counter.topic, counter.message_key AS \`key\`, CAST(counter.touched_at AS CHAR) AS touched_at
-FROM lockstep_outbox_sequence counter LEFT JOIN (
-  ${used('lockstep_outbox')} UNION ${used('lockstep_outbox_inflight')} UNION ${used('lockstep_outbox_dead')}
-) used ON used.hash = ${hashOf('counter')}
-WHERE counter.touched_at < UTC_TIMESTAMP(6) - INTERVAL $1 * 1000 MICROSECOND AND used.hash IS NULL LIMIT 1000`;
+export const ROUTES = 'SELECT topic, consumer FROM lockstep_outbox_subscription';
+
+/**
+ * $1 age in ms, $2 topic and $3 key after which to look, $4 how many. Locks nothing. By the primary key, because an index
+ * on the time would be written with every draw; and by a hash of the key, which is too long for the index of a list.
+ */
+export const LOOK_AT_KEYS = `
+SELECT looked.topic, looked.message_key AS \`key\`, CAST(looked.generation AS CHAR) AS generation,
+  CAST(looked.n AS CHAR) AS n, CAST(looked.touched_at AS CHAR) AS touched_at, looked.is_idle AS isIdle,
+  waiting.consumers AS waiting,
+  CASE WHEN looked.is_idle AND waiting.consumers IS NOT NULL THEN (
+    SELECT JSON_ARRAYAGG(start.consumer) FROM lockstep_outbox_start start FORCE INDEX (PRIMARY)
+    WHERE start.topic = looked.topic AND start.message_key = looked.message_key
+      AND start.sequence = CONCAT(looked.generation, '.', looked.n + 1)
+  ) END AS told
+FROM (
+  SELECT topic, message_key, generation, n, touched_at,
+    touched_at < UTC_TIMESTAMP(6) - INTERVAL $1 * 1000 MICROSECOND AS is_idle
+  FROM lockstep_outbox_sequence FORCE INDEX (PRIMARY)
+  WHERE topic > $2 OR (topic = $2 AND message_key > $3) ORDER BY topic, message_key LIMIT $4
+) looked LEFT JOIN (
+  SELECT one.hash, JSON_ARRAYAGG(one.consumer) AS consumers FROM (${used('lockstep_outbox', "''")}
+    UNION ${used('lockstep_outbox_inflight', 'used.consumer')}
+    UNION ${used('lockstep_outbox_dead', 'used.consumer')}
+  ) one GROUP BY one.hash
+) waiting ON waiting.hash = ${hashOf('looked')}
+ORDER BY looked.topic, looked.message_key`;
 
 /** $1 keys. Those of them from which nobody has drawn since, and nobody is drawing. */
 export const LOCK_UNUSED = `
@@ -96,3 +117,9 @@ DELETE gone FROM ${list('$1', 'one', 'topic', 'key')} STRAIGHT_JOIN ${table} gon
 export const FORGET_STARTS = forget('lockstep_outbox_start');
 /** $1 keys. */
 export const FORGET_COUNTERS = forget('lockstep_outbox_sequence');
+
+/** $1 keys with consumers. They begin with that sequence; what they were told before was earlier. */
+export const TELL_STARTS = `
+INSERT INTO lockstep_outbox_start (topic, message_key, consumer, sequence)
+SELECT topic, message_key, consumer, sequence FROM ${list('$1', 'one', 'topic', 'key', 'consumer', 'sequence')}
+ON DUPLICATE KEY UPDATE sequence = VALUES(sequence)`;

@@ -71,9 +71,13 @@ export class MemoryOutboxOperations implements OutboxOperations {
 
   async purgeSequences(olderThanMs: number): Promise<number> {
     const { pending, inFlight, dead, sequences } = this.tables;
-    const messages = [...pending.values(), ...inFlight.values(), ...dead.values()].map(({ message }) => message);
-    const used = new Set(messages.map(({ topic, key }) => `${topic}\0${key}`));
-    return sequences.purge(Date.now() - olderThanMs, ({ topic, key }) => used.has(`${topic}\0${key}`));
+    const unrouted = [...pending.values()].map(({ message }) => ({ message, consumer: NO_CONSUMER }));
+    const waiting = new Map<string, string[]>();
+    for (const { message, consumer } of [...unrouted, ...inFlight.values(), ...dead.values()]) {
+      if (isStrict(message)) waiting.set(nameOf(message), [...(waiting.get(nameOf(message)) ?? []), consumer]);
+    }
+    const idleSince = Date.now() - olderThanMs;
+    return sequences.purge(idleSince, this.tables.routes(), (key) => waiting.get(nameOf(key)) ?? []);
   }
 
   async retire(route: MessageRoute): Promise<number> {
@@ -120,4 +124,8 @@ export class MemoryOutboxOperations implements OutboxOperations {
 
 function isStrict({ headers }: MessageEnvelope): boolean {
   return headers[SEQUENCE_HEADER] !== undefined;
+}
+
+function nameOf({ topic, key }: Pick<MessageEnvelope, 'topic' | 'key'>): string {
+  return `${topic}\0${key}`;
 }

@@ -140,8 +140,12 @@ export class MemoryOutboxTables {
     return messages.filter((message) => message.topic === topic);
   }
 
+  routes(): readonly MessageRoute[] {
+    return [...this.subscriptions.values()];
+  }
+
   consumersOf(topic: string): string[] {
-    const routes = [...this.subscriptions.values()].filter((route) => route.topic === topic);
+    const routes = this.routes().filter((route) => route.topic === topic);
     return routes.map(({ consumer }) => consumer).sort();
   }
 }

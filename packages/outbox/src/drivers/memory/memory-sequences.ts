@@ -3,14 +3,13 @@ import { SEQUENCE_HEADER } from '../../message-headers.js';
 import type { MessageRoute } from '../../message-transport.js';
 import { parseSequence, type Sequence, sequenceText } from '../../sequence.js';
 import type { Draw, Drawn } from '../draw-sequences.js';
+import { stepsOf } from '../idle-keys.js';
 
 interface Counter extends Drawn {
   readonly touchedAt: number;
 }
 
 type Key = Pick<Draw, 'topic' | 'key'>;
-
-const BATCH = 1_000;
 
 /** Counters of strict keys, and the first sequence of each consumer that subscribed when the key had some already. */
 export class MemorySequences {
@@ -46,14 +45,42 @@ export class MemorySequences {
     return key === undefined ? undefined : this.starts.get(nameOf({ topic, key }))?.get(consumer);
   }
 
-  purge(touchedBefore: number, isUsed: (key: Key) => boolean): number {
-    const idle = [...this.counters.values()].filter((one) => one.touchedAt < touchedBefore && !isUsed(one));
-    for (const counter of idle.slice(0, BATCH)) {
-      this.counters.delete(nameOf(counter));
-      this.starts.delete(nameOf(counter));
+  /** @param waitingFor the consumers that have strict messages of the key, and `''` for those not routed yet */
+  purge(touchedBefore: number, routes: readonly MessageRoute[], waitingFor: (key: Key) => readonly string[]): number {
+    const looked = [...this.counters.values()].map((counter) => ({
+      ...counter,
+      isIdle: counter.touchedAt < touchedBefore,
+      waiting: waitingFor(counter),
+      told: this.toldOf(counter),
+    }));
+    const { steps } = stepsOf(looked, routes);
+    for (const { key, told } of steps) {
+      if (told) this.tell(key, told);
+      else this.forget(key);
     }
-    return Math.min(idle.length, BATCH);
+    return steps.length;
   }
+
+  private toldOf(counter: Counter): readonly string[] {
+    const next = nextOf(counter);
+    const starts = [...(this.starts.get(nameOf(counter)) ?? [])];
+    return starts.flatMap(([consumer, start]) => (start === next ? [consumer] : []));
+  }
+
+  private tell(counter: Counter, consumers: readonly string[]): void {
+    const starts = this.starts.get(nameOf(counter)) ?? new Map<string, string>();
+    for (const consumer of consumers) starts.set(consumer, nextOf(counter));
+    this.starts.set(nameOf(counter), starts);
+  }
+
+  private forget(key: Key): void {
+    this.counters.delete(nameOf(key));
+    this.starts.delete(nameOf(key));
+  }
+}
+
+function nextOf({ generation, n }: Sequence): string {
+  return sequenceText({ generation, n: n + 1 });
 }
 
 function firstOf(messages: readonly MessageEnvelope[]): Sequence | undefined {

@@ -80,30 +80,6 @@ const SKIPPED = { ...AWAITED_AGAIN, [SKIP_HEADER]: '1' };
 export const SKIP = flyAgain(STRICT, SKIPPED, TO_BE_SKIPPED);
 export const DISCARD = flyAgain('true', SKIPPED, TO_BE_SKIPPED, holdsUp('gone'));
 
-const IDLE = "touched_at < statement_timestamp() - $1 * interval '1 millisecond'";
-
-/**
- * $1 age in ms. More are looked at than are forgotten, so that keys whose messages are dead do not hold up the others.
- * From the one that was found to be free nobody may have drawn meanwhile.
- */
-export const PURGE_SEQUENCES = `
-WITH idle AS MATERIALIZED (
-  SELECT topic, key FROM lockstep_outbox_sequence WHERE ${IDLE} LIMIT 10000
-), free AS MATERIALIZED (
-  SELECT topic, key FROM idle
-  WHERE NOT EXISTS (SELECT 1 FROM lockstep_outbox row WHERE row.topic = idle.topic AND row.key = idle.key)
-    AND NOT EXISTS (SELECT 1 FROM lockstep_outbox_inflight row WHERE row.topic = idle.topic AND row.key = idle.key)
-    AND NOT EXISTS (SELECT 1 FROM lockstep_outbox_dead row WHERE row.topic = idle.topic AND row.key = idle.key)
-  LIMIT 1000
-), unused AS MATERIALIZED (
-  SELECT counter.topic, counter.key FROM free JOIN lockstep_outbox_sequence counter USING (topic, key)
-  WHERE ${IDLE} FOR UPDATE OF counter SKIP LOCKED
-), starts AS (
-  DELETE FROM lockstep_outbox_start start USING unused WHERE start.topic = unused.topic AND start.key = unused.key
-)
-DELETE FROM lockstep_outbox_sequence counter USING unused
-WHERE counter.topic = unused.topic AND counter.key = unused.key`;
-
 /** $1 age in ms, $2 the smallest UUIDv7 of that time: a message dies after it was made, so the key bounds the search. */
 export const PURGE = `
 DELETE FROM lockstep_outbox_dead dead USING (

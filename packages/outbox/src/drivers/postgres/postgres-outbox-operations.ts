@@ -9,19 +9,23 @@ import {
   FACTS,
   IS_SUBSCRIBED,
   PURGE,
-  PURGE_SEQUENCES,
   REPLAY,
   RETIRE,
   SKIP,
   UNSUBSCRIBE,
 } from './operation-statements.js';
 import { LOCK_SUBSCRIPTIONS } from './outbox-statements.js';
+import { PostgresIdleKeys } from './postgres-idle-keys.js';
 
 export class PostgresOutboxOperations implements OutboxOperations {
+  private readonly idleKeys: PostgresIdleKeys;
+
   constructor(
     private readonly sql: Sql,
     private readonly ready: () => Promise<void>,
-  ) {}
+  ) {
+    this.idleKeys = new PostgresIdleKeys(sql);
+  }
 
   async facts(shards: number): Promise<OutboxFacts> {
     await this.ready();
@@ -68,11 +72,7 @@ export class PostgresOutboxOperations implements OutboxOperations {
 
   async purgeSequences(olderThanMs: number): Promise<number> {
     await this.ready();
-    // It reads all keys that are in use: in a transaction it may take longer than a single statement.
-    return this.sql.transaction((tx) => tx.execute(PURGE_SEQUENCES, [olderThanMs]), {
-      propagation: 'requires-new',
-      isolation: 'read committed',
-    });
+    return this.idleKeys.sweep(olderThanMs);
   }
 
   async retire({ topic, consumer }: MessageRoute): Promise<number> {
