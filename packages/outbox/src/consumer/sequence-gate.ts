@@ -5,11 +5,11 @@ import type { Message } from '../message.js';
 import { OUTBOX_OPTIONS, type ResolvedOutboxOptions } from '../outbox.options.js';
 import { sequenceText } from '../sequence.js';
 import { OutOfSequenceError, OutOfTurnError } from './gate.errors.js';
+import { PositionPurge } from './position-purge.js';
 import { POSITION_STATEMENTS, type PositionStatements } from './position-statements.js';
 import { type Place, placeOf, turnOf } from './turn.js';
 
-const PURGE_BATCH = 1_000;
-const PURGE_EVERY_MS = 600_000;
+const PURGE_EVERY_MS = 60_000;
 /** A hundred years: until a turn is taken, which touches the row. */
 const HELD_MS = 100 * 365 * 86_400_000;
 
@@ -36,11 +36,14 @@ interface PositionRow {
  * The producer forgets the counter of a key without messages after `sequenceRetention`, and begins a later generation
  * then. A position that was forgotten before the counter would make the next message wait for ever, so it is kept twice
  * as long: the counter goes in a sweep some time after it may, while the next message may still be drawn from it. For
- * as long as a dead letter holds up the key, however long that is, the time does not begin.
+ * as long as a dead letter holds up the key, however long that is, the time does not begin. A counter stays as long as any
+ * consumer has a message of the key; the others are told by then where they begin, should they have forgotten it
+ * (`OutboxOperations.purgeSequences`).
  */
 @Injectable()
 export class SequenceGate implements OnApplicationBootstrap {
   private readonly statements: PositionStatements;
+  private readonly purge: PositionPurge;
   private readonly reaper: PeriodicTask;
   private readonly retentionMs: number;
   private isPrepared = false;
@@ -52,6 +55,7 @@ export class SequenceGate implements OnApplicationBootstrap {
     @Inject(DrainService) drains: DrainService,
   ) {
     this.statements = POSITION_STATEMENTS[sql.dialect];
+    this.purge = new PositionPurge(sql);
     this.retentionMs = 2 * options.sequenceRetentionMs;
     this.reaper = new PeriodicTask({
       name: 'outbox position purge',
@@ -114,17 +118,6 @@ export class SequenceGate implements OnApplicationBootstrap {
     await tx.execute(this.statements.hold, [consumer, topic, key, HELD_MS]);
   }
 
-  /** Forgets positions that were not touched for longer. Returns how many. */
-  async purge(olderThanMs: number): Promise<number> {
-    await this.prepare();
-    let total = 0;
-    for (;;) {
-      const purged = await this.sql.execute(this.statements.purge, [olderThanMs, PURGE_BATCH]);
-      total += purged;
-      if (purged < PURGE_BATCH) return total;
-    }
-  }
-
   /** The usual case in one statement. The first of a key has no row to step from. */
   private async step(tx: SqlTransaction, consumer: string, { topic, key, sequence, before }: Place): Promise<boolean> {
     if (sequence.n === before + 1) return false;
@@ -143,7 +136,7 @@ export class SequenceGate implements OnApplicationBootstrap {
 
   private async reap(): Promise<'again' | undefined> {
     if (!this.isPrepared) return undefined;
-    const purged = await this.sql.execute(this.statements.purge, [this.retentionMs, PURGE_BATCH]);
-    return purged === PURGE_BATCH ? 'again' : undefined;
+    const { isWorthwhile } = await this.purge.step(this.retentionMs);
+    return isWorthwhile ? 'again' : undefined;
   }
 }

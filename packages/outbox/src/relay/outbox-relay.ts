@@ -5,7 +5,7 @@ import { OutboxLifecycle } from '../outbox-lifecycle.js';
 import { OUTBOX_STORE, type OutboxStore } from '../outbox-store.js';
 import { DelayedMessages } from './delayed-messages.js';
 import { DeliveryPublisher } from './delivery-publisher.js';
-import { purgeTasks } from './purge-task.js';
+import { deadLetterPurge, sequencePurge } from './purge-task.js';
 import { RedeliveryPass } from './redelivery-pass.js';
 import { RelayPass } from './relay-pass.js';
 import { RelayWakeUp } from './relay-wake-up.js';
@@ -23,6 +23,7 @@ export class OutboxRelay implements OnApplicationBootstrap {
   private readonly shards: { readonly task: PeriodicTask; readonly ownership: ShardOwnership }[] = [];
   private readonly others: PeriodicTask[] = [];
   private delayed: DelayedMessages | undefined;
+  private sequences: PeriodicTask | undefined;
 
   constructor(
     @Inject(OUTBOX_OPTIONS) private readonly options: ResolvedOutboxOptions,
@@ -38,7 +39,10 @@ export class OutboxRelay implements OnApplicationBootstrap {
     if (!this.options.runRelay) return;
     for (let shard = 0; shard < this.options.shards; shard += 1) this.shards.push(this.shardLoop(shard));
     this.delayed = this.delayLoop();
-    this.others.push(this.redeliveryLoop(), ...purgeTasks(this.options, this.store, this.incidents));
+    const isFirst = () => this.shards[0]?.ownership.isOwner ?? false;
+    this.sequences = sequencePurge(this.options, this.store, this.incidents, isFirst);
+    const letters = deadLetterPurge(this.options, this.store, this.incidents);
+    this.others.push(this.redeliveryLoop(), letters, this.sequences);
     const unsubscribe = this.wakeUp.subscribe({
       wake: (shard) => this.wake(shard),
       expect: (inMs) => this.delayed?.expect(inMs),
@@ -86,7 +90,9 @@ export class OutboxRelay implements OnApplicationBootstrap {
     const pace = new SlowStart(batchSize);
     const pass = new RelayPass(range, this.store, this.publisher, pace, this.incidents);
     const run = async (): Promise<boolean> => {
+      const wasOwner = ownership.isOwner;
       const lease = await ownership.hold();
+      if (shard === 0 && lease && !wasOwner) this.sequences?.wake();
       return lease ? pass.run(lease) : false;
     };
     return { ownership, task: this.loop(`outbox relay ${shard}`, pace, run) };

@@ -6,31 +6,51 @@ const PURGE_EVERY_MS = 600_000;
 /** As many as a call of the store takes away at most: then there may be more. */
 const FULL_PURGE = 1_000;
 
+/** A consumer is told where an idle key goes on long before it forgets its place, after twice the retention. */
+const SWEEPS_IN_RETENTION = 4;
+
 type Retention = Pick<ResolvedOutboxOptions, 'deadLetterRetentionMs' | 'sequenceRetentionMs'>;
 
-/** Takes away dead letters that nobody replayed, which is reported, and counters of keys that are no longer used. */
-export function purgeTasks(retention: Retention, store: OutboxStore, incidents: Incidents): PeriodicTask[] {
-  const task = (name: string, purge: () => Promise<number>): PeriodicTask =>
-    new PeriodicTask({
-      name,
-      everyMs: PURGE_EVERY_MS,
-      run: async () => ((await purge()) >= FULL_PURGE ? 'again' : undefined),
-      onError: (cause) =>
-        incidents.report({
-          code: 'OUTBOX_PASS_FAILED',
-          source: 'outbox.purge',
-          message: `${name}: a pass failed`,
-          cause,
-        }),
-    });
-  return [
-    task('outbox purge', async () => {
-      const messages = await store.operations.purge(retention.deadLetterRetentionMs);
-      if (messages > 0) reportPurged(incidents, messages);
-      return messages;
-    }),
-    task('outbox sequences', () => store.operations.purgeSequences(retention.sequenceRetentionMs)),
-  ];
+/** Takes away dead letters that nobody replayed, which is reported. */
+export function deadLetterPurge(retention: Retention, store: OutboxStore, incidents: Incidents): PeriodicTask {
+  return purgeTask('outbox purge', PURGE_EVERY_MS, incidents, async () => {
+    const messages = await store.operations.purge(retention.deadLetterRetentionMs);
+    if (messages > 0) reportPurged(incidents, messages);
+    return messages;
+  });
+}
+
+/**
+ * Takes away counters of keys that are no longer used. It reads all that is in use, so one process does it.
+ *
+ * @param isMine whether this one does it now
+ */
+export function sequencePurge(
+  retention: Retention,
+  store: OutboxStore,
+  incidents: Incidents,
+  isMine: () => boolean,
+): PeriodicTask {
+  const { sequenceRetentionMs } = retention;
+  const everyMs = Math.min(PURGE_EVERY_MS, sequenceRetentionMs / SWEEPS_IN_RETENTION);
+  return purgeTask('outbox sequences', everyMs, incidents, async () =>
+    isMine() ? store.operations.purgeSequences(sequenceRetentionMs) : 0,
+  );
+}
+
+function purgeTask(name: string, everyMs: number, incidents: Incidents, purge: () => Promise<number>): PeriodicTask {
+  return new PeriodicTask({
+    name,
+    everyMs,
+    run: async () => ((await purge()) >= FULL_PURGE ? 'again' : undefined),
+    onError: (cause) =>
+      incidents.report({
+        code: 'OUTBOX_PASS_FAILED',
+        source: 'outbox.purge',
+        message: `${name}: a pass failed`,
+        cause,
+      }),
+  });
 }
 
 function reportPurged(incidents: Incidents, messages: number): void {
