@@ -1,15 +1,8 @@
-import {
-  type Incidents,
-  isLockstepError,
-  monotonicMs,
-  rested,
-  StoreUnavailableError,
-  untilAborted,
-} from '@lockstep/core';
+import { type Incidents, monotonicMs, rested, StoreUnavailableError, untilAborted } from '@lockstep/core';
 import { connect, type NatsConnection, type Status } from '@nats-io/transport-node';
 import type { NatsSource } from '../nats.options.js';
 import { Latch } from './latch.js';
-import { isRefusal } from './nats-errors.js';
+import { isRefusal, isUnavailability, NoAnswerError } from './nats-errors.js';
 
 const RECONNECT_MS = 250;
 /** A server that holds its connections and says nothing is left after about three of these. */
@@ -53,15 +46,22 @@ export class NatsLink {
   }
 
   /**
-   * Runs a command within the command timeout.
-   * @throws StoreUnavailableError `not-applied` when the server could not be reached or refused, else `unknown`
+   * Runs a command within the command timeout. What the server refused for a reason of the command, and a fault within
+   * it, pass as they are: they say nothing about other commands.
+   *
+   * @throws StoreUnavailableError `not-applied` when the server could not be reached or is not up, else `unknown`
    */
   async run<T>(operation: string, command: (nats: NatsConnection, remaining: Remaining) => Promise<T>): Promise<T> {
     const deadline = monotonicMs() + this.timeoutMs;
     const remaining = (): number => Math.max(1, Math.ceil(deadline - monotonicMs()));
-    const nats = await this.bounded(this.latch.whenOpen(), remaining, operation, () => 'not-applied');
-    const outcomeOf = (cause: unknown): 'not-applied' | 'unknown' => (isRefusal(cause) ? 'not-applied' : 'unknown');
-    return this.bounded(command(nats, remaining), remaining, operation, outcomeOf);
+    const nats = await this.connected(operation, remaining());
+    try {
+      return await within(command(nats, remaining), remaining());
+    } catch (cause) {
+      if (!isUnavailability(cause)) throw cause;
+      const outcome = isRefusal(cause) ? 'not-applied' : 'unknown';
+      throw new StoreUnavailableError({ store: 'nats', operation, outcome, cause });
+    }
   }
 
   async close(): Promise<void> {
@@ -163,17 +163,12 @@ export class NatsLink {
     }
   }
 
-  private async bounded<T>(
-    work: Promise<T>,
-    remaining: Remaining,
-    operation: string,
-    outcomeOf: (cause: unknown) => 'not-applied' | 'unknown',
-  ): Promise<T> {
+  private async connected(operation: string, timeoutMs: number): Promise<NatsConnection> {
     try {
-      return await within(work, remaining());
+      return await within(this.latch.whenOpen(), timeoutMs);
     } catch (cause) {
-      if (isLockstepError(cause)) throw cause;
-      throw new StoreUnavailableError({ store: 'nats', operation, outcome: outcomeOf(cause), cause });
+      // Late, or closed for good.
+      throw new StoreUnavailableError({ store: 'nats', operation, outcome: 'not-applied', cause });
     }
   }
 }
@@ -181,7 +176,7 @@ export class NatsLink {
 async function within<T>(work: Promise<T>, timeoutMs: number): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`no answer within ${Math.round(timeoutMs)} ms`)), timeoutMs);
+    timer = setTimeout(() => reject(new NoAnswerError(timeoutMs)), timeoutMs);
   });
   try {
     return await Promise.race([work, late]);

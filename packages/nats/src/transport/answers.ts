@@ -1,7 +1,7 @@
 import { checkpoint, type Incidents, isLockstepError, monotonicMs, rested } from '@lockstep/core';
 import type { DeliveryOutcome } from '@lockstep/outbox';
 import { nanos } from '@nats-io/transport-node';
-import { hadNoResponders } from '../server/nats-errors.js';
+import { hadNoResponders, isApiError } from '../server/nats-errors.js';
 import type { NatsLink } from '../server/nats-link.js';
 import type { Notes } from './notes.js';
 import type { Parcel } from './parcel.js';
@@ -91,7 +91,7 @@ export class Answers {
         return true;
       } catch (cause) {
         if (hadNoResponders(cause)) missing += 1;
-        const isHopeless = isLast || missing >= MISSING_TRIES || parcel.isReplaced || !isUnavailable(cause);
+        const isHopeless = isLast || missing >= MISSING_TRIES || parcel.isReplaced || !isPassing(cause);
         this.report(cause);
         if (isHopeless || parcel.isReplaced) return false;
         await rested(AGAIN_MS, this.closing);
@@ -110,6 +110,7 @@ export class Answers {
   }
 }
 
-function isUnavailable(cause: unknown): boolean {
-  return isLockstepError(cause) && cause.kind === 'unavailable';
+/** Whether it may be otherwise a little later: a stream that is full has room again. */
+function isPassing(cause: unknown): boolean {
+  return isApiError(cause) || (isLockstepError(cause) && cause.kind === 'unavailable');
 }

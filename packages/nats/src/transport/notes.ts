@@ -22,7 +22,7 @@ const VERSION = 1;
  * Notes about single messages, in the stream of their route: the server counts deliveries, and cannot know which of them
  * were postponed, given back unopened or the end of a process. A message that was delivered once has none.
  *
- * Every method throws StoreUnavailableError when the server does not answer.
+ * Every method throws StoreUnavailableError when the server does not answer, and what the server refused as it is.
  */
 export class Notes {
   constructor(
