@@ -1,14 +1,12 @@
 import 'reflect-metadata';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { type NatsTransportOptions, natsTransport } from '@lockstep/nats';
 import type { MessageEnvelope, MessageRoute, MessageTransport } from '@lockstep/outbox';
-import { eventually, freePort, startNats } from '@lockstep/testing';
+import { eventually } from '@lockstep/testing';
 import { useNats } from '@lockstep/testing/vitest';
 import { jetstreamManager } from '@nats-io/jetstream';
 import { connect } from '@nats-io/transport-node';
 import { afterEach, describe, expect, it } from 'vitest';
+import { startLimited } from './support/limited-server.js';
 import { Consumer, newMessage, newMessages, newRoute } from './support/messages.js';
 import { make } from './support/nats-ends.js';
 
@@ -51,16 +49,11 @@ describe('what the server refuses for its own sake', () => {
 
   it('a route to which the account may not publish fails alone and not as a server that is away', async () => {
     const [forbidden, allowed] = [newRoute(), newRoute()];
-    const folder = mkdtempSync(join(tmpdir(), 'lockstep-nats-'));
-    ends.push(async () => rmSync(folder, { recursive: true }));
-    const config = join(folder, 'server.conf');
-    const deny = `lockstep.route.${forbidden.topic.replaceAll('.', '~')}.>`;
-    const user = { user: 'mall', password: 'secret', permissions: { publish: { deny: [deny] } } };
-    writeFileSync(config, `authorization: ${JSON.stringify({ users: [user] })}`);
-    const server = await startNats({ port: await freePort(), args: ['--config', config] });
+    const deny = [`lockstep.route.${forbidden.topic.replaceAll('.', '~')}.>`];
+    const server = await startLimited({ publish: { deny } });
     ends.push(() => server.stop());
-    const connectionOptions = { user: 'mall', pass: 'secret' };
-    const port = await open({ servers: server.url, connectionOptions, commandTimeout: '5s' });
+    const { url: servers, credentials: connectionOptions } = server;
+    const port = await open({ servers, connectionOptions, commandTimeout: '5s' });
     const refused = port.publish(forbidden, newMessages(forbidden, 1));
     await expect(refused).rejects.toMatchObject({ name: 'RequestError', message: /permissions violation/i });
     expect(await port.publish(allowed, newMessages(allowed, 1))).toEqual(ACCEPTED);

@@ -1,3 +1,4 @@
+import { jetstream } from '@nats-io/jetstream';
 import { createInbox, type Msg, type NatsConnection, nanos, type Subscription } from '@nats-io/transport-node';
 
 const PULL_MS = 10_000;
@@ -52,7 +53,7 @@ export class PullSession {
     const batch = this.isOpen ? this.init.room() - this.asked : 0;
     if (batch <= 0) return;
     const { nats, stream, consumer } = this.init;
-    const inbox = createInbox();
+    const inbox = this.newInbox();
     const subscription = nats.subscribe(inbox, { callback: (_error, message) => this.receive(pull, message) });
     const pull: Pull = { subscription, left: batch, timer: undefined };
     this.pulls.add(pull);
@@ -97,6 +98,11 @@ export class PullSession {
     }
     this.finish(pull);
     this.refill();
+  }
+
+  /** The account may forbid all subjects but those below a prefix, which the connection was given. */
+  private newInbox(): string {
+    return createInbox(jetstream(this.init.nats).getOptions().watcherPrefix);
   }
 
   private watch(pull: Pull): void {
