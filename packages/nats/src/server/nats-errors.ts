@@ -14,11 +14,16 @@ import {
 export const API_ERROR = {
   notAvailable: 10_008,
   notLeader: 10_009,
+  consumerNotFound: 10_014,
   insufficientResources: 10_023,
   notEnabledForAccount: 10_039,
   messageTooLarge: 10_054,
   streamExists: 10_058,
+  /** The subject has a message, where none was expected. */
+  wrongLastSequence: 10_071,
   notEnabled: 10_076,
+  /** In a cluster: another message of the subject is under way, and may yet be lost. */
+  lastSequenceUnknown: 10_164,
 } as const;
 
 /** What the server says for all streams alike, and may say otherwise a moment later. */
@@ -28,6 +33,7 @@ const JETSTREAM_AWAY: ReadonlySet<number> = new Set([
   API_ERROR.insufficientResources,
   API_ERROR.notEnabledForAccount,
   API_ERROR.notEnabled,
+  API_ERROR.lastSequenceUnknown,
 ]);
 
 const CONNECTION_ERRORS = [

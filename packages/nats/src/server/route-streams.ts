@@ -43,10 +43,9 @@ export class RouteStreams {
    */
   async ensureConsumer(nats: NatsConnection, names: RouteNames, remaining: Remaining): Promise<string> {
     const manager = await managerOf(nats, remaining());
-    const { created } = await this.createStream(manager, names);
+    const stream = await this.createStream(manager, names);
     this.known.add(names.stream);
-    const existing = await theOnlyConsumer(manager, names);
-    const consumer = existing ?? (await this.createConsumer(manager, names, `m${digest(created)}`));
+    const consumer = await this.consumerOf(manager, names, stream);
     if (consumer.config.ack_wait !== nanos(this.ackWaitMs)) {
       await manager.consumers.update(names.stream, consumer.name, { ack_wait: nanos(this.ackWaitMs) });
     }
@@ -69,8 +68,30 @@ export class RouteStreams {
     } catch (error) {
       // Somebody has given it other limits or copies: theirs hold.
       if (!isApiError(error, API_ERROR.streamExists)) throw error;
-      return manager.streams.info(names.stream);
+      return this.laidOut(manager, names, await manager.streams.info(names.stream));
     }
+  }
+
+  /** Gives a stream of the layout before its new subjects, which take in the old one: its messages stay. */
+  private async laidOut(manager: JetStreamManager, names: RouteNames, stream: StreamInfo): Promise<StreamInfo> {
+    if (!stream.config.subjects.includes(names.sharedSubject)) return stream;
+    const others = stream.config.subjects.filter((subject) => subject !== names.sharedSubject);
+    const updated = await manager.streams.update(names.stream, { subjects: [names.messages, ...others] });
+    await this.consumerOf(manager, names, updated);
+    return updated;
+  }
+
+  private async consumerOf(
+    manager: JetStreamManager,
+    names: RouteNames,
+    { created }: StreamInfo,
+  ): Promise<ConsumerInfo> {
+    const existing = await theOnlyConsumer(manager, names);
+    const isOutdated = existing?.config.filter_subject === names.sharedSubject;
+    if (existing && !isOutdated) return existing;
+    // Not updated: it has passed over the messages that it does not filter, and would never come back to them.
+    if (existing) await deleteConsumer(manager, existing);
+    return this.createConsumer(manager, names, `m${digest(created)}`);
   }
 
   private createConsumer(manager: JetStreamManager, names: RouteNames, name: string): Promise<ConsumerInfo> {
@@ -89,6 +110,15 @@ export class RouteStreams {
 
 export function managerOf(nats: NatsConnection, timeoutMs: number): Promise<JetStreamManager> {
   return jetstreamManager(nats, { checkAPI: false, timeout: timeoutMs });
+}
+
+/** Another process may do the same at the same time. */
+async function deleteConsumer(manager: JetStreamManager, { stream_name, name }: ConsumerInfo): Promise<void> {
+  try {
+    await manager.consumers.delete(stream_name, name);
+  } catch (error) {
+    if (!isApiError(error, API_ERROR.consumerNotFound)) throw error;
+  }
 }
 
 /** A work queue allows one consumer; a stream that was restored from a backup may bring one with an older name. */

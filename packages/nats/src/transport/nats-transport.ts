@@ -13,16 +13,26 @@ import type { NatsConnection } from '@nats-io/transport-node';
 import type { ResolvedNatsOptions } from '../nats.options.js';
 import { API_ERROR, hadNoResponders, isApiError } from '../server/nats-errors.js';
 import type { NatsLink, Remaining } from '../server/nats-link.js';
-import { type RouteNames, routeNames } from '../server/route-names.js';
+import { messageSubject, type RouteNames, routeNames } from '../server/route-names.js';
 import { RouteStreams } from '../server/route-streams.js';
 import { encodeMessage, unwritable } from './message-form.js';
 import { RouteSubscription } from './route-subscription.js';
 
 const ACCEPTED: PublishOutcome = { outcome: 'accepted' };
+/**
+ * A limit of one message a subject would do the same, but it would refuse the next note about a message too, and its
+ * refusal has the number of every other limit.
+ */
+const NO_COPY = { lastSubjectSequence: 0 };
 
 /**
  * {@link MessageTransport} on NATS JetStream: one stream a route, kept as a work queue, with one durable consumer; one
- * message of the stream for one of the outbox.
+ * message of the stream for one of the outbox. A message that is published while it waits there is not stored again:
+ *
+ * ```
+ * not there --published--> waits --acknowledged--> not there
+ *                          waits --published again--> waits, as it was: accepted, in its place and with its attempts
+ * ```
  */
 export class NatsTransport implements MessageTransport {
   private readonly streams: RouteStreams;
@@ -42,18 +52,18 @@ export class NatsTransport implements MessageTransport {
     if (messages.length === 0) return [];
     const names = routeNames(this.options.namespace, route);
     return this.link.run('transport.publish', async (nats, remaining) => {
-      const outcomes = messages.map((message) => this.prepared(message, nats));
+      const outcomes = messages.map((message) => this.prepared(message, nats, names));
       await this.streams.ensure(nats, names, remaining);
       try {
-        await this.send(nats, names, outcomes, remaining);
+        await this.send(nats, outcomes, remaining);
       } catch (error) {
         if (!hadNoResponders(error)) throw error;
         // The server lost the stream, with everything that it had accepted.
         this.streams.forget(names);
         await this.streams.ensure(nats, names, remaining);
-        await this.send(nats, names, outcomes, remaining);
+        await this.send(nats, outcomes, remaining);
       }
-      return outcomes.map((outcome) => (outcome instanceof Uint8Array ? ACCEPTED : outcome));
+      return outcomes.map((outcome) => ('bytes' in outcome ? ACCEPTED : outcome));
     });
   }
 
@@ -91,8 +101,8 @@ export class NatsTransport implements MessageTransport {
     await this.link.close();
   }
 
-  /** The bytes to send, or why there are none. */
-  private prepared(message: MessageEnvelope, nats: NatsConnection): Prepared {
+  /** What to send, or why there is nothing. */
+  private prepared(message: MessageEnvelope, nats: NatsConnection, names: RouteNames): Prepared {
     const reason = unwritable(message);
     if (reason !== undefined) return rejected(reason);
     const bytes = encodeMessage(message);
@@ -102,23 +112,19 @@ export class NatsTransport implements MessageTransport {
     }
     const limit = nats.info?.max_payload ?? Number.POSITIVE_INFINITY;
     if (bytes.length > limit) return rejected(`the message has ${bytes.length} bytes; the server takes ${limit}`);
-    return bytes;
+    return { subject: messageSubject(names, message.id), bytes };
   }
 
   /** All at a time; the server answers for each. One that it refuses for good takes the refusal's place. */
-  private async send(
-    nats: NatsConnection,
-    names: RouteNames,
-    prepared: Prepared[],
-    remaining: Remaining,
-  ): Promise<void> {
+  private async send(nats: NatsConnection, prepared: Prepared[], remaining: Remaining): Promise<void> {
     const client = jetstream(nats);
     const timeout = remaining();
-    const sent = prepared.map(async (bytes, index) => {
-      if (!(bytes instanceof Uint8Array)) return;
+    const sent = prepared.map(async (letter, index) => {
+      if (!('bytes' in letter)) return;
       try {
-        await client.publish(names.messages, bytes, { timeout });
+        await client.publish(letter.subject, letter.bytes, { timeout, expect: NO_COPY });
       } catch (error) {
+        if (isApiError(error, API_ERROR.wrongLastSequence)) return;
         if (!isApiError(error, API_ERROR.messageTooLarge)) throw error;
         prepared[index] = rejected('the message is larger than its stream allows');
       }
@@ -128,7 +134,12 @@ export class NatsTransport implements MessageTransport {
   }
 }
 
-type Prepared = Uint8Array | Extract<PublishOutcome, { outcome: 'rejected' }>;
+interface Letter {
+  readonly subject: string;
+  readonly bytes: Uint8Array;
+}
+
+type Prepared = Letter | Extract<PublishOutcome, { outcome: 'rejected' }>;
 
 function rejected(reason: string): Extract<PublishOutcome, { outcome: 'rejected' }> {
   return { outcome: 'rejected', reason };
