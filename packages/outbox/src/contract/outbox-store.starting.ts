@@ -17,8 +17,15 @@ export function starting(bench: Bench): void {
     return deliveries.filter((delivery) => delivery.consumer === consumer);
   };
 
+  /** What is appended after that is of a later millisecond. */
+  const subscribedBefore = async (...consumers: string[]): Promise<void> => {
+    await bench().subscribe(...consumers);
+    const at = performance.now();
+    await vi.waitFor(() => expect(performance.now() - at).toBeGreaterThan(2), { interval: 1 });
+  };
+
   it('tells a consumer nothing of where it begins in a key that is younger than its subscription', async () => {
-    await bench().subscribe('points');
+    await subscribedBefore('points');
     await bench().append(strict());
     expect(startsOf(await claimFor('points'))).toEqual([undefined]);
   });
@@ -48,7 +55,7 @@ export function starting(bench: Bench): void {
   });
 
   it('begins behind what others have been given, also where nothing waits', async () => {
-    await bench().subscribe('old');
+    await subscribedBefore('old');
     const given = await bench().append(strict(), strict(), strict('quiet'));
     await bench().claim();
     await bench().acknowledge(given, 'old');
@@ -63,6 +70,74 @@ export function starting(bench: Bench): void {
     const ofOld = deliveries.filter(({ consumer }) => consumer === 'old');
     expect(startsOf(ofOld)).toEqual([undefined, undefined, undefined]);
   });
+
+  it('begins where it does also when a later message of the key is routed first', async () => {
+    const another = (shard: number): OutboxRecord => bench().record({ key: 'a', strict: true, shard });
+    const claim = (shard: number, limit = 500) =>
+      bench().store.claim({ fromShard: shard, toShard: shard, limit, redeliverAfterMs: 60_000 });
+    await bench().append(another(3), another(3));
+    await bench().subscribe('points');
+    await bench().append(another(1), another(5));
+    const later = [...(await claim(5)).deliveries, ...(await claim(1)).deliveries];
+    const earlier = [...(await claim(3, 1)).deliveries, ...(await claim(3)).deliveries];
+    expect(sequencesOf([...earlier, ...later]).map(numberOf)).toEqual([1, 2, 4, 3]);
+    expect(startsOf([...earlier, ...later]).map(numberOf)).toEqual([1, 1, 1, 1]);
+  });
+
+  it('begins with a message that is left, where a later one of its key was parked', async () => {
+    await bench().append(bench().record({ key: 'a', strict: true, shard: 3 }), strict());
+    await bench().claim();
+    await bench().subscribe('points');
+    const overdue = await bench().overdue();
+    expect([sequencesOf(overdue).map(numberOf), startsOf(overdue).map(numberOf)]).toEqual([[2], [1]]);
+    const { deliveries } = await bench().store.claim({ fromShard: 3, toShard: 3, limit: 5, redeliverAfterMs: 60_000 });
+    expect([sequencesOf(deliveries).map(numberOf), startsOf(deliveries).map(numberOf)]).toEqual([[1], [1]]);
+  });
+
+  it('begins with what was drawn before the subscription and committed after it', async () => {
+    await bench().append(strict());
+    await bench().subscribe('old');
+    await bench().claim();
+    await bench().transaction(async (tx) => {
+      await bench().store.append(tx, [strict(), strict('b')]);
+      await bench().subscribe('new');
+    });
+    await bench().append(strict(), strict('b'));
+    const ofNew = await claimFor('new');
+    expect(sequencesOf(ofNew).map(numberOf)).toEqual([2, 1, 3, 2]);
+    const [two, b1, three, b2] = startsOf(ofNew);
+    expect([two, three].map(numberOf)).toEqual([2, 2]);
+    // To begin with 1 is what it does without being told.
+    expect([b1 ?? 'g.1', b2 ?? 'g.1'].map(numberOf)).toEqual([1, 1]);
+  });
+
+  it('is subscribed as soon where 20 000 keys are known as where 10 are', async () => {
+    const keys = (from: number, count: number): OutboxRecord[] =>
+      Array.from({ length: count }, (_, index) => strict(`key${from + index}`));
+    const draw = async (from: number, count: number): Promise<void> => {
+      const ids = await bench().append(...keys(from, count));
+      while ((await bench().claim(5_000)).messages > 0);
+      await bench().acknowledge(ids, 'old');
+    };
+    const subscribing = async (consumer: string): Promise<number> => {
+      const begun = performance.now();
+      await bench().subscribe(consumer);
+      return performance.now() - begun;
+    };
+    const quickestOf = async (name: string): Promise<number> => {
+      const times: number[] = [];
+      for (let round = 0; round < 3; round += 1) times.push(await subscribing(`${name}${round}`));
+      return Math.min(...times);
+    };
+    await bench().subscribe('old');
+    await draw(0, 10);
+    const withFew = await quickestOf('few');
+    for (let from = 10; from < 20_000; from += 1_999) await draw(from, 1_999);
+    const withMany = await quickestOf('many');
+    expect(withMany).toBeLessThan(Math.max(5 * withFew, 50));
+    await bench().append(strict('key15000'));
+    expect(startsOf(await claimFor('many0')).map(numberOf)).toEqual([2]);
+  }, 60_000);
 
   it('begins anew where a consumer was retired and subscribes again', async () => {
     await bench().append(strict());

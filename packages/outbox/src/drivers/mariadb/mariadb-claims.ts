@@ -3,7 +3,7 @@ import { type ClaimedMessages, type ClaimRequest, NO_CONSUMER, type OutboxDelive
 import type { MessageRow } from '../sql/outbox-rows.js';
 import { SHARE_GATE } from './flight-statements.js';
 import { messageOfRow } from './mariadb-rows.js';
-import { withStarts } from './mariadb-starts.js';
+import { withStarts, writeStarts } from './mariadb-starts.js';
 import { CONSUMERS, HAS_PENDING, HEAD, MOVE, REMOVE } from './outbox-statements.js';
 import type { OwnTransactions } from './own-transactions.js';
 
@@ -14,17 +14,26 @@ interface HeadRow extends MessageRow {
   readonly claimedAt: string;
 }
 
+interface ConsumerRow {
+  readonly topic: string;
+  readonly consumer: string;
+  readonly since: string;
+}
+
 interface Routed {
   readonly delivery: OutboxDelivery;
+  /** Epoch milliseconds: the consumer's start in keys that are not younger is written with their first message. */
+  readonly since: number;
   readonly place: { readonly shard: number; readonly position: string };
   readonly moves: boolean;
 }
 
+const NOBODY = { consumer: NO_CONSUMER, since: '0' };
 const NOTHING: ClaimedMessages = { deliveries: [], messages: 0, claimedAt: undefined };
 
 /**
  * Claims in one transaction, whose number of statements does not depend on that of the messages: the gate, the head of
- * the shards, their consumers, and where something moves, insert and delete.
+ * the shards, their consumers, where strict ones of older keys begin, and where something moves, insert and delete.
  */
 export class MariaDbClaims {
   constructor(
@@ -42,6 +51,7 @@ export class MariaDbClaims {
       const [first] = head;
       if (!first) return NOTHING;
       const routed = await this.route(tx, head);
+      await writeStarts(tx, routed);
       await this.move(tx, routed, redeliverAfterMs);
       const deliveries = routed.map(({ delivery }) => delivery);
       return {
@@ -54,9 +64,9 @@ export class MariaDbClaims {
 
   private async route(tx: SqlTransaction, head: readonly HeadRow[]): Promise<readonly Routed[]> {
     const topics = [...new Set(head.map(({ topic }) => topic))].map((topic) => ({ topic }));
-    const rows = await tx.query<{ topic: string; consumer: string }>(CONSUMERS, [JSON.stringify(topics)]);
-    const consumers = new Map<string, string[]>();
-    for (const { topic, consumer } of rows) consumers.set(topic, [...(consumers.get(topic) ?? []), consumer]);
+    const rows = await tx.query<ConsumerRow>(CONSUMERS, [JSON.stringify(topics)]);
+    const consumers = new Map<string, ConsumerRow[]>();
+    for (const known of rows) consumers.set(known.topic, [...(consumers.get(known.topic) ?? []), known]);
     return head.flatMap((row) => routesOf(row, consumers.get(row.topic)));
   }
 
@@ -69,14 +79,15 @@ export class MariaDbClaims {
   }
 }
 
-function routesOf(row: HeadRow, consumers: readonly string[] = []): Routed[] {
+function routesOf(row: HeadRow, consumers: readonly Omit<ConsumerRow, 'topic'>[] = []): Routed[] {
   const { shard, position } = row;
   const awaitsAck = Boolean(row.awaitsAck);
   const moves = awaitsAck || consumers.length === 0;
   const message = messageOfRow(row);
   const place = { shard, position };
-  return (consumers.length === 0 ? [NO_CONSUMER] : consumers).map((consumer) => ({
+  return (consumers.length === 0 ? [NOBODY] : consumers).map(({ consumer, since }) => ({
     delivery: { message, consumer, awaitsAck, deliveries: 1, place: moves ? undefined : place },
+    since: Number(since),
     place,
     moves,
   }));

@@ -3,13 +3,13 @@ import type { MessageRoute } from '../../message-transport.js';
 import type { DeadLetter, DeadLetterId, DeadLetterQuery, OutboxFacts, OutboxOperations } from '../../outbox-store.js';
 import { type DeadRow, deadLetterOf, factsOf } from '../sql/outbox-rows.js';
 import { smallestIdOf } from '../sql/smallest-id.js';
-import { CLOSE_GATE, LAND } from './flight-statements.js';
+import { LAND } from './flight-statements.js';
 import { MariaDbIdleKeys } from './mariadb-idle-keys.js';
 import { hexOf, idOf } from './mariadb-rows.js';
+import type { MariaDbSubscriptions } from './mariadb-subscriptions.js';
 import {
   BURY_RETIRED,
   deadLetters,
-  END_STARTS,
   FACTS,
   HOLDING_UP,
   LOCK_RETIRED,
@@ -17,7 +17,6 @@ import {
   REMOVE_LETTERS,
   REPLAY,
   SKIP,
-  UNSUBSCRIBE,
 } from './operation-statements.js';
 import type { OwnTransactions } from './own-transactions.js';
 
@@ -27,6 +26,7 @@ export class MariaDbOutboxOperations implements OutboxOperations {
   constructor(
     private readonly sql: Sql,
     private readonly own: OwnTransactions,
+    private readonly subscriptions: MariaDbSubscriptions,
     private readonly ready: () => Promise<void>,
   ) {
     this.idleKeys = new MariaDbIdleKeys(own);
@@ -77,11 +77,7 @@ export class MariaDbOutboxOperations implements OutboxOperations {
 
   async retire({ topic, consumer }: MessageRoute): Promise<number> {
     await this.ready();
-    await this.own.transaction(async (tx) => {
-      await tx.execute(CLOSE_GATE);
-      await tx.execute(UNSUBSCRIBE, [topic, consumer]);
-      await tx.execute(END_STARTS, [topic, consumer]);
-    });
+    await this.subscriptions.end({ topic, consumer });
     return this.own.transaction(async (tx) => {
       const flights = JSON.stringify(await tx.query(LOCK_RETIRED, [topic, consumer]));
       await tx.execute(BURY_RETIRED, [flights]);

@@ -13,16 +13,16 @@ import type {
 } from '../../outbox-store.js';
 import { drawsOf, withSequences } from '../draw-sequences.js';
 import { type DrawnRow, drawnOf } from '../sql/outbox-rows.js';
-import { CLOSE_GATE } from './flight-statements.js';
 import { MariaDbClaims } from './mariadb-claims.js';
 import { MariaDbOutboxOperations } from './mariadb-outbox-operations.js';
 import { MariaDbPreparedMessageStore } from './mariadb-prepared-message-store.js';
 import { MariaDbRedeliveries } from './mariadb-redeliveries.js';
 import { entryOf } from './mariadb-rows.js';
 import { MariaDbSettlements } from './mariadb-settlements.js';
+import { MariaDbSubscriptions } from './mariadb-subscriptions.js';
 import { APPEND, APPEND_DELAYED, LOCK_DUE, NEXT_DUE, PROMOTE, REMOVE_DELAYED } from './outbox-statements.js';
 import { OwnTransactions } from './own-transactions.js';
-import { DRAW, MISSING_ROUTES, MOVE_STARTS, SET_STARTS, SUBSCRIBE, WAKE_PARKED } from './sequence-statements.js';
+import { DRAW } from './sequence-statements.js';
 
 const MIGRATIONS: MigrationSet = { name: 'outbox', directory: new URL('./migrations/', import.meta.url) };
 /** A quarter of the packet that the server takes by default, in characters: in UTF-8 some need more than one byte. */
@@ -36,13 +36,15 @@ export class MariaDbOutboxStore implements OutboxStore {
   private readonly claims: MariaDbClaims;
   private readonly redeliveries: MariaDbRedeliveries;
   private readonly settlements: MariaDbSettlements;
+  private readonly subscriptions: MariaDbSubscriptions;
 
   constructor(
     private readonly sql: Sql,
     private readonly leases: RowLeases,
   ) {
     this.own = new OwnTransactions(sql);
-    this.operations = new MariaDbOutboxOperations(sql, this.own, () => this.ready());
+    this.subscriptions = new MariaDbSubscriptions(sql, this.own);
+    this.operations = new MariaDbOutboxOperations(sql, this.own, this.subscriptions, () => this.ready());
     this.prepared = new MariaDbPreparedMessageStore(sql, (tx, records) => this.append(tx, records));
     this.claims = new MariaDbClaims(sql, this.own);
     this.redeliveries = new MariaDbRedeliveries(sql, this.own);
@@ -92,18 +94,7 @@ export class MariaDbOutboxStore implements OutboxStore {
 
   async subscribe(routes: readonly MessageRoute[]): Promise<void> {
     await this.ready();
-    const missing = await this.sql.query(MISSING_ROUTES, [JSON.stringify(routes)]);
-    if (missing.length > 0) await this.own.transaction((tx) => this.subscribeAlone(tx, missing));
-  }
-
-  private async subscribeAlone(tx: SqlTransaction, routes: readonly unknown[]): Promise<void> {
-    await tx.execute(CLOSE_GATE);
-    const added = await tx.query(MISSING_ROUTES, [JSON.stringify(routes)]);
-    if (added.length === 0) return;
-    const list = [JSON.stringify(added)];
-    await tx.execute(SUBSCRIBE, list);
-    await tx.execute(WAKE_PARKED, list);
-    for (const statement of [SET_STARTS, ...MOVE_STARTS]) await tx.execute(statement, list);
+    await this.subscriptions.begin(routes);
   }
 
   private async draw(tx: SqlTransaction, records: readonly OutboxRecord[]): Promise<readonly OutboxRecord[]> {

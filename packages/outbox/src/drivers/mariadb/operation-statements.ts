@@ -104,11 +104,6 @@ DELETE dead FROM (
   ON dead.message_id = old.message_id AND dead.consumer = old.consumer`;
 
 /** $1 topic, $2 consumer. */
-export const UNSUBSCRIBE = 'DELETE FROM lockstep_outbox_subscription WHERE topic = $1 AND consumer = $2';
-/** $1 topic, $2 consumer. */
-export const END_STARTS = 'DELETE FROM lockstep_outbox_start WHERE topic = $1 AND consumer = $2';
-
-/** $1 topic, $2 consumer. */
 export const LOCK_RETIRED = `
 SELECT consumer, LOWER(HEX(message_id)) AS message_id FROM lockstep_outbox_inflight FORCE INDEX (PRIMARY)
 WHERE consumer = $2 AND topic = $1 ORDER BY message_id LIMIT 1000 FOR UPDATE`;

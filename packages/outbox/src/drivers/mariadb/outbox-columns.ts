@@ -21,6 +21,7 @@ const ENTRY = {
   sequence: `sequence VARCHAR(40) ${NAME} PATH '$.sequence'`,
   wanted: "wanted BIGINT PATH '$.wanted'",
   due_at: "due_at DATETIME(6) PATH '$.due_at'",
+  sequence: `sequence VARCHAR(40) ${NAME} PATH '$.sequence'`,
   touched_at: "touched_at DATETIME(6) PATH '$.touched_at'",
 } as const;
 

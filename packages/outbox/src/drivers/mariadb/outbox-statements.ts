@@ -54,7 +54,7 @@ ORDER BY found.shard, found.id FOR UPDATE`;
 
 /** $1 topics. */
 export const CONSUMERS = `
-SELECT known.topic, known.consumer FROM ${list('$1', 'one', 'topic')}
+SELECT known.topic, known.consumer, CAST(known.since AS CHAR) AS since FROM ${list('$1', 'one', 'topic')}
 STRAIGHT_JOIN lockstep_outbox_subscription known FORCE INDEX (PRIMARY) ON known.topic = one.topic
 ORDER BY known.topic, known.consumer`;
 

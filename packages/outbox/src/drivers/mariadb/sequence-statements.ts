@@ -1,5 +1,4 @@
-import { SEQUENCE_HEADER } from '../../message-headers.js';
-import { has, list } from './outbox-columns.js';
+import { list } from './outbox-columns.js';
 
 /** $1 keys with how many sequences each needs, in the one order in which they are locked. */
 export const DRAW = `
@@ -8,65 +7,6 @@ SELECT topic, message_key, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAM
 FROM ${list('$1', 'draw', 'topic', 'key', 'wanted')}
 ON DUPLICATE KEY UPDATE n = lockstep_outbox_sequence.n + VALUES(n), touched_at = VALUES(touched_at)
 RETURNING topic, message_key AS \`key\`, CAST(generation AS CHAR) AS generation, CAST(n AS CHAR) AS n`;
-
-/** $1 keys with consumers. Where each begins, if that is known. */
-export const STARTS = `
-SELECT start.topic, start.message_key AS \`key\`, start.consumer, start.sequence
-FROM ${list('$1', 'one', 'topic', 'key', 'consumer')} STRAIGHT_JOIN lockstep_outbox_start start FORCE INDEX (PRIMARY)
-  ON start.topic = one.topic AND start.message_key = one.message_key AND start.consumer = one.consumer`;
-
-/** $1 routes. */
-export const MISSING_ROUTES = `
-SELECT topic, consumer FROM ${list('$1', 'route', 'topic', 'consumer')}
-WHERE NOT EXISTS (SELECT 1 FROM lockstep_outbox_subscription known
-  WHERE known.topic = route.topic AND known.consumer = route.consumer)`;
-
-/** $1 routes. */
-export const SUBSCRIBE = `
-INSERT INTO lockstep_outbox_subscription (topic, consumer)
-SELECT DISTINCT topic, consumer FROM ${list('$1', 'route', 'topic', 'consumer')}
-ON DUPLICATE KEY UPDATE lockstep_outbox_subscription.consumer = lockstep_outbox_subscription.consumer`;
-
-/** $1 routes. What was parked for a topic that has a new consumer is due at once. */
-export const WAKE_PARKED = `
-UPDATE lockstep_outbox_inflight parked FORCE INDEX (PRIMARY)
-SET parked.redeliver_at = LEAST(parked.redeliver_at, UTC_TIMESTAMP(6))
-WHERE parked.consumer = '' AND parked.topic IN (SELECT topic FROM ${list('$1', 'route', 'topic')})`;
-
-/** $1 routes that are new. They begin with the next message of each key … */
-export const SET_STARTS = `
-INSERT INTO lockstep_outbox_start (topic, message_key, consumer, sequence)
-SELECT counter.topic, counter.message_key, route.consumer, CONCAT(counter.generation, '.', counter.n + 1)
-FROM ${list('$1', 'route', 'topic', 'consumer')}
-STRAIGHT_JOIN lockstep_outbox_sequence counter FORCE INDEX (PRIMARY) ON counter.topic = route.topic
-ON DUPLICATE KEY UPDATE sequence = VALUES(sequence)`;
-
-const SEQUENCE = `JSON_VALUE(unrouted.headers, '$."${SEQUENCE_HEADER}"')`;
-// Sixteen digits at most on each side of the dot.
-const FIRST = `MIN(CONCAT(LPAD(SUBSTRING_INDEX(${SEQUENCE}, '.', 1), 16, '0'),
-    LPAD(SUBSTRING_INDEX(${SEQUENCE}, '.', -1), 16, '0')))`;
-
-/**
- * … or with the first one that is not routed yet. By itself: to a join, an unrouted message would be looked up in a list
- * whose keys are too long for an index. What is drawn between the two statements is the next message of its key.
- */
-const moveStarts = (table: string, which: string): string => `
-INSERT INTO lockstep_outbox_start (topic, message_key, consumer, sequence)
-SELECT topic, message_key, consumer,
-  CONCAT(CAST(LEFT(sequence, 16) AS UNSIGNED), '.', CAST(RIGHT(sequence, 16) AS UNSIGNED))
-FROM (
-  SELECT unrouted.topic, unrouted.message_key, route.consumer, ${FIRST} AS sequence
-  FROM ${list('$1', 'route', 'topic', 'consumer')} JOIN ${table} unrouted ON unrouted.topic = route.topic
-  WHERE ${which} unrouted.message_key IS NOT NULL AND ${has('unrouted.headers', SEQUENCE_HEADER)}
-  GROUP BY unrouted.topic, unrouted.message_key, route.consumer
-) first
-ON DUPLICATE KEY UPDATE sequence = VALUES(sequence)`;
-
-/** $1 routes that are new. In this order: what was parked is older than what is pending. */
-export const MOVE_STARTS = [
-  moveStarts('lockstep_outbox', ''),
-  moveStarts('lockstep_outbox_inflight', "unrouted.consumer = '' AND"),
-];
 
 const hashOf = (row: string): string => `UNHEX(MD5(CONCAT(${row}.topic, '|', ${row}.message_key)))`;
 const used = (table: string, consumer: string): string => `

@@ -76,6 +76,7 @@ export class MemoryOutboxStore implements OutboxStore {
     for (const { shard, position, message, awaitsAck } of rows) {
       const consumers = this.tables.consumersOf(message.topic);
       const moved = awaitsAck || consumers.length === 0;
+      for (const consumer of consumers) this.tables.begin(message, consumer);
       if (moved) this.tables.remove({ shard, position });
       for (const consumer of consumers.length === 0 ? [NO_CONSUMER] : consumers) {
         const dueAt = Date.now() + redeliverAfterMs;

@@ -1,5 +1,6 @@
 import { failureNoticeOf } from '../../failure-notice.js';
 import type { MessageEnvelope } from '../../message.js';
+import { SEQUENCE_HEADER } from '../../message-headers.js';
 import type { MessageRoute } from '../../message-transport.js';
 import {
   type DeadLetter,
@@ -9,6 +10,7 @@ import {
   type OutboxRecord,
   type Settlement,
 } from '../../outbox-store.js';
+import { parseSequence } from '../../sequence.js';
 import { errorText } from '../error-text.js';
 import { MemorySequences } from './memory-sequences.js';
 
@@ -45,7 +47,7 @@ export class MemoryOutboxTables {
   readonly delayed = new Set<Delayed>();
   /** Counters of strict keys, and where a consumer begins in one. */
   readonly sequences = new MemorySequences();
-  private readonly subscriptions = new Map<string, MessageRoute>();
+  private readonly subscriptions = new Map<string, MessageRoute & { readonly since: number }>();
   private position = 0;
 
   append(message: MessageEnvelope, { shard, awaitsAck }: OutboxRecord): void {
@@ -122,11 +124,12 @@ export class MemoryOutboxTables {
   subscribe(route: MessageRoute, now: number): void {
     const key = `${route.topic}/${route.consumer}`;
     if (this.subscriptions.has(key)) return;
-    this.subscriptions.set(key, route);
-    this.sequences.begin(route, this.unrouted(route.topic));
-    for (const row of this.inFlight.values()) {
-      if (row.consumer === NO_CONSUMER && row.message.topic === route.topic) row.dueAt = Math.min(row.dueAt, now);
-    }
+    this.subscriptions.set(key, { ...route, since: now });
+    const parked = this.parkedOf(route.topic);
+    for (const row of parked) row.dueAt = Math.min(row.dueAt, now);
+    const unrouted = this.unrouted(route.topic);
+    const keys = new Set(parked.map(({ message }) => message.key));
+    for (const one of keys) if (one !== undefined) this.sequences.begin(route, one, unrouted);
   }
 
   unsubscribe({ topic, consumer }: MessageRoute): void {
@@ -134,10 +137,24 @@ export class MemoryOutboxTables {
     this.sequences.end({ topic, consumer });
   }
 
+  /** In a key that is older than its subscription, a consumer begins with the first message that was left for it. */
+  begin(message: MessageEnvelope, consumer: string): void {
+    const { topic, key, headers } = message;
+    const subscription = this.subscriptions.get(`${topic}/${consumer}`);
+    const sequence = parseSequence(headers[SEQUENCE_HEADER]);
+    if (!subscription || !sequence || key === undefined || sequence.generation > subscription.since) return;
+    if (this.sequences.startOf(message, consumer) !== undefined) return;
+    this.sequences.begin(subscription, key, this.unrouted(topic));
+  }
+
   private unrouted(topic: string): MessageEnvelope[] {
-    const parked = [...this.inFlight.values()].filter(({ consumer }) => consumer === NO_CONSUMER);
-    const messages = [...this.pending.values(), ...parked].map(({ message }) => message);
-    return messages.filter((message) => message.topic === topic);
+    const rows = [...this.pending.values(), ...this.parkedOf(topic)];
+    return rows.map(({ message }) => message).filter((message) => message.topic === topic);
+  }
+
+  private parkedOf(topic: string): InFlight[] {
+    const rows = [...this.inFlight.values()];
+    return rows.filter(({ consumer, message }) => consumer === NO_CONSUMER && message.topic === topic);
   }
 
   routes(): readonly MessageRoute[] {

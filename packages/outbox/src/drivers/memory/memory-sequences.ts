@@ -25,14 +25,11 @@ export class MemorySequences {
     });
   }
 
-  /** @param unrouted messages of the topic that no consumer was given yet */
-  begin({ topic, consumer }: MessageRoute, unrouted: readonly MessageEnvelope[]): void {
-    for (const counter of this.counters.values()) {
-      if (counter.topic !== topic) continue;
-      const first = firstOf(unrouted.filter(({ key }) => key === counter.key)) ?? { ...counter, n: counter.n + 1 };
-      const starts = this.starts.get(nameOf(counter)) ?? new Map<string, string>();
-      this.starts.set(nameOf(counter), starts.set(consumer, sequenceText(first)));
-    }
+  /** @param unrouted messages that no consumer was given yet, of any key */
+  begin({ topic, consumer }: MessageRoute, key: string, unrouted: readonly MessageEnvelope[]): void {
+    const first = firstOf(unrouted.filter((message) => message.topic === topic && message.key === key));
+    const starts = this.starts.get(nameOf({ topic, key })) ?? new Map<string, string>();
+    if (first) this.starts.set(nameOf({ topic, key }), starts.set(consumer, sequenceText(first)));
   }
 
   end({ topic, consumer }: MessageRoute): void {

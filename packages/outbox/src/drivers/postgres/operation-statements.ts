@@ -88,14 +88,6 @@ DELETE FROM lockstep_outbox_dead dead USING (
 ) old
 WHERE dead.message_id = old.message_id AND dead.consumer = old.consumer`;
 
-/** $1 topic, $2 consumer. */
-export const IS_SUBSCRIBED = 'SELECT 1 FROM lockstep_outbox_subscription WHERE topic = $1 AND consumer = $2';
-
-/** $1 topic, $2 consumer. */
-export const UNSUBSCRIBE = `
-WITH starts AS (DELETE FROM lockstep_outbox_start WHERE topic = $1 AND consumer = $2)
-DELETE FROM lockstep_outbox_subscription WHERE topic = $1 AND consumer = $2`;
-
 /** $1 topic, $2 consumer. Counts what is no longer in flight: a page of which all are dead already is not the last. */
 export const RETIRE = `
 WITH gone AS (

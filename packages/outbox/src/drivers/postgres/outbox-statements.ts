@@ -4,13 +4,9 @@ import {
   FAILED_TOPIC,
   IN_REPLY_TO_HEADER,
   ORIGIN_HEADER,
-  SEQUENCE_HEADER,
 } from '../../message-headers.js';
 import { has, MESSAGE, MESSAGE_FIELDS, SELECTED, STRICT } from './outbox-columns.js';
-
-/** One row after the other by the primary key: a join may read the whole table, which grows with the keys. */
-const startOf = (row: string): string => `(SELECT start.sequence FROM lockstep_outbox_start start
-  WHERE start.topic = ${row}.topic AND start.key = ${row}.key AND start.consumer = ${row}.consumer)`;
+import { BEGUN, SEQUENCE, startOf } from './start-statements.js';
 
 const hasConsumer = (row: string): string =>
   `EXISTS (SELECT 1 FROM lockstep_outbox_subscription subscription WHERE subscription.topic = ${row}.topic)`;
@@ -68,9 +64,10 @@ WITH head AS MATERIALIZED (
   SELECT * FROM lockstep_outbox WHERE shard BETWEEN $1 AND $2 ORDER BY shard, id LIMIT $3 + 0 * length(${UNHURRIED})
 ), routed AS MATERIALIZED (
   SELECT head.*, coalesce(subscription.consumer, '') AS consumer,
-    head.awaits_ack OR subscription.consumer IS NULL AS moves
+    head.awaits_ack OR subscription.consumer IS NULL AS moves, subscription.since,
+    CASE WHEN head.key IS NOT NULL AND head.${STRICT} THEN ${SEQUENCE} END AS sequence
   FROM head LEFT JOIN lockstep_outbox_subscription subscription ON subscription.topic = head.topic
-), moved AS (
+), ${BEGUN}, moved AS (
   DELETE FROM lockstep_outbox gone USING (SELECT DISTINCT shard, id FROM routed WHERE moves) leaving
   WHERE gone.shard = leaving.shard AND gone.id = leaving.id
   RETURNING gone.shard, gone.id
@@ -81,9 +78,11 @@ WITH head AS MATERIALIZED (
   ON CONFLICT (consumer, message_id) DO NOTHING
 )
 SELECT ${SELECTED.replace('topic, key', 'routed.topic, routed.key')}, routed.consumer, awaits_ack AS "awaitsAck",
-  1 AS deliveries, shard, routed.id::text AS position, moves, ${startOf('routed')} AS start,
+  1 AS deliveries, shard, routed.id::text AS position, moves,
+  CASE WHEN routed.sequence IS NOT NULL THEN coalesce(${startOf('routed')}, begun.sequence) END AS start,
   floor(extract(epoch FROM statement_timestamp()) * 1000)::text AS "claimedAt"
-FROM routed
+FROM routed LEFT JOIN begun
+  ON begun.topic = routed.topic AND begun.key = routed.key AND begun.consumer = routed.consumer
 WHERE NOT moves OR EXISTS (SELECT 1 FROM moved WHERE moved.shard = routed.shard AND moved.id = routed.id)
 ORDER BY shard, routed.id, routed.consumer`;
 
@@ -184,45 +183,3 @@ SELECT headers::json ->> '${COMPENSATOR_HEADER}', $5::uuid, '${FAILED_TOPIC}', k
   true, clock_timestamp(), 0, now()
 FROM buried WHERE ${has(COMPENSATOR_HEADER)}
 ON CONFLICT (consumer, message_id) DO NOTHING`;
-
-/** $1 routes. */
-export const MISSING_ROUTES = `
-SELECT topic, consumer FROM json_to_recordset($1::json) AS route (topic text, consumer text)
-WHERE NOT EXISTS (SELECT 1 FROM lockstep_outbox_subscription known
-  WHERE known.topic = route.topic AND known.consumer = route.consumer)`;
-
-/** A claim sees all subscriptions of a call or none, and no claim is between its routes and what they are told. */
-export const LOCK_SUBSCRIPTIONS = 'LOCK TABLE lockstep_outbox_subscription IN ACCESS EXCLUSIVE MODE';
-
-/** $1 routes. What was parked for a topic that has a new consumer is due at once. */
-export const SUBSCRIBE = `
-WITH added AS (
-  INSERT INTO lockstep_outbox_subscription (topic, consumer)
-  SELECT DISTINCT topic, consumer FROM json_to_recordset($1::json) AS route (topic text, consumer text)
-  ON CONFLICT (topic, consumer) DO NOTHING
-  RETURNING topic, consumer
-), woken AS (
-  UPDATE lockstep_outbox_inflight SET redeliver_at = now()
-  WHERE consumer = '' AND topic IN (SELECT topic FROM added)
-)
-SELECT topic, consumer FROM added`;
-
-/** $1 routes that are new. Where each begins in the keys that exist: with the first message that is not routed yet. */
-export const SET_STARTS = `
-WITH route AS MATERIALIZED (
-  SELECT * FROM json_to_recordset($1::json) AS route (topic text, consumer text)
-), unrouted AS (
-  SELECT topic, key, headers FROM lockstep_outbox WHERE topic IN (SELECT topic FROM route)
-  UNION ALL
-  SELECT topic, key, headers FROM lockstep_outbox_inflight
-  WHERE consumer = '' AND topic IN (SELECT topic FROM route)
-), first AS (
-  SELECT topic, key, min(string_to_array(headers::json ->> '${SEQUENCE_HEADER}', '.')::bigint[]) AS sequence
-  FROM unrouted WHERE key IS NOT NULL AND ${STRICT} GROUP BY topic, key
-)
-INSERT INTO lockstep_outbox_start (topic, key, consumer, sequence)
-SELECT counter.topic, counter.key, route.consumer,
-  array_to_string(coalesce(first.sequence, ARRAY[counter.generation, counter.n + 1]), '.')
-FROM lockstep_outbox_sequence counter JOIN route ON route.topic = counter.topic
-  LEFT JOIN first ON first.topic = counter.topic AND first.key = counter.key
-ON CONFLICT (topic, key, consumer) DO UPDATE SET sequence = excluded.sequence`;

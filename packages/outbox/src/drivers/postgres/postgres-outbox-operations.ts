@@ -3,25 +3,16 @@ import type { MessageRoute } from '../../message-transport.js';
 import type { DeadLetter, DeadLetterId, DeadLetterQuery, OutboxFacts, OutboxOperations } from '../../outbox-store.js';
 import { type DeadRow, deadLetterOf, factsOf } from '../sql/outbox-rows.js';
 import { smallestIdOf } from '../sql/smallest-id.js';
-import {
-  DEAD_LETTERS,
-  DISCARD,
-  FACTS,
-  IS_SUBSCRIBED,
-  PURGE,
-  REPLAY,
-  RETIRE,
-  SKIP,
-  UNSUBSCRIBE,
-} from './operation-statements.js';
-import { LOCK_SUBSCRIPTIONS } from './outbox-statements.js';
+import { DEAD_LETTERS, DISCARD, FACTS, PURGE, REPLAY, RETIRE, SKIP } from './operation-statements.js';
 import { PostgresIdleKeys } from './postgres-idle-keys.js';
+import type { PostgresSubscriptions } from './postgres-subscriptions.js';
 
 export class PostgresOutboxOperations implements OutboxOperations {
   private readonly idleKeys: PostgresIdleKeys;
 
   constructor(
     private readonly sql: Sql,
+    private readonly subscriptions: PostgresSubscriptions,
     private readonly ready: () => Promise<void>,
   ) {
     this.idleKeys = new PostgresIdleKeys(sql);
@@ -77,21 +68,9 @@ export class PostgresOutboxOperations implements OutboxOperations {
 
   async retire({ topic, consumer }: MessageRoute): Promise<number> {
     await this.ready();
-    const route = [topic, consumer];
-    if ((await this.sql.query(IS_SUBSCRIBED, route)).length > 0) await this.unsubscribe(route);
-    const [row] = await this.sql.query<{ retired: number }>(RETIRE, route);
+    await this.subscriptions.end({ topic, consumer });
+    const [row] = await this.sql.query<{ retired: number }>(RETIRE, [topic, consumer]);
     return row?.retired ?? 0;
-  }
-
-  /** A claim that has read the subscription is waited for: what it moves is in flight before anything is retired. */
-  private async unsubscribe(route: readonly string[]): Promise<void> {
-    await this.sql.transaction(
-      async (tx) => {
-        await tx.execute(LOCK_SUBSCRIPTIONS);
-        await tx.execute(UNSUBSCRIBE, route);
-      },
-      { propagation: 'requires-new', isolation: 'read committed' },
-    );
   }
 
   private async flyAgain(statement: string, ids: readonly DeadLetterId[]): Promise<number> {

@@ -26,18 +26,15 @@ import {
   CLAIM,
   DEFERRED,
   DRAW,
-  LOCK_SUBSCRIPTIONS,
-  MISSING_ROUTES,
   NEXT_DUE,
   OVERDUE,
   PROMOTE,
   ROUTE_PARKED,
-  SET_STARTS,
-  SUBSCRIBE,
   WAITING,
 } from './outbox-statements.js';
 import { PostgresOutboxOperations } from './postgres-outbox-operations.js';
 import { PostgresPreparedMessageStore } from './postgres-prepared-message-store.js';
+import { PostgresSubscriptions } from './postgres-subscriptions.js';
 
 const MIGRATIONS: MigrationSet = { name: 'outbox', directory: new URL('./migrations/', import.meta.url) };
 
@@ -67,12 +64,14 @@ type Dead = Extract<Settlement, { outcome: 'dead' }>;
 export class PostgresOutboxStore implements OutboxStore {
   readonly operations: PostgresOutboxOperations;
   readonly prepared: PostgresPreparedMessageStore;
+  private readonly subscriptions: PostgresSubscriptions;
 
   constructor(
     private readonly sql: Sql,
     private readonly leases: RowLeases,
   ) {
-    this.operations = new PostgresOutboxOperations(sql, () => this.ready());
+    this.subscriptions = new PostgresSubscriptions(sql);
+    this.operations = new PostgresOutboxOperations(sql, this.subscriptions, () => this.ready());
     this.prepared = new PostgresPreparedMessageStore(sql, (tx, records) => this.append(tx, records));
   }
 
@@ -158,14 +157,7 @@ export class PostgresOutboxStore implements OutboxStore {
 
   async subscribe(routes: readonly MessageRoute[]): Promise<void> {
     await this.ready();
-    const missing = await this.sql.query(MISSING_ROUTES, [JSON.stringify(routes)]);
-    if (missing.length > 0) await this.begun(async (tx) => this.subscribeLocked(tx, missing));
-  }
-
-  private async subscribeLocked(tx: SqlTransaction, routes: readonly unknown[]): Promise<void> {
-    await tx.execute(LOCK_SUBSCRIPTIONS);
-    const added = await tx.query(SUBSCRIBE, [JSON.stringify(routes)]);
-    if (added.length > 0) await tx.execute(SET_STARTS, [JSON.stringify(added)]);
+    await this.subscriptions.begin(routes);
   }
 
   private async draw(tx: SqlTransaction, records: readonly OutboxRecord[]): Promise<readonly OutboxRecord[]> {
@@ -179,11 +171,6 @@ export class PostgresOutboxStore implements OutboxStore {
     const given = message ? [{ ...columnsOf(message), published_at: message.publishedAt }] : [];
     const noticeId = failureNoticeId(messageId, consumer);
     await this.sql.execute(BURY, [consumer, messageId, errorText(error), JSON.stringify(given), noticeId]);
-  }
-
-  /** A transaction of the store's own, whatever is open around. */
-  private begun(work: (tx: SqlTransaction) => Promise<void>): Promise<void> {
-    return this.sql.transaction(work, { propagation: 'requires-new', isolation: 'read committed' });
   }
 
   private ready(): Promise<void> {
