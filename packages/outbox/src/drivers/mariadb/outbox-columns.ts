@@ -18,7 +18,6 @@ const ENTRY = {
   payload: `payload LONGTEXT ${TEXT} PATH '$.payload'`,
   headers: `headers LONGTEXT ${TEXT} PATH '$.headers'`,
   published_at: "published_at DOUBLE PATH '$.published_at'",
-  sequence: `sequence VARCHAR(40) ${NAME} PATH '$.sequence'`,
   wanted: "wanted BIGINT PATH '$.wanted'",
   due_at: "due_at DATETIME(6) PATH '$.due_at'",
   sequence: `sequence VARCHAR(40) ${NAME} PATH '$.sequence'`,

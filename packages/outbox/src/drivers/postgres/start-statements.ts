@@ -21,17 +21,16 @@ export const startOf = (row: string): string => `(SELECT start.sequence FROM loc
  * - A claim at the same time that removes the earlier one finds the same: what it removes is still here for this one.
  * - A key whose generation is later than the subscription had no message before it: its consumer is given all.
  *
- * Costs what no strict row of an older key needs: nothing. The limit keeps the search in the shards by their key.
+ * Where no strict row of an older key is the first one, nothing of it is run. The search is a function because the planner
+ * would take the worst for likely, and compile the whole claim for seconds.
  */
 export const BEGUN = `fresh AS MATERIALIZED (
   SELECT topic, key, consumer, max(id) AS id FROM routed
   WHERE sequence[1] <= since AND ${startOf('routed')} IS NULL GROUP BY topic, key, consumer
 ), begun AS MATERIALIZED (
-  SELECT fresh.topic, fresh.key, fresh.consumer, array_to_string(min(kept.sequence), '.') AS sequence
-  FROM generate_series(0, (SELECT max(shard) FROM lockstep_outbox)) one (shard) CROSS JOIN LATERAL (
-    SELECT topic, key, ${SEQUENCE} AS sequence FROM lockstep_outbox row
-    WHERE row.shard = one.shard AND row.id <= (SELECT max(id) FROM fresh) AND ${STRICT} ORDER BY row.id LIMIT ALL OFFSET 0
-  ) kept JOIN fresh ON fresh.topic = kept.topic AND fresh.key = kept.key
+  SELECT fresh.topic, fresh.key, fresh.consumer, array_to_string(min(${SEQUENCE}), '.') AS sequence
+  FROM lockstep_outbox_strict_until((SELECT max(id) FROM fresh)) kept
+    JOIN fresh ON fresh.topic = kept.topic AND fresh.key = kept.key
   WHERE EXISTS (SELECT 1 FROM fresh)
   GROUP BY fresh.topic, fresh.key, fresh.consumer
 ), starts AS (
