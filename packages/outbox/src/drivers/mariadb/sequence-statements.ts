@@ -1,4 +1,5 @@
-import { list } from './outbox-columns.js';
+import { SEQUENCE_HEADER } from '../../message-headers.js';
+import { has, list } from './outbox-columns.js';
 
 /** $1 keys with how many sequences each needs, in the one order in which they are locked. */
 export const DRAW = `
