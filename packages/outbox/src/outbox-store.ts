@@ -46,6 +46,13 @@ export interface ClaimRequest {
   readonly limit: number;
   /** When an unacknowledged message is overdue, from now on. */
   readonly redeliverAfterMs: number;
+  /**
+   * Position in the first shard: what stands there, or before it, is left out, and what used to stand there costs nothing.
+   * Without it, a claim may have to pass all that was ever removed and is still kept for somebody's snapshot.
+   */
+  readonly after?: string;
+  /** Whether it may take as long as it takes to pass that, and not only as long as a command. @default false */
+  readonly patient?: boolean;
 }
 
 export interface ClaimedMessages {
@@ -55,6 +62,8 @@ export interface ClaimedMessages {
   readonly messages: number;
   /** When, in epoch milliseconds on the store's clock; undefined where nothing was claimed. */
   readonly claimedAt: number | undefined;
+  /** Highest position claimed in the first shard; undefined where nothing was. What is appended later stands behind it. */
+  readonly reached: string | undefined;
 }
 
 export interface OverdueRequest {
@@ -120,7 +129,8 @@ export interface ShardLease {
  * - `claim` is one atomic step: a message that awaits its acknowledgement, or has no consumer, is *moved* in flight, so
  *   what nobody acknowledges never blocks what comes after it. It is in flight before anybody can publish it. Two
  *   claims at the same time never both return the same moved message. What awaits nothing stays until it is `accepted`,
- *   and is returned by every claim until then.
+ *   and is returned by every claim until then. Positions are drawn when a message is appended and rise within a shard, so one that
+ *   commits late may stand before what was claimed already.
  * - `overdue` gives out again what is in flight and overdue on the store's clock, and sets when it is overdue next. Two
  *   calls at the same time never return the same delivery. What was parked is in flight for every consumer once the
  *   topic has some; as long as it has none, it is returned now and then with {@link NO_CONSUMER}.

@@ -90,6 +90,32 @@ export function claiming(bench: Bench): void {
     expect(idsOf((await bench().store.claim(request)).deliveries)).toEqual([mine]);
   });
 
+  it('gives out only what stands behind a place, and everything in the shards after its own', async () => {
+    await bench().subscribe('points');
+    const ids = await bench().appendMany(4, false);
+    const [other] = await bench().append(bench().record({ shard: 1, awaitsAck: false }));
+    const claim = (limit: number, after?: string) =>
+      bench().store.claim({ fromShard: 0, toShard: 7, limit, redeliverAfterMs: 60_000, ...(after && { after }) });
+    const { deliveries, reached } = await claim(2);
+    expect(idsOf(deliveries)).toEqual(ids.slice(0, 2));
+    expect(reached).toBe(deliveries[1]?.place?.position);
+    const behind = await claim(500, reached);
+    expect(idsOf(behind.deliveries)).toEqual([...ids.slice(2), other]);
+    expect(idsOf((await claim(500, behind.reached)).deliveries)).toEqual([other]);
+    expect((await claim(500, behind.reached)).reached).toBeUndefined();
+    expect(idsOf((await claim(500)).deliveries)).toEqual([...ids, other]);
+  });
+
+  it('gives out what a patient claim finds as any other does', async () => {
+    await bench().subscribe('points');
+    const request = { fromShard: 0, toShard: 0, limit: 10, redeliverAfterMs: 60_000, patient: true };
+    expect((await bench().store.claim(request)).messages).toBe(0);
+    const ids = await bench().appendMany(2);
+    expect(idsOf((await bench().store.claim(request)).deliveries)).toEqual(ids);
+    expect((await bench().claim()).messages).toBe(0);
+    expect(await bench().store.operations.facts(1)).toMatchObject({ inFlight: 2 });
+  });
+
   it('delivers a message once to each consumer of its topic', async () => {
     await bench().subscribe('points', 'stock');
     const ids = await bench().appendMany(2);

@@ -1,21 +1,29 @@
-import { checkpoint, Incidents, monotonicMs, record } from '@lockstep/core';
+import { checkpoint, Incidents, monotonicMs, PeriodicTask, record } from '@lockstep/core';
 import type { ClaimedMessages, OutboxDelivery, OutboxStore, ShardLease } from '../outbox-store.js';
+import { ClaimFloor, type SentClaim } from './claim-floor.js';
 import type { DeliveryPublisher } from './delivery-publisher.js';
 import type { SlowStart } from './slow-start.js';
 
 /** As long as the transport is away, messages wait in their order; behind one that nobody takes they would wait for ever. */
 const LONGEST_HOLD_MS = 30_000;
 
-interface Held {
-  readonly lease: ShardLease;
-  readonly deliveries: readonly OutboxDelivery[];
-  readonly sinceMs: number;
-}
-
 export interface RelayRange {
   readonly fromShard: number;
   readonly toShard: number;
   readonly redeliverAfterMs: number;
+}
+
+/** How often the lease is renewed while a claim has all the time that it needs. */
+const RENEW_EVERY_MS = 1_000;
+
+interface Claim {
+  readonly sent: SentClaim;
+  readonly claimed: ClaimedMessages;
+}
+
+interface Held extends Claim {
+  readonly deliveries: readonly OutboxDelivery[];
+  readonly sinceMs: number;
 }
 
 /**
@@ -31,6 +39,8 @@ export interface RelayRange {
  */
 export class RelayPass {
   private held: Held | undefined;
+  private lease: ShardLease | undefined;
+  private readonly floor = new ClaimFloor();
 
   constructor(
     private readonly range: RelayRange,
@@ -42,16 +52,19 @@ export class RelayPass {
 
   /** @returns whether there may be more to do at once @throws when store or transport did not answer */
   async run(lease: ShardLease): Promise<boolean> {
-    if (this.held?.lease !== lease) this.held = undefined;
+    if (this.lease !== lease) this.begin(lease);
     let more = true;
     let noteRelayed = (): void => undefined;
     if (!this.held) {
-      const limit = this.pace.limit;
-      const claimed = await this.store.claim({ ...this.range, limit });
-      if (claimed.messages === 0) return false;
+      const claim = await this.fromStore(() => this.claim(lease));
+      const { sent, claimed } = claim;
+      if (claimed.messages === 0) {
+        this.floor.settled(sent, claimed);
+        return false;
+      }
       checkpoint('outbox.claimed', { shard: this.range.fromShard, messages: claimed.messages });
-      this.held = { lease, deliveries: claimed.deliveries, sinceMs: monotonicMs() };
-      more = claimed.messages >= limit;
+      this.held = { ...claim, deliveries: claimed.deliveries, sinceMs: monotonicMs() };
+      more = claimed.messages >= sent.limit;
       noteRelayed = relayedNote(claimed);
     }
     // Publishing cannot be fenced. A relay that was paused here would overtake its successor, so it looks once more.
@@ -59,25 +72,86 @@ export class RelayPass {
       this.drop();
       return false;
     }
-    const { sinceMs } = this.held;
-    const { held, cause } = await this.publisher.publish(this.held.deliveries);
-    this.held = held.length > 0 ? { lease, deliveries: held, sinceMs } : undefined;
-    if (this.held) {
-      if (monotonicMs() - sinceMs >= LONGEST_HOLD_MS) await this.letGo(this.held, cause);
-      throw cause;
-    }
+    await this.publish(this.held);
     noteRelayed();
     return more;
   }
 
-  private async letGo({ deliveries }: Held, cause: unknown): Promise<void> {
-    await this.publisher.leaveToScan(deliveries, cause);
+  /** What another owner left in the outbox may stand anywhere. */
+  private begin(lease: ShardLease): void {
+    this.lease = lease;
     this.held = undefined;
+    this.floor.forget();
+  }
+
+  private async claim(lease: ShardLease): Promise<Claim> {
+    const limit = this.pace.limit;
+    const sent = this.floor.next(limit);
+    const ask = () => this.store.claim({ ...this.range, limit, ...sent.request });
+    const claimed = await (sent.request.patient ? this.renewing(lease, ask) : ask());
+    this.floor.answered(sent, claimed);
+    return { sent, claimed };
+  }
+
+  private async publish({ deliveries, ...claim }: Held): Promise<void> {
+    const { held, cause } = await this.fromStore(() => this.publisher.publish(deliveries));
+    this.held = held.length > 0 ? { ...claim, deliveries: held } : undefined;
+    if (this.held) {
+      if (monotonicMs() - claim.sinceMs >= LONGEST_HOLD_MS) await this.letGo(this.held, cause);
+      throw cause;
+    }
+    this.floor.settled(claim.sent, claim.claimed);
+  }
+
+  private async letGo({ deliveries }: Held, cause: unknown): Promise<void> {
+    await this.fromStore(() => this.publisher.leaveToScan(deliveries, cause));
+    this.held = undefined;
+    this.floor.forget();
+  }
+
+  /** Whatever failed may have been done or not: the next claim begins where nothing can be missed. */
+  private async fromStore<T>(step: () => Promise<T>): Promise<T> {
+    try {
+      return await step();
+    } catch (error) {
+      this.floor.forget();
+      throw error;
+    }
+  }
+
+  /** A claim that takes longer than the lease would be given up each time, and be as long the next time. */
+  private async renewing<T>(lease: ShardLease, step: () => Promise<T>): Promise<T> {
+    let isFirst = true;
+    const renewal = new PeriodicTask({
+      name: `outbox lease of shard ${this.range.fromShard}`,
+      everyMs: RENEW_EVERY_MS,
+      run: async () => {
+        // The task begins with a pass, and most claims are over before there is anything to renew.
+        if (!isFirst) await lease.renew();
+        isFirst = false;
+        return undefined;
+      },
+      onError: (cause) =>
+        this.incidents.report({
+          code: 'OUTBOX_PASS_FAILED',
+          source: 'outbox.relay',
+          message: 'the lease was not renewed beside a long claim; it holds until its time is over',
+          cause,
+          fields: { shard: this.range.fromShard },
+        }),
+    });
+    renewal.start();
+    try {
+      return await step();
+    } finally {
+      await renewal.stop();
+    }
   }
 
   private drop(): void {
     const messages = this.held?.deliveries.length ?? 0;
     this.held = undefined;
+    this.floor.forget();
     this.incidents.report({
       code: 'OUTBOX_LEASE_LOST_BEFORE_PUBLISH',
       source: 'outbox.relay',

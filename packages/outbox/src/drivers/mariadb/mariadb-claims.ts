@@ -29,7 +29,7 @@ interface Routed {
 }
 
 const NOBODY = { consumer: NO_CONSUMER, since: '0' };
-const NOTHING: ClaimedMessages = { deliveries: [], messages: 0, claimedAt: undefined };
+const NOTHING: ClaimedMessages = { deliveries: [], messages: 0, claimedAt: undefined, reached: undefined };
 
 /**
  * Claims in one transaction, whose number of statements does not depend on that of the messages: the gate, the head of
@@ -41,13 +41,14 @@ export class MariaDbClaims {
     private readonly own: OwnTransactions,
   ) {}
 
-  async claim({ fromShard, toShard, limit, redeliverAfterMs }: ClaimRequest): Promise<ClaimedMessages> {
+  async claim(request: ClaimRequest): Promise<ClaimedMessages> {
+    const { fromShard, toShard, limit, redeliverAfterMs, after = '0', patient = false } = request;
+    const range = [fromShard, toShard, after];
     // An idle relay asks one thing only.
-    const pending = await this.sql.query(HAS_PENDING, [fromShard, toShard]);
-    if (pending.length === 0) return NOTHING;
+    if (!(await this.hasPending(range, patient))) return NOTHING;
     return this.own.transaction(async (tx) => {
       await tx.query(SHARE_GATE);
-      const head = await tx.query<HeadRow>(HEAD, [fromShard, toShard, limit]);
+      const head = await tx.query<HeadRow>(HEAD, [...range, limit]);
       const [first] = head;
       if (!first) return NOTHING;
       const routed = await this.route(tx, head);
@@ -58,8 +59,17 @@ export class MariaDbClaims {
         deliveries: await withStarts(tx, deliveries),
         messages: head.length,
         claimedAt: Number(first.claimedAt),
+        reached: head.findLast(({ shard }) => shard === fromShard)?.position,
       };
     });
+  }
+
+  /** In a transaction, a statement has more time. */
+  private async hasPending(range: readonly unknown[], patient: boolean): Promise<boolean> {
+    const rows = await (patient
+      ? this.own.transaction((tx) => tx.query(HAS_PENDING, range))
+      : this.sql.query(HAS_PENDING, range));
+    return rows.length > 0;
   }
 
   private async route(tx: SqlTransaction, head: readonly HeadRow[]): Promise<readonly Routed[]> {

@@ -37,18 +37,21 @@ FROM ${OF_DELAYED}`;
 /** $1 what was promoted. */
 export const REMOVE_DELAYED = `DELETE late FROM ${OF_DELAYED}`;
 
-/** $1 first shard, $2 last shard. */
-export const HAS_PENDING = 'SELECT 1 AS pending FROM lockstep_outbox WHERE shard BETWEEN $1 AND $2 LIMIT 1';
+/** $1 first shard, $2 last shard, $3 position: ranges of the key, as a comparison of rows would not be. */
+const BEHIND = '((shard = $1 AND id > $3) OR (shard > $1 AND shard <= $2))';
+
+/** $1 first shard, $2 last shard, $3 position in the first shard behind which to begin. */
+export const HAS_PENDING = `SELECT 1 AS pending FROM lockstep_outbox WHERE ${BEHIND} LIMIT 1`;
 
 /**
- * $1 first shard, $2 last shard, $3 limit. Which ones is read without locks, so that it never waits for a producer's
+ * $1 first shard, $2 last shard, $3 position in the first shard behind which to begin, $4 limit. Which ones is read without locks, so that it never waits for a producer's
  * open transaction; those are then locked one by one, and what another claim moved meanwhile is left out.
  */
 export const HEAD = `
 SELECT head.shard, CAST(head.id AS CHAR) AS position, head.awaits_ack AS awaitsAck, ${selected('head')},
   ${epochMs('UTC_TIMESTAMP(6)')} AS claimedAt
 FROM (
-  SELECT shard, id FROM lockstep_outbox WHERE shard BETWEEN $1 AND $2 ORDER BY shard, id LIMIT $3
+  SELECT shard, id FROM lockstep_outbox WHERE ${BEHIND} ORDER BY shard, id LIMIT $4
 ) found STRAIGHT_JOIN lockstep_outbox head FORCE INDEX (PRIMARY) ON head.shard = found.shard AND head.id = found.id
 ORDER BY found.shard, found.id FOR UPDATE`;
 

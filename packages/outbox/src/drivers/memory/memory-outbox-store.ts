@@ -8,6 +8,7 @@ import {
   type ClaimRequest,
   NO_CONSUMER,
   type OutboxDelivery,
+  type OutboxPlace,
   type OutboxRecord,
   type OutboxStore,
   type OverdueRequest,
@@ -70,8 +71,9 @@ export class MemoryOutboxStore implements OutboxStore {
     };
   }
 
-  async claim({ fromShard, toShard, limit, redeliverAfterMs }: ClaimRequest): Promise<ClaimedMessages> {
-    const rows = this.tables.pendingOf(fromShard, toShard).slice(0, limit);
+  async claim({ fromShard, toShard, limit, redeliverAfterMs, after = '0' }: ClaimRequest): Promise<ClaimedMessages> {
+    const isBehind = ({ shard, position }: OutboxPlace) => shard > fromShard || Number(position) > Number(after);
+    const rows = this.tables.pendingOf(fromShard, toShard).filter(isBehind).slice(0, limit);
     const deliveries: OutboxDelivery[] = [];
     for (const { shard, position, message, awaitsAck } of rows) {
       const consumers = this.tables.consumersOf(message.topic);
@@ -90,7 +92,8 @@ export class MemoryOutboxStore implements OutboxStore {
         });
       }
     }
-    return { deliveries, messages: rows.length, claimedAt: rows.length > 0 ? Date.now() : undefined };
+    const reached = rows.findLast(({ shard }) => shard === fromShard)?.position;
+    return { deliveries, messages: rows.length, claimedAt: rows.length > 0 ? Date.now() : undefined, reached };
   }
 
   async overdue({ limit, redeliverAfterMs, redeliverAtMostMs }: OverdueRequest): Promise<readonly OutboxDelivery[]> {

@@ -58,19 +58,21 @@ export const NEXT_DUE = `
 SELECT ceil(extract(epoch FROM due_at - clock_timestamp()) * 1000)::text AS "inMs"
 FROM lockstep_outbox_delayed ORDER BY due_at LIMIT 1`;
 
-/** $1 first shard, $2 last shard, $3 limit, $4 ms until overdue. What another claim moved meanwhile is left out. */
+/**
+ * $1 first shard, $2 last shard, $3 limit, $4 ms until overdue, $5 position in the first shard behind which to begin: the
+ * key is entered there, and no dead entry before it is read. What another claim moved meanwhile is left out.
+ */
 export const CLAIM = `
 WITH head AS MATERIALIZED (
-  SELECT * FROM lockstep_outbox WHERE shard BETWEEN $1 AND $2 ORDER BY shard, id LIMIT $3 + 0 * length(${UNHURRIED})
+  SELECT ctid AS tuple, * FROM lockstep_outbox WHERE (shard, id) > ($1::smallint, $5::bigint) AND shard <= $2
+  ORDER BY shard, id LIMIT $3 + 0 * length(${UNHURRIED})
 ), routed AS MATERIALIZED (
   SELECT head.*, coalesce(subscription.consumer, '') AS consumer,
     head.awaits_ack OR subscription.consumer IS NULL AS moves, subscription.since,
     CASE WHEN head.key IS NOT NULL AND head.${STRICT} THEN ${SEQUENCE} END AS sequence
   FROM head LEFT JOIN lockstep_outbox_subscription subscription ON subscription.topic = head.topic
 ), ${BEGUN}, moved AS (
-  DELETE FROM lockstep_outbox gone USING (SELECT DISTINCT shard, id FROM routed WHERE moves) leaving
-  WHERE gone.shard = leaving.shard AND gone.id = leaving.id
-  RETURNING gone.shard, gone.id
+  DELETE FROM lockstep_outbox WHERE ctid = ANY (ARRAY(SELECT tuple FROM routed WHERE moves)) RETURNING shard, id
 ), flying AS (
   INSERT INTO lockstep_outbox_inflight (consumer, ${MESSAGE}, awaits_ack, published_at, deliveries, redeliver_at)
   SELECT consumer, ${MESSAGE}, awaits_ack, published_at, 1, now() + $4 * interval '1 millisecond'

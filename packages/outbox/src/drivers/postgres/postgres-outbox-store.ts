@@ -113,9 +113,13 @@ export class PostgresOutboxStore implements OutboxStore {
     return this.leases.tryAcquire(name, ttlMs);
   }
 
-  async claim({ fromShard, toShard, limit, redeliverAfterMs }: ClaimRequest): Promise<ClaimedMessages> {
+  async claim(request: ClaimRequest): Promise<ClaimedMessages> {
     await this.ready();
-    const rows = await this.sql.query<ClaimedRow>(CLAIM, [fromShard, toShard, limit, redeliverAfterMs]);
+    const { fromShard, toShard, limit, redeliverAfterMs, after = '0', patient } = request;
+    const params = [fromShard, toShard, limit, redeliverAfterMs, after];
+    const rows = await (patient
+      ? this.begun((tx) => tx.query<ClaimedRow>(CLAIM, params))
+      : this.sql.query<ClaimedRow>(CLAIM, params));
     const deliveries = rows.map((row) => ({
       ...deliveryOf(row),
       place: row.moves ? undefined : { shard: row.shard, position: row.position },
@@ -125,6 +129,7 @@ export class PostgresOutboxStore implements OutboxStore {
       deliveries,
       messages: new Set(rows.map(({ shard, position }) => `${shard}/${position}`)).size,
       claimedAt: first ? Number(first.claimedAt) : undefined,
+      reached: rows.findLast(({ shard }) => shard === fromShard)?.position,
     };
   }
 
@@ -171,6 +176,11 @@ export class PostgresOutboxStore implements OutboxStore {
     const given = message ? [{ ...columnsOf(message), published_at: message.publishedAt }] : [];
     const noticeId = failureNoticeId(messageId, consumer);
     await this.sql.execute(BURY, [consumer, messageId, errorText(error), JSON.stringify(given), noticeId]);
+  }
+
+  /** A transaction of the store's own, whatever is open around. */
+  private begun<T>(work: (tx: SqlTransaction) => Promise<T>): Promise<T> {
+    return this.sql.transaction(work, { propagation: 'requires-new', isolation: 'read committed' });
   }
 
   private ready(): Promise<void> {
