@@ -72,6 +72,8 @@ export interface OverdueRequest {
   readonly redeliverAfterMs: number;
   /** … up to here. */
   readonly redeliverAtMostMs: number;
+  /** As for a claim. @default false */
+  readonly patient?: boolean;
 }
 
 /**
@@ -156,8 +158,14 @@ export interface OutboxStore {
   claim(request: ClaimRequest): Promise<ClaimedMessages>;
   overdue(request: OverdueRequest): Promise<readonly OutboxDelivery[]>;
   settle(settlements: readonly Settlement[]): Promise<void>;
-  /** Puts into the outbox what is due. Returns how many, and in how many milliseconds the next one is due, if there is one. */
-  promote(limit: number): Promise<{ readonly promoted: number; readonly nextDueInMs: number | undefined }>;
+  /**
+   * Puts into the outbox what is due. Returns how many, and in how many milliseconds the next one is due, if there is one.
+   * @param patient as for a claim; @default false
+   */
+  promote(
+    limit: number,
+    patient?: boolean,
+  ): Promise<{ readonly promoted: number; readonly nextDueInMs: number | undefined }>;
   subscribe(routes: readonly MessageRoute[]): Promise<void>;
   /** What people and alarms ask of the store. */
   readonly operations: OutboxOperations;

@@ -5,7 +5,10 @@ import {
   type ClaimRequest,
   DeliveryPublisher,
   type MessageTransport,
+  type OutboxDelivery,
   type OutboxStore,
+  type OverdueRequest,
+  RedeliveryPass,
   RelayPass,
   type Settlement,
   type ShardLease,
@@ -63,6 +66,34 @@ class ShardOfRows {
     for (const one of settlements) if (one.outcome === 'accepted') this.rows.delete(Number(one.position));
   }
 }
+
+describe('A scan of the store', () => {
+  it('is given more time once it failed or was slow, until it is quick again', async () => {
+    vi.useFakeTimers({ toFake: ['performance'] });
+    const asked: (boolean | undefined)[] = [];
+    let step = async (): Promise<void> => undefined;
+    const overdue = async ({ patient }: OverdueRequest): Promise<readonly OutboxDelivery[]> => {
+      asked.push(patient);
+      await step();
+      return [];
+    };
+    const store = { overdue } as unknown as OutboxStore;
+    const pauses = { redeliverAfterMs: 30, redeliverAtMostMs: 30 };
+    const publisher = new DeliveryPublisher(store, {} as MessageTransport, new Incidents());
+    const pass = new RedeliveryPass(pauses, store, publisher, new SlowStart(10), new Incidents());
+    await pass.run();
+    step = () => Promise.reject(new Error('no answer in time'));
+    await expect(pass.run()).rejects.toThrow('no answer');
+    step = async () => void vi.advanceTimersByTime(3_000);
+    await pass.run();
+    await pass.run();
+    step = async () => undefined;
+    await pass.run();
+    await pass.run();
+    vi.useRealTimers();
+    expect(asked).toEqual([false, false, true, true, true, false]);
+  });
+});
 
 describe('The floor of the claims of a shard', () => {
   let shard: ShardOfRows;

@@ -10,9 +10,9 @@ import {
   SlowStart,
 } from '@lockstep/outbox';
 import { OutboxBench } from '@lockstep/outbox/contract';
-import { mariadbOutboxStore } from '@lockstep/outbox/mariadb';
-import { postgresOutboxStore } from '@lockstep/outbox/postgres';
-import { Sql, type SqlDriver, SqlModule } from '@lockstep/sql';
+import { MariaDbOutboxStore } from '@lockstep/outbox/mariadb';
+import { PostgresOutboxStore } from '@lockstep/outbox/postgres';
+import { RowLeases, Sql, type SqlDriver, SqlModule } from '@lockstep/sql';
 import { mariadbDriver } from '@lockstep/sql/mariadb';
 import { pgDriver } from '@lockstep/sql/postgres';
 import { useMariaDb, usePostgres } from '@lockstep/testing/vitest';
@@ -27,7 +27,7 @@ const PAYLOAD = JSON.stringify('x'.repeat(300));
 const HELD: ShardLease = { isHeld: () => true, renew: async () => true, release: async () => undefined };
 
 interface Database {
-  readonly store: DriverProvider<OutboxStore>;
+  store(sql: Sql, leases: RowLeases): OutboxStore;
   driver(): DriverProvider<SqlDriver>;
   /** Begins a transaction elsewhere that looks at everything as it is now. Returns how it ends. */
   hold(): Promise<() => Promise<void>>;
@@ -58,7 +58,13 @@ function describeSnapshot(name: string, database: () => Database): void {
     beforeAll(async () => {
       app = await Test.createTestingModule({
         imports: [CoreModule, SqlModule.forRoot({ driver: database().driver(), commandTimeout: '5s' })],
-        providers: [{ provide: OUTBOX_STORE, ...database().store }],
+        providers: [
+          {
+            provide: OUTBOX_STORE,
+            inject: [Sql, RowLeases],
+            useFactory: (...of: [Sql, RowLeases]) => database().store(...of),
+          },
+        ],
       }).compile();
       app.useLogger(false);
       await app.init();
@@ -116,7 +122,7 @@ const postgres = usePostgres();
 const mariadb = useMariaDb();
 
 describeSnapshot('postgres', () => ({
-  store: postgresOutboxStore(),
+  store: (...of) => new PostgresOutboxStore(...of),
   driver: () => pgDriver({ url: postgres.url, maxConnections: 1 }),
   hold: async () => {
     const other = new pg.Client(postgres.url);
@@ -135,7 +141,7 @@ describeSnapshot('postgres', () => ({
 }));
 
 describeSnapshot('mariadb', () => ({
-  store: mariadbOutboxStore(),
+  store: (...of) => new MariaDbOutboxStore(...of),
   driver: () => mariadbDriver({ url: mariadb.url, maxConnections: 1 }),
   hold: async () => {
     const other = await mysql.createConnection(mariadb.url);

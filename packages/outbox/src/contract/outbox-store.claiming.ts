@@ -1,4 +1,4 @@
-import { expect, it } from 'vitest';
+import { expect, it, vi } from 'vitest';
 import { NO_CONSUMER, type Settlement } from '../outbox-store.js';
 import { type Bench, idsOf, routedTo } from './outbox-store.bench.js';
 
@@ -106,14 +106,17 @@ export function claiming(bench: Bench): void {
     expect(idsOf((await claim(500)).deliveries)).toEqual([...ids, other]);
   });
 
-  it('gives out what a patient claim finds as any other does', async () => {
+  it('does patiently what it does otherwise', async () => {
+    const { store } = bench();
     await bench().subscribe('points');
-    const request = { fromShard: 0, toShard: 0, limit: 10, redeliverAfterMs: 60_000, patient: true };
-    expect((await bench().store.claim(request)).messages).toBe(0);
-    const ids = await bench().appendMany(2);
-    expect(idsOf((await bench().store.claim(request)).deliveries)).toEqual(ids);
-    expect((await bench().claim()).messages).toBe(0);
-    expect(await bench().store.operations.facts(1)).toMatchObject({ inFlight: 2 });
+    const patiently = { limit: 10, redeliverAfterMs: 0, redeliverAtMostMs: 60_000, patient: true };
+    const claim = () => store.claim({ fromShard: 0, toShard: 0, ...patiently });
+    expect((await claim()).messages).toBe(0);
+    const ids = [...(await bench().appendMany(1)), ...(await bench().append(bench().record({ delayMs: 1 })))];
+    await vi.waitFor(async () => expect(await store.promote(10, true)).toMatchObject({ promoted: 1 }));
+    expect(idsOf((await claim()).deliveries)).toEqual(ids);
+    expect((await claim()).messages).toBe(0);
+    expect(idsOf(await store.overdue(patiently)).sort()).toEqual(ids);
   });
 
   it('delivers a message once to each consumer of its topic', async () => {

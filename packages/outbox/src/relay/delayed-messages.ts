@@ -1,5 +1,6 @@
 import { checkpoint, monotonicMs, PeriodicTask } from '@lockstep/core';
 import type { OutboxStore } from '../outbox-store.js';
+import { Patience } from './patience.js';
 
 /** Pause where something is due and somebody else is just moving it. */
 const SHORTEST_PAUSE_MS = 5;
@@ -24,6 +25,7 @@ export interface DelayedMessagesInit {
  */
 export class DelayedMessages {
   readonly task: PeriodicTask;
+  private readonly patience = new Patience();
   private timer: NodeJS.Timeout | undefined;
   private wakesAtMs = Number.POSITIVE_INFINITY;
 
@@ -56,7 +58,7 @@ export class DelayedMessages {
 
   private async promote(): Promise<'again' | undefined> {
     const { store, batchSize } = this.init;
-    const { promoted, nextDueInMs } = await store.promote(batchSize);
+    const { promoted, nextDueInMs } = await this.patience.with((patient) => store.promote(batchSize, patient));
     if (promoted > 0) {
       checkpoint('outbox.promoted', { messages: promoted });
       this.init.onPromoted();

@@ -1,6 +1,7 @@
 import { checkpoint, count, Incidents } from '@lockstep/core';
 import { NO_CONSUMER, type OutboxDelivery, type OutboxStore, type OverdueRequest } from '../outbox-store.js';
 import type { DeliveryPublisher } from './delivery-publisher.js';
+import { Patience } from './patience.js';
 import type { SlowStart } from './slow-start.js';
 
 /** From this delivery on, a message that nobody acknowledges is worth an incident, and travels alone. */
@@ -12,6 +13,8 @@ const SUSPICIOUS_DELIVERIES = 5;
  * batches keeps one copy of it more and no further ones, however long its consumer is away.
  */
 export class RedeliveryPass {
+  private readonly patience = new Patience();
+
   constructor(
     private readonly pauses: Pick<OverdueRequest, 'redeliverAfterMs' | 'redeliverAtMostMs'>,
     private readonly store: OutboxStore,
@@ -23,7 +26,7 @@ export class RedeliveryPass {
   /** @returns whether there may be more to do at once @throws when store or transport did not answer */
   async run(): Promise<boolean> {
     const limit = this.pace.limit;
-    const overdue = await this.store.overdue({ ...this.pauses, limit });
+    const overdue = await this.patience.with((patient) => this.store.overdue({ ...this.pauses, limit, patient }));
     if (overdue.length === 0) return false;
     checkpoint('outbox.overdue', { messages: overdue.length });
     count('lockstep.outbox.redelivered', {}, overdue.length);

@@ -1,4 +1,4 @@
-import type { Sql, SqlTransaction } from '@lockstep/sql';
+import type { SqlTransaction } from '@lockstep/sql';
 import { type ClaimedMessages, type ClaimRequest, NO_CONSUMER, type OutboxDelivery } from '../../outbox-store.js';
 import type { MessageRow } from '../sql/outbox-rows.js';
 import { SHARE_GATE } from './flight-statements.js';
@@ -36,16 +36,14 @@ const NOTHING: ClaimedMessages = { deliveries: [], messages: 0, claimedAt: undef
  * the shards, their consumers, where strict ones of older keys begin, and where something moves, insert and delete.
  */
 export class MariaDbClaims {
-  constructor(
-    private readonly sql: Sql,
-    private readonly own: OwnTransactions,
-  ) {}
+  constructor(private readonly own: OwnTransactions) {}
 
   async claim(request: ClaimRequest): Promise<ClaimedMessages> {
     const { fromShard, toShard, limit, redeliverAfterMs, after = '0', patient = false } = request;
     const range = [fromShard, toShard, after];
     // An idle relay asks one thing only.
-    if (!(await this.hasPending(range, patient))) return NOTHING;
+    const pending = await this.own.look(HAS_PENDING, range, patient);
+    if (pending.length === 0) return NOTHING;
     return this.own.transaction(async (tx) => {
       await tx.query(SHARE_GATE);
       const head = await tx.query<HeadRow>(HEAD, [...range, limit]);
@@ -62,14 +60,6 @@ export class MariaDbClaims {
         reached: head.findLast(({ shard }) => shard === fromShard)?.position,
       };
     });
-  }
-
-  /** In a transaction, a statement has more time. */
-  private async hasPending(range: readonly unknown[], patient: boolean): Promise<boolean> {
-    const rows = await (patient
-      ? this.own.transaction((tx) => tx.query(HAS_PENDING, range))
-      : this.sql.query(HAS_PENDING, range));
-    return rows.length > 0;
   }
 
   private async route(tx: SqlTransaction, head: readonly HeadRow[]): Promise<readonly Routed[]> {

@@ -46,8 +46,8 @@ export class MariaDbOutboxStore implements OutboxStore {
     this.subscriptions = new MariaDbSubscriptions(sql, this.own);
     this.operations = new MariaDbOutboxOperations(sql, this.own, this.subscriptions, () => this.ready());
     this.prepared = new MariaDbPreparedMessageStore(sql, (tx, records) => this.append(tx, records));
-    this.claims = new MariaDbClaims(sql, this.own);
-    this.redeliveries = new MariaDbRedeliveries(sql, this.own);
+    this.claims = new MariaDbClaims(this.own);
+    this.redeliveries = new MariaDbRedeliveries(this.own);
     this.settlements = new MariaDbSettlements(this.own);
   }
 
@@ -79,9 +79,9 @@ export class MariaDbOutboxStore implements OutboxStore {
     await this.settlements.settle(settlements);
   }
 
-  async promote(limit: number): Promise<{ promoted: number; nextDueInMs: number | undefined }> {
+  async promote(limit: number, patient = false): Promise<{ promoted: number; nextDueInMs: number | undefined }> {
     await this.ready();
-    const waiting = await this.nextDueInMs();
+    const waiting = await this.nextDueInMs(patient);
     if (waiting === undefined || waiting > 0) return { promoted: 0, nextDueInMs: waiting };
     const promoted = await this.own.transaction(async (tx) => {
       const due = await tx.query(LOCK_DUE, [limit]);
@@ -89,7 +89,7 @@ export class MariaDbOutboxStore implements OutboxStore {
       await tx.execute(PROMOTE, [JSON.stringify(due)]);
       return tx.execute(REMOVE_DELAYED, [JSON.stringify(due)]);
     });
-    return { promoted, nextDueInMs: await this.nextDueInMs() };
+    return { promoted, nextDueInMs: await this.nextDueInMs(patient) };
   }
 
   async subscribe(routes: readonly MessageRoute[]): Promise<void> {
@@ -104,8 +104,8 @@ export class MariaDbOutboxStore implements OutboxStore {
     return withSequences(records, draws, rows.map(drawnOf));
   }
 
-  private async nextDueInMs(): Promise<number | undefined> {
-    const [next] = await this.sql.query<{ inMs: string }>(NEXT_DUE);
+  private async nextDueInMs(patient: boolean): Promise<number | undefined> {
+    const [next] = await this.own.look<{ inMs: string }>(NEXT_DUE, [], patient);
     return next ? Math.max(Number(next.inMs), 0) : undefined;
   }
 

@@ -1,4 +1,4 @@
-import type { Sql, SqlTransaction } from '@lockstep/sql';
+import type { SqlTransaction } from '@lockstep/sql';
 import type { OutboxDelivery, OverdueRequest } from '../../outbox-store.js';
 import type { MessageRow } from '../sql/outbox-rows.js';
 import { FIND_DUE, LAND, LOCK_DUE, PUT_OFF, ROUTE, SHARE_GATE } from './flight-statements.js';
@@ -27,16 +27,14 @@ interface FlyingRow extends MessageRow {
  * goes from the key to the index, and whoever came the other way would wait for those who wait for him.
  */
 export class MariaDbRedeliveries {
-  constructor(
-    private readonly sql: Sql,
-    private readonly own: OwnTransactions,
-  ) {}
+  constructor(private readonly own: OwnTransactions) {}
 
-  async overdue({ limit, redeliverAfterMs, redeliverAtMostMs }: OverdueRequest): Promise<readonly OutboxDelivery[]> {
-    const found = await this.find(limit);
+  async overdue(request: OverdueRequest): Promise<readonly OutboxDelivery[]> {
+    const { limit, redeliverAfterMs, redeliverAtMostMs, patient = false } = request;
+    const found = await this.find(limit, patient);
     const parked = found.filter(({ routable }) => Boolean(routable));
     if (parked.length > 0) await this.own.transaction((tx) => this.route(tx, parked));
-    const due = (parked.length > 0 ? await this.find(limit) : found).filter(({ routable }) => !routable);
+    const due = (parked.length > 0 ? await this.find(limit, patient) : found).filter(({ routable }) => !routable);
     if (due.length === 0) return [];
     return this.own.transaction(async (tx) => {
       const rows = await tx.query<FlyingRow>(LOCK_DUE, [JSON.stringify(due)]);
@@ -47,8 +45,8 @@ export class MariaDbRedeliveries {
     });
   }
 
-  private find(limit: number): Promise<DueRow[]> {
-    return this.sql.query<DueRow>(FIND_DUE, [limit]);
+  private find(limit: number, patient: boolean): Promise<DueRow[]> {
+    return this.own.look<DueRow>(FIND_DUE, [limit], patient);
   }
 
   /** Nobody subscribes meanwhile: a consumer would be told to begin with what is no longer kept for it. */

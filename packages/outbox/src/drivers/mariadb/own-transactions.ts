@@ -15,6 +15,11 @@ export class OwnTransactions {
     return again(() => this.sql.transaction(work, { propagation: 'requires-new' }));
   }
 
+  /** Looks, where it is to be patient in a transaction: a statement there has more time than one that is alone. */
+  look<Row>(text: string, params: readonly unknown[], patient: boolean): Promise<Row[]> {
+    return patient ? this.transaction((tx) => tx.query<Row>(text, params)) : this.sql.query<Row>(text, params);
+  }
+
   execute(text: string, params: readonly unknown[]): Promise<number> {
     return again(() => this.sql.execute(text, params));
   }

@@ -102,11 +102,13 @@ export class PostgresOutboxStore implements OutboxStore {
     ];
   }
 
-  async promote(limit: number): Promise<{ promoted: number; nextDueInMs: number | undefined }> {
+  async promote(limit: number, patient = false): Promise<{ promoted: number; nextDueInMs: number | undefined }> {
     await this.ready();
-    const promoted = await this.sql.execute(PROMOTE, [limit]);
-    const [next] = await this.sql.query<{ inMs: string }>(NEXT_DUE);
-    return { promoted, nextDueInMs: next ? Math.max(Number(next.inMs), 0) : undefined };
+    return this.within(patient, async (statements) => {
+      const promoted = await statements.execute(PROMOTE, [limit]);
+      const [next] = await statements.query<{ inMs: string }>(NEXT_DUE);
+      return { promoted, nextDueInMs: next ? Math.max(Number(next.inMs), 0) : undefined };
+    });
   }
 
   lease(name: string, ttlMs: number): Promise<ShardLease | undefined> {
@@ -115,11 +117,9 @@ export class PostgresOutboxStore implements OutboxStore {
 
   async claim(request: ClaimRequest): Promise<ClaimedMessages> {
     await this.ready();
-    const { fromShard, toShard, limit, redeliverAfterMs, after = '0', patient } = request;
+    const { fromShard, toShard, limit, redeliverAfterMs, after = '0', patient = false } = request;
     const params = [fromShard, toShard, limit, redeliverAfterMs, after];
-    const rows = await (patient
-      ? this.begun((tx) => tx.query<ClaimedRow>(CLAIM, params))
-      : this.sql.query<ClaimedRow>(CLAIM, params));
+    const rows = await this.within(patient, (statements) => statements.query<ClaimedRow>(CLAIM, params));
     const deliveries = rows.map((row) => ({
       ...deliveryOf(row),
       place: row.moves ? undefined : { shard: row.shard, position: row.position },
@@ -133,10 +133,13 @@ export class PostgresOutboxStore implements OutboxStore {
     };
   }
 
-  async overdue({ limit, redeliverAfterMs, redeliverAtMostMs }: OverdueRequest): Promise<readonly OutboxDelivery[]> {
+  async overdue(request: OverdueRequest): Promise<readonly OutboxDelivery[]> {
     await this.ready();
-    await this.sql.execute(ROUTE_PARKED, [limit]);
-    const rows = await this.sql.query<DeliveryRow>(OVERDUE, [limit, redeliverAfterMs, redeliverAtMostMs]);
+    const { limit, redeliverAfterMs, redeliverAtMostMs, patient = false } = request;
+    const rows = await this.within(patient, async (statements) => {
+      await statements.execute(ROUTE_PARKED, [limit]);
+      return statements.query<DeliveryRow>(OVERDUE, [limit, redeliverAfterMs, redeliverAtMostMs]);
+    });
     return rows.map(deliveryOf).sort((a, b) => (a.message.id < b.message.id ? -1 : 1));
   }
 
@@ -176,6 +179,11 @@ export class PostgresOutboxStore implements OutboxStore {
     const given = message ? [{ ...columnsOf(message), published_at: message.publishedAt }] : [];
     const noticeId = failureNoticeId(messageId, consumer);
     await this.sql.execute(BURY, [consumer, messageId, errorText(error), JSON.stringify(given), noticeId]);
+  }
+
+  /** Where it is to be patient, in a transaction: a statement there has more time than one that is alone. */
+  private within<T>(patient: boolean, work: (statements: Pick<Sql, 'query' | 'execute'>) => Promise<T>): Promise<T> {
+    return patient ? this.begun(work) : work(this.sql);
   }
 
   /** A transaction of the store's own, whatever is open around. */
