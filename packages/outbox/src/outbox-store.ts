@@ -158,13 +158,10 @@ export interface OutboxStore {
   claim(request: ClaimRequest): Promise<ClaimedMessages>;
   overdue(request: OverdueRequest): Promise<readonly OutboxDelivery[]>;
   settle(settlements: readonly Settlement[]): Promise<void>;
-  /**
-   * Puts into the outbox what is due. Returns how many, and in how many milliseconds the next one is due, if there is one.
-   * @param patient as for a claim; @default false
-   */
+  /** Puts into the outbox what is due. Returns how many, and in how many milliseconds the next one is due, if there is one. */
   promote(
     limit: number,
-    patient?: boolean,
+    patient?: boolean, // as for a claim
   ): Promise<{ readonly promoted: number; readonly nextDueInMs: number | undefined }>;
   subscribe(routes: readonly MessageRoute[]): Promise<void>;
   /** What people and alarms ask of the store. */
