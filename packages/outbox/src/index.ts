@@ -65,6 +65,7 @@ export {
 export {
   MessageAlreadyRolledBackError,
   MessageNotUndecidedError,
+  NotAppliedError,
   TransactionalMessageMisuseError,
 } from './transactional/transactional.errors.js';
 export type { CheckBackOptions, TransactionalMessageInit } from './transactional/transactional.options.js';

@@ -1,7 +1,12 @@
 import 'reflect-metadata';
 import { ConfigurationError, LockstepError } from '@lockstep/core';
-import { type CheckAnswer, type FailureNotice, TransactionalMessage, TransactionalMessages } from '@lockstep/outbox';
-
+import {
+  type CheckAnswer,
+  type FailureNotice,
+  NotAppliedError,
+  TransactionalMessage,
+  TransactionalMessages,
+} from '@lockstep/outbox';
 import { eventually } from '@lockstep/testing';
 import { Injectable, Scope } from '@nestjs/common';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -176,11 +181,27 @@ describe('The check-back', () => {
     expect(await application.published()).toEqual([]);
   });
 
-  it('is not asked where the error itself says that nothing was done', async () => {
-    const refusal = new LockstepError({ code: 'CARD_DECLINED', kind: 'conflict', message: 'declined' });
-    bank.charging = () => Promise.reject(refusal);
-    await expect(bank.charge({ order: 15 })).rejects.toBe(refusal);
-    expect([await open(), await application.published()]).toEqual([0, []]);
+  it('is not asked where the work itself says that nothing was done, also by an error of its own class', async () => {
+    class CardDeclinedError extends NotAppliedError {}
+    for (const refusal of [new NotAppliedError('declined'), new CardDeclinedError('declined')]) {
+      bank.charging = () => Promise.reject(refusal);
+      await expect(bank.charge({ order: 15 })).rejects.toBe(refusal);
+      expect([await open(), await application.published()]).toEqual([0, []]);
+    }
+  });
+
+  it.each<[string, Error]>([
+    ['of kind busy', new LockstepError({ code: 'LOCK_BUSY', kind: 'busy', message: 'somebody else has it' })],
+    ['of kind conflict', new LockstepError({ code: 'FENCE_STALE', kind: 'conflict', message: 'the fence is stale' })],
+    ['of kind misuse', new LockstepError({ code: 'NOT_OPEN', kind: 'misuse', message: 'no transaction' })],
+    ['that is caused by one that says so', new Error('failed', { cause: new NotAppliedError('declined') })],
+  ])('is asked after an error %s: an earlier step may have moved the money', async (_kind, error) => {
+    bank.charging = () => Promise.reject(error);
+    await expect(bank.charge({ order: 15 })).rejects.toBe(error);
+    expect(await open()).toBe(1);
+    bank.answering = async () => 'commit';
+    await checkedUntil(async () => expect(await open()).toBe(0));
+    expect(await application.published()).toEqual([{ order: 15 }]);
   });
 
   it('lets nobody contradict by hand what a transaction has decided, or can still decide', async () => {

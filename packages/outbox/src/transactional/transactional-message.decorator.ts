@@ -72,9 +72,8 @@ const TRANSACTIONAL_MESSAGE: Guarantee<TransactionalRuntime> = {
  * dies in between. Its body is made of the method's arguments. The result, or the error, of the method passes unchanged.
  *
  * Without `check` the method runs in a transaction of its own, which it finds as `sql.current()` and whose commit is the
- * decision. With `check` it works elsewhere (a bank's API): when it resolves the message is committed; an error whose kind
- * says that nothing was done (`conflict`, `busy`, `misuse`) rolls back; after any other error the check decides. In both,
- * what is not heard of is checked after `checkAfter`, every `checkEvery`, and parked after `checks` without a decision.
+ * decision. With `check` it works elsewhere (a bank's API): when it resolves the message is committed; a
+ * `NotAppliedError` rolls back at once; after any other error the check decides. In both, what is not heard of is checked after `checkAfter`, every `checkEvery`, and parked after `checks` without a decision.
  *
  * Breaks when the work is not all in that one transaction, or the check does not tell the truth.
  *

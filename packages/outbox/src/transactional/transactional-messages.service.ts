@@ -12,7 +12,7 @@ import {
   type UndecidedMessage,
   type UndecidedQuery,
 } from './prepared-message-store.js';
-import { MessageAlreadyRolledBackError, TransactionalMessageMisuseError } from './transactional.errors.js';
+import { MessageAlreadyRolledBackError, NOT_APPLIED, TransactionalMessageMisuseError } from './transactional.errors.js';
 import type { CheckBack, TransactionalMessageInit } from './transactional.options.js';
 import { type Check, type Compensator, TransactionalHandlers } from './transactional-handlers.js';
 import { UndecidedMessages } from './undecided-messages.js';
@@ -71,8 +71,8 @@ export class TransactionalMessages {
    * error, of `work` passes unchanged.
    *
    * Without `check`, `work` calls `half.join(tx)` in the transaction that does the work. When it rejects, the transaction
-   * decides: its tombstone is asked. With `check`, an error whose kind is `conflict`, `busy` or `misuse` says that nothing
-   * was done, and rolls the message back; after every other one nobody knows, and the check decides later.
+   * decides: its tombstone is asked. With `check`, `NotAppliedError` says that nothing was done, and rolls the message back;
+   * after every other one an earlier step may have been done, and the check decides later.
    *
    * When the decision cannot be written down (the store is away) the check-back takes it later, and the result passes.
    *
@@ -188,10 +188,9 @@ export class TransactionalMessages {
     }
   }
 
-  /** What says that nothing was done decides; all else leaves it to the check. */
+  /** The kind of an error tells of the step that threw it, and nothing of the steps before: those are for the check. */
   private async afterCheckedFailure(half: JoinableHalf, error: unknown): Promise<void> {
-    if (!isLockstepError(error) || error.kind === 'unknown' || error.kind === 'unavailable') return;
-    await this.decisions.rollback(half.id);
+    if (isLockstepError(error) && error.code === NOT_APPLIED) await this.decisions.rollback(half.id);
   }
 
   /** @param claimsCommit whether the work has resolved, so that its caller believes that it is committed */

@@ -18,6 +18,21 @@ export class MessageAlreadyRolledBackError extends LockstepError {
   }
 }
 
+export const NOT_APPLIED = 'NOT_APPLIED';
+
+/**
+ * Thrown by the work of a transactional message with `check` that knows for certain that nothing happened, and that
+ * nothing will: its message is rolled back at once, without asking the check. Throw it, or a class made of it, before the
+ * first step outside, or after a refusal that is final; never when an earlier step may have been done, nor where an answer
+ * was lost. It counts as it is: as the cause of another error it says nothing.
+ */
+export class NotAppliedError extends LockstepError {
+  /** @param reason that nothing happened, and why; becomes the message */
+  constructor(reason: string, cause?: unknown) {
+    super({ code: NOT_APPLIED, kind: 'conflict', message: reason, cause });
+  }
+}
+
 /** A transactional message was used in a way in which nobody could decide about it. */
 export class TransactionalMessageMisuseError extends LockstepError {
   constructor(message: string) {
