@@ -61,6 +61,7 @@ export {
   TOMBSTONE,
   type UndecidedMessage,
   type UndecidedQuery,
+  type WaitingChecker,
 } from './transactional/prepared-message-store.js';
 export {
   MessageAlreadyRolledBackError,

@@ -19,11 +19,14 @@ import { InboxWatch } from './relay/inbox-watch.js';
 import { OutboxMetrics } from './relay/outbox-metrics.js';
 import { OutboxRelay } from './relay/outbox-relay.js';
 import { RelayWakeUp } from './relay/relay-wake-up.js';
+import { AbandonedChecks } from './transactional/abandoned-checks.js';
 import { CheckBack } from './transactional/check-back.js';
 import { CheckBackPass } from './transactional/check-back-pass.js';
+import { CheckOutcomes } from './transactional/check-outcomes.js';
 import { CompensationConsumers } from './transactional/compensation-consumers.js';
 import { HalfDecisions } from './transactional/half-decisions.js';
 import { HalfRecords } from './transactional/half-records.js';
+import { TombstonePass } from './transactional/tombstone-pass.js';
 import { TransactionalExplorer } from './transactional/transactional-explorer.js';
 import { TransactionalHandlers } from './transactional/transactional-handlers.js';
 import { TransactionalRuntime } from './transactional/transactional-message.decorator.js';
@@ -39,9 +42,11 @@ import { UndecidedMessages } from './transactional/undecided-messages.js';
   providers: [
     { provide: OUTBOX_OPTIONS, inject: [MODULE_OPTIONS_TOKEN], useFactory: resolveOutboxOptions },
     AckReceiver,
+    AbandonedChecks,
     AckSender,
     CheckBack,
     CheckBackPass,
+    CheckOutcomes,
     CompensationConsumers,
     ConsumerServices,
     ConsumerStarter,
@@ -59,6 +64,7 @@ import { UndecidedMessages } from './transactional/undecided-messages.js';
     OutboxService,
     RelayWakeUp,
     SequenceGate,
+    TombstonePass,
     TransactionalExplorer,
     TransactionalHandlers,
     TransactionalMessages,

@@ -9,7 +9,7 @@ import {
 } from '@lockstep/outbox';
 import { eventually } from '@lockstep/testing';
 import { Injectable, Scope } from '@nestjs/common';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type HalfApplication, startHalves } from './support/half-application.js';
 import { PREPARED_SERVERS, type PreparedServer } from './support/prepared-stores.js';
 
@@ -228,27 +228,70 @@ describe('The check-back', () => {
     expect(await application.published()).toEqual([]);
   });
 
-  it('leaves a message to others whose check is not known here', async () => {
-    messages.registerCheck('Gone.check', async () => 'commit');
-    const attempt = messages.run({ topic: 'charged', body: {}, check: 'Gone.check', ...TIMES }, () =>
-      Promise.reject(CRASHED),
-    );
-    await expect(attempt).rejects.toBe(CRASHED);
-    const other = await startHalves(postgres, database.url, [Bank]);
-    await eventually(async () => {
+  describe('of another process, which does not have the check,', () => {
+    const GONE = 'Gone.check';
+    let other: HalfApplication;
+    let aheadMs: number;
+
+    beforeEach(async () => {
+      other = await startHalves(postgres, database.url);
+      aheadMs = 0;
+      const now = performance.now;
+      vi.spyOn(performance, 'now').mockImplementation(() => now.call(performance) + aheadMs);
+    });
+    afterEach(async () => {
+      vi.restoreAllMocks();
+      await other.app.close();
+    });
+
+    const leftToGone = async (checks: number): Promise<void> => {
+      const init = { topic: 'charged', body: {}, check: GONE, ...TIMES, checks };
+      await expect(messages.run(init, () => Promise.reject(CRASHED))).rejects.toBe(CRASHED);
+    };
+    /** Two looks, a minute apart. */
+    const lookForAMinute = async (between: () => Promise<void> = async () => undefined): Promise<void> => {
       await other.check();
-      expect(await open()).toBe(1);
+      await between();
+      aheadMs += 61_000;
+      await other.check();
+    };
+    const isDue = () => eventually(async () => expect(await application.store.waiting()).toHaveLength(1));
+
+    it('leaves the message alone as long as anybody asks', async () => {
+      let asked = 0;
+      messages.registerCheck(GONE, async () => {
+        asked += 1;
+        return 'unknown';
+      });
+      await leftToGone(9_000);
+      for (let minute = 0; minute < 4; minute += 1) {
+        await isDue();
+        await lookForAMinute(async () => {
+          await application.check();
+          await isDue();
+        });
+      }
+      expect(other.incidents).toEqual([]);
+      const [row] = await application.sql.query<{ checks: number }>('SELECT checks FROM lockstep_outbox_prepared');
+      expect(row?.checks).toBe(asked);
     });
-    await application.sql.execute("UPDATE lockstep_outbox_prepared SET next_check_at = now() - interval '2 minutes'");
-    const another = await startHalves(postgres, database.url);
-    await another.check();
-    expect(another.incidents.at(-1)).toMatchObject({
-      code: 'OUTBOX_CHECKER_MISSING',
-      fields: { checker: 'Gone.check' },
+
+    it('reports after a minute that nobody asks, counts each check, and parks the message after the last one', async () => {
+      await leftToGone(2);
+      await isDue();
+      await other.check();
+      expect([other.incidents, await open()]).toEqual([[], 1]);
+      for (let asked = 0; asked < 2; asked += 1) {
+        await isDue();
+        await lookForAMinute();
+      }
+      const missing = { code: 'OUTBOX_CHECKER_MISSING', fields: { checker: GONE } };
+      const parkedOne = { code: 'OUTBOX_MESSAGE_UNDECIDED', fields: { checker: GONE } };
+      expect(other.incidents).toMatchObject([missing, missing, parkedOne]);
+      const [undecided] = await messages.undecided();
+      await messages.commit(undecided?.message.id ?? '');
+      expect([await open(), await application.published()]).toEqual([0, [{}]]);
     });
-    await Promise.all([other.app.close(), another.app.close()]);
-    await checkedUntil(async () => expect(await open()).toBe(0));
-    expect(await application.published()).toEqual([{}]);
   });
 
   it('refuses to run with a check or compensator that nobody has registered, or two of one name', async () => {
@@ -262,6 +305,71 @@ describe('The check-back', () => {
     }
     expect(await open()).toBe(0);
   });
+});
+
+describe('A check that hangs', () => {
+  const database = postgres.use();
+  let application: HalfApplication;
+  let messages: TransactionalMessages;
+  let answer: (how: CheckAnswer) => void;
+  let asked: number;
+
+  beforeEach(async () => {
+    application = await startHalves(postgres, database.url, [], { relay: true });
+    messages = application.app.get(TransactionalMessages);
+    asked = 0;
+    const answering = new Promise<CheckAnswer>((resolve) => {
+      answer = resolve;
+    });
+    messages.registerCheck('Bank.hangs', async () => {
+      asked += 1;
+      return answering;
+    });
+    messages.registerCheck('Shop.answers', async () => 'commit');
+  });
+  afterEach(() => application.app.close());
+
+  const leftTo = async (check: string, name: string): Promise<void> => {
+    const init = { topic: 'charged', body: name, check, checkAfter: 1, maxTransactionAge: 0 };
+    await expect(messages.run(init, () => Promise.reject(CRASHED))).rejects.toBe(CRASHED);
+  };
+
+  it('holds up neither the other checks nor the tombstones, and has the rest of its own wait', async () => {
+    for (let n = 0; n < 12; n += 1) await leftTo('Bank.hangs', 'bank');
+    await eventually(async () => expect(asked).toBe(4));
+    await leftTo('Shop.answers', 'shop');
+    const joined = { topic: 'charged', body: 'joined', checkAfter: 300 };
+    const local = await postgres.begin(database.url);
+    await messages.run(joined, (half) => half.join(local.tx));
+    await local.commit();
+    await eventually(async () => expect((await messages.facts()).prepared).toBe(12), { timeoutMs: 4_000 });
+    expect((await rows()).toSorted()).toEqual(['joined', 'shop']);
+    expect(asked).toBe(4);
+    answer('commit');
+    await eventually(async () => expect((await messages.facts()).prepared).toBe(0));
+    expect(asked).toBe(12);
+  });
+
+  it('holds up no shutdown, and its answer is not heard after it', async () => {
+    await leftTo('Bank.hangs', 'bank');
+    await eventually(async () => expect(asked).toBe(1));
+    const beganAt = performance.now();
+    await application.app.close();
+    expect(performance.now() - beganAt).toBeLessThan(1_500);
+    answer('commit');
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(application.incidents).toEqual([]);
+    const other = await startHalves(postgres, database.url);
+    expect(await other.store.facts()).toMatchObject({ prepared: 1 });
+    await other.app.close();
+  });
+
+  const rows = async (): Promise<unknown[]> => {
+    const all = await application.sql.query<{ body: string }>(
+      "SELECT payload AS body FROM lockstep_outbox_prepared WHERE state = 'committed'",
+    );
+    return all.map(({ body }) => JSON.parse(body) as unknown);
+  };
 });
 
 describe('At boot', () => {

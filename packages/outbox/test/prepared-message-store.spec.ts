@@ -1,8 +1,9 @@
-import { type OutboxRecord, TOMBSTONE } from '@lockstep/outbox';
+import type { OutboxRecord } from '@lockstep/outbox';
 import { describePreparedMessageStoreContract, PreparedBench } from '@lockstep/outbox/contract';
 import { eventually } from '@lockstep/testing';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { MemoryPreparedMessageStore } from '../dist/drivers/memory/memory-prepared-message-store.js';
+import type { PreparedStatements } from '../dist/drivers/sql/prepared-statements.js';
 import { memoryTransaction } from './support/memory-transaction.js';
 import { type OpenedPrepared, openPrepared, PREPARED_SERVERS } from './support/prepared-stores.js';
 
@@ -84,14 +85,28 @@ describe.each(PREPARED_SERVERS)('Half messages on $name', (server) => {
       await other.drop();
       await eventually(async () => expect(await bench.due()).toEqual([first.id]));
     });
+  });
 
-    it('names the checks that nobody has asked for a minute', async () => {
-      await bench.prepare({ checker: 'Bank.paid' });
-      await bench.prepare({ checker: 'Shop.sold' });
-      await bench.prepare();
-      const ago = server.name === 'postgres' ? "now() - interval '2 minutes'" : 'UTC_TIMESTAMP(6) - INTERVAL 2 MINUTE';
-      await opened.sql.execute(`UPDATE lockstep_outbox_prepared SET next_check_at = ${ago}`);
-      expect(await bench.store.strangers([TOMBSTONE, 'Shop.sold'])).toEqual(['Bank.paid']);
+  describe('with thousands that are parked or wait for a check that nobody has', () => {
+    const MANY = 3_000;
+
+    beforeAll(async () => {
+      const bench = new PreparedBench(await opened.ends());
+      await bench.prepare({ checker: 'Gone.strange' });
+      await bench.prepare({ checker: 'Gone.parked' });
+      await opened.sql.execute("UPDATE lockstep_outbox_prepared SET state = 'undecided' WHERE checker = 'Gone.parked'");
+      for (const statement of server.multiply(MANY)) await opened.sql.execute(statement);
+      for (let n = 0; n < 3; n += 1) await bench.prepare({ checker: 'Bank.paid' });
+    }, 60_000);
+
+    it.each<[keyof PreparedStatements, readonly unknown[]]>([
+      ['waiting', []],
+      ['lockDue', ['Bank.paid', 8]],
+      ['undecided', ['00000000-0000-0000-0000-000000000000', 10]],
+    ])('%s reads no more than without them', async (name, params) => {
+      const { rows, read } = await opened.sql.transaction((tx) => server.rowsRead(tx, server.statements[name], params));
+      expect(rows).toBeGreaterThan(1);
+      expect(read).toBeLessThan(60);
     });
   });
 });

@@ -52,8 +52,8 @@ export class PreparedBench {
     });
   }
 
-  async due(limit = 100, checkers: readonly string[] = [TOMBSTONE]): Promise<string[]> {
-    return (await this.store.due({ limit, checkers })).map(({ message }) => message.id);
+  async due(limit = 100, checker = TOMBSTONE): Promise<string[]> {
+    return (await this.store.due({ checker, limit })).map(({ message }) => message.id);
   }
 
   async publishedIds(): Promise<string[]> {

@@ -19,7 +19,7 @@ export function checking(bench: Prepared): void {
     await bench().store.rollback(decided.id, 'prepared');
     const seen: boolean[] = [];
     await vi.waitFor(async () => {
-      for (const { message, isLast } of await bench().store.due({ limit: 10, checkers: [TOMBSTONE] })) {
+      for (const { message, isLast } of await bench().store.due({ checker: TOMBSTONE, limit: 10 })) {
         expect(message).toMatchObject({ id, topic: 'paid', key: 'k', payload: '{"n":1}', headers: {} });
         seen.push(isLast);
       }
@@ -39,15 +39,32 @@ export function checking(bench: Prepared): void {
   it('leaves to others what they alone can check, without counting it', async () => {
     const mine = await bench().prepare({ checker: 'Bank.paid' });
     const theirs = await bench().prepare({ checker: 'Shop.sold' });
-    expect(await bench().due(10, [TOMBSTONE, 'Bank.paid'])).toEqual([mine.id]);
-    expect(await bench().due(10, ['Shop.sold'])).toEqual([theirs.id]);
-    expect(await bench().store.strangers([TOMBSTONE])).toEqual([]);
+    expect(await bench().due(10, 'Bank.paid')).toEqual([mine.id]);
+    expect(await bench().due(10, 'Shop.sold')).toEqual([theirs.id]);
+    expect(await bench().due(10, 'Bank.paid')).toEqual([]);
+  });
+
+  it('names each checker that something is due for, and since when, until all of it is given out', async () => {
+    const waiting = async () => new Map((await bench().store.waiting()).map((one) => [one.checker, one.dueSince]));
+    expect(await waiting()).toEqual(new Map());
+    for (const checker of ['Shop.sold', TOMBSTONE, 'Shop.sold', 'Bank.paid']) await bench().prepare({ checker });
+    await bench().prepare({ checker: 'Later.paid', checkAfterMs: 60_000 });
+    const before = await waiting();
+    expect([...before.keys()].sort()).toEqual([TOMBSTONE, 'Bank.paid', 'Shop.sold']);
+    expect(before.get('Bank.paid')).toBeGreaterThanOrEqual(before.get('Shop.sold') ?? Number.NaN);
+    await bench().due(1, 'Bank.paid');
+    await bench().due(1, 'Shop.sold');
+    const after = await waiting();
+    expect([...after.keys()].sort()).toEqual([TOMBSTONE, 'Shop.sold']);
+    expect(after.get('Shop.sold')).toBeGreaterThanOrEqual(before.get('Shop.sold') ?? Number.NaN);
+    await bench().due(10, 'Shop.sold');
+    expect([...(await waiting()).keys()]).toEqual([TOMBSTONE]);
   });
 
   it('knows whether the work can still be running', async () => {
     const young = await bench().prepare({ checkEveryMs: 1 });
     const old = await bench().prepare({ checkEveryMs: 1, maxAgeMs: 0 });
-    const due = await bench().store.due({ limit: 10, checkers: [TOMBSTONE] });
+    const due = await bench().store.due({ checker: TOMBSTONE, limit: 10 });
     expect(new Map(due.map(({ message, isYoung }) => [message.id, isYoung]))).toEqual(
       new Map([
         [young.id, true],

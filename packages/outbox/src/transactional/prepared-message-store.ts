@@ -42,10 +42,17 @@ export interface DecisionOutcome {
   readonly delayMs: number;
 }
 
+/** A checker for which something is due. */
+export interface WaitingChecker {
+  readonly checker: string;
+  /** When the check that has been due for the longest was due: epoch milliseconds on the store's clock. */
+  readonly dueSince: number;
+}
+
 export interface DueRequest {
+  /** {@link TOMBSTONE} is one like the others. */
+  readonly checker: string;
   readonly limit: number;
-  /** The checks that can be asked here; those of others are left to them. {@link TOMBSTONE} is one like the others. */
-  readonly checkers: readonly string[];
 }
 
 /** A half message that is to be checked now. */
@@ -99,7 +106,7 @@ export interface PreparedFacts {
  * - `commit` and `rollback` are compare-and-set: they decide only a message that is in the state `from`, one of any number
  *   of them at a time does, and the others learn what it decided. A commit puts the message into the outbox in the same
  *   step, as `OutboxStore.append` does; its delay begins then.
- * - `due` gives out what is due for a check on the store's clock, oldest first, and in the same step counts the check and
+ * - `due` gives out what is due for a checker on the store's clock, oldest first, and in the same step counts the check and
  *   sets when the next one is due: of two calls at the same time, one gets the message; what the caller leaves undone
  *   because it died is due again.
  * - `join` writes `commit` in the caller's transaction and gives true; false when `rollback` stands already or the deadline
@@ -121,9 +128,9 @@ export interface PreparedMessageStore {
   rollback(id: string, from: OpenState): Promise<DecisionOutcome>;
   join(transaction: SqlTransaction, id: string, deadline: number): Promise<boolean>;
   standing(id: string): Promise<CheckAnswer>;
+  /** Costs as much as there are checkers, however many messages wait for them. */
+  waiting(): Promise<readonly WaitingChecker[]>;
   due(request: DueRequest): Promise<readonly DueCheck[]>;
-  /** Of those that are overdue by a minute, the checkers that are not among `checkers`; at most 10. */
-  strangers(checkers: readonly string[]): Promise<readonly string[]>;
   park(id: string): Promise<boolean>;
   /** Counts the checks anew, the first one at once. */
   resume(id: string): Promise<boolean>;

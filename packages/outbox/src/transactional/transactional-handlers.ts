@@ -2,7 +2,7 @@ import { ConfigurationError } from '@lockstep/core';
 import { Injectable } from '@nestjs/common';
 import type { FailureNotice } from '../failure-notice.js';
 import { checkedName, OWN_TOPICS } from '../message-names.js';
-import { type CheckAnswer, TOMBSTONE } from './prepared-message-store.js';
+import type { CheckAnswer } from './prepared-message-store.js';
 
 /** Tells how the local work of a message ended; `unknown` when that cannot be said yet. */
 export type Check = (messageId: string, body: never) => Promise<CheckAnswer>;
@@ -46,11 +46,6 @@ export class TransactionalHandlers {
 
   allCompensators(): readonly Named<Compensator>[] {
     return [...this.compensators].map(([name, run]) => ({ name, run }));
-  }
-
-  /** What this process can check, the tombstone among it: that needs no code of the application. */
-  checkers(): readonly string[] {
-    return [TOMBSTONE, ...this.checks.keys()];
   }
 }
 

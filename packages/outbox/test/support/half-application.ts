@@ -13,6 +13,7 @@ import type { ModuleMetadata } from '@nestjs/common';
 import { Test, type TestingModule } from '@nestjs/testing';
 import { RelayWakeUp } from '../../dist/relay/relay-wake-up.js';
 import { CheckBackPass } from '../../dist/transactional/check-back-pass.js';
+import { TombstonePass } from '../../dist/transactional/tombstone-pass.js';
 import type { PreparedServer } from './prepared-stores.js';
 
 export interface HalfApplication {
@@ -30,11 +31,15 @@ export interface HalfApplication {
   published(): Promise<unknown[]>;
 }
 
-/** An application that prepares messages on `server`; nothing runs in it by itself, and every check is called for. */
+/**
+ * An application that prepares messages on `server`. Without `relay` nothing runs in it by itself, and every check is called
+ * for.
+ */
 export async function startHalves(
   server: PreparedServer,
   url: string,
   providers: ModuleMetadata['providers'] = [],
+  { relay = false }: { readonly relay?: boolean } = {},
 ): Promise<HalfApplication> {
   const store = {
     inject: [Sql, RowLeases],
@@ -50,7 +55,8 @@ export async function startHalves(
       OutboxModule.forRoot({
         store,
         origin: 'mall',
-        run: { relay: false, consumers: false },
+        run: { relay, consumers: false },
+        sweepEvery: '20ms',
         topics: { ordered: { ordered: 'strict' } },
       }),
     ],
@@ -73,7 +79,8 @@ export async function startHalves(
     throw error;
   }
   const sql = app.get(Sql);
-  const pass = app.get(CheckBackPass, { strict: false });
+  const tombstones = app.get(TombstonePass, { strict: false });
+  const checks = app.get(CheckBackPass, { strict: false });
   return {
     app,
     sql,
@@ -82,7 +89,9 @@ export async function startHalves(
     woken,
     expected,
     check: async () => {
-      while (await pass.run());
+      while (await tombstones.run());
+      while (await checks.run());
+      await checks.settled();
     },
     published: async () => {
       const rows = await sql.query<{ payload: string }>(server.published);

@@ -3,8 +3,9 @@ import type { CheckAnswer, OutboxStore, PreparedMessageStore } from '@lockstep/o
 import type { Sql, SqlTransaction } from '@lockstep/sql';
 import type { Actor, Step } from '@lockstep/testing';
 import { MemoryPreparedMessageStore } from '../../dist/drivers/memory/memory-prepared-message-store.js';
-import { CheckBackPass } from '../../dist/transactional/check-back-pass.js';
+import { CheckOutcomes } from '../../dist/transactional/check-outcomes.js';
 import { HalfDecisions } from '../../dist/transactional/half-decisions.js';
+import { TombstonePass } from '../../dist/transactional/tombstone-pass.js';
 import { TransactionalHandlers } from '../../dist/transactional/transactional-handlers.js';
 import { TransactionalMessages } from '../../dist/transactional/transactional-messages.service.js';
 
@@ -195,7 +196,7 @@ export class HalfModel {
     const sql = { current: () => undefined } as unknown as Sql;
     const records = { make: () => HALF } as never;
     const messages = new TransactionalMessages(sql, store, handlers, records, decisions, {} as never, incidents);
-    return { messages, pass: new CheckBackPass(store, handlers, decisions, incidents) };
+    return { messages, pass: new TombstonePass(store, new CheckOutcomes(store, decisions, incidents)) };
   }
 
   private stepped(step: Step): PreparedMessageStore {
@@ -227,7 +228,6 @@ export class HalfModel {
         await step('park');
         return this.halves.park(id);
       },
-      strangers: async () => [],
       commit: (id: string, from: 'prepared' | 'undecided') => deciding('commit', id, from),
       rollback: (id: string, from: 'prepared' | 'undecided') => deciding('rollback', id, from),
     } satisfies Partial<PreparedMessageStore>);

@@ -11,6 +11,9 @@ import { useMariaDb, usePostgres } from '@lockstep/testing/vitest';
 import { Test, type TestingModule } from '@nestjs/testing';
 import mysql from 'mysql2/promise';
 import pg from 'pg';
+import { MARIADB_PREPARED } from '../../dist/drivers/mariadb/prepared-statements.js';
+import { POSTGRES_PREPARED } from '../../dist/drivers/postgres/prepared-statements.js';
+import type { PreparedStatements } from '../../dist/drivers/sql/prepared-statements.js';
 
 /** A transaction on a connection of its own, in the hands of a test. */
 export interface HeldTransaction {
@@ -28,6 +31,32 @@ export interface PreparedServer {
   store(sql: Sql, leases: RowLeases): Promise<PreparedMessageStore>;
   readonly published: string;
   readonly empty: readonly string[];
+  readonly statements: PreparedStatements;
+  /** Make `times` more of each half message that stands there. */
+  multiply(times: number): readonly string[];
+  /** How many rows a statement gives, and how many rows and entries of indexes it touches for that. */
+  rowsRead(tx: SqlTransaction, statement: string, params: readonly unknown[]): Promise<RowsRead>;
+}
+
+export interface RowsRead {
+  readonly rows: number;
+  readonly read: number;
+}
+
+/** All columns of a half message but its id. */
+const COPIED = `state, shard, awaits_ack, delay_ms, topic, payload, headers, checker, max_checks, check_every_ms, prepared_at,
+  next_check_at, deadline_at, old_at`;
+
+async function counting(
+  tx: SqlTransaction,
+  [statement, params]: readonly [string, readonly unknown[]],
+  counter: string,
+): Promise<RowsRead> {
+  const count = async () => Number((await tx.query<{ n: string }>(counter))[0]?.n);
+  await count();
+  const before = await count();
+  const rows = await tx.query(statement, params);
+  return { rows: rows.length, read: (await count()) - before };
 }
 
 const postgres: PreparedServer = {
@@ -58,6 +87,19 @@ const postgres: PreparedServer = {
   },
   published: `SELECT message_id::text AS id, topic, key, payload, headers, 'no' AS delayed FROM lockstep_outbox
     UNION ALL SELECT message_id::text, topic, key, payload, headers, 'yes' FROM lockstep_outbox_delayed ORDER BY id`,
+  statements: POSTGRES_PREPARED,
+  multiply: (times) => [
+    `INSERT INTO lockstep_outbox_prepared (id, ${COPIED}) SELECT gen_random_uuid(), ${COPIED}
+     FROM lockstep_outbox_prepared, generate_series(1, ${times})`,
+    'ANALYZE lockstep_outbox_prepared',
+  ],
+  rowsRead: (tx, statement, params) =>
+    counting(
+      tx,
+      [statement, params],
+      `SELECT sum(pg_stat_get_xact_tuples_returned(oid) + pg_stat_get_xact_tuples_fetched(oid))::text AS n
+       FROM pg_class WHERE relname LIKE 'lockstep_outbox_prepared%'`,
+    ),
   empty: ['TRUNCATE lockstep_outbox, lockstep_outbox_delayed, lockstep_outbox_prepared, lockstep_outbox_decision'],
 };
 
@@ -92,6 +134,18 @@ const mariadb: PreparedServer = {
     return new MariaDbPreparedMessageStore(sql, appendToTable);
   },
   published: 'SELECT id, topic, k AS `key`, payload, headers, later AS `delayed` FROM appended ORDER BY id',
+  statements: MARIADB_PREPARED,
+  multiply: (times) => [
+    `INSERT INTO lockstep_outbox_prepared (id, ${COPIED}) SELECT UUID(), ${COPIED}
+     FROM lockstep_outbox_prepared, seq_1_to_${times}`,
+    'ANALYZE TABLE lockstep_outbox_prepared',
+  ],
+  rowsRead: (tx, statement, params) =>
+    counting(
+      tx,
+      [statement, params],
+      "SELECT CAST(SUM(VARIABLE_VALUE) AS CHAR) AS n FROM information_schema.SESSION_STATUS WHERE VARIABLE_NAME LIKE 'HANDLER_READ%'",
+    ),
   empty: ['DELETE FROM appended', 'DELETE FROM lockstep_outbox_prepared', 'DELETE FROM lockstep_outbox_decision'],
 };
 

@@ -9,10 +9,8 @@ const SELECTED = `id, state, topic, \`key\`, payload, headers, CAST(${EPOCH_MS('
   CAST(UTC_TIMESTAMP(6) < old_at AS CHAR) AS young`;
 
 // With the collation of the column it is compared with, else no index is used.
-const LISTED = (type: string): string =>
-  `(SELECT value FROM JSON_TABLE($1, '$[*]' COLUMNS (value ${type} PATH '$')) listed)`;
-const IDS = LISTED('char(36) CHARACTER SET ascii COLLATE ascii_bin');
-const CHECKERS = LISTED('varchar(200) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin');
+const IDS = `(SELECT value FROM JSON_TABLE($1, '$[*]' COLUMNS (
+  value char(36) CHARACTER SET ascii COLLATE ascii_bin PATH '$')) listed)`;
 
 export const MARIADB_PREPARED: PreparedStatements = {
   prepare: `
@@ -41,17 +39,19 @@ ON DUPLICATE KEY UPDATE copies = copies + 1`,
 
   standing: 'SELECT decision FROM lockstep_outbox_decision WHERE gid = $1',
 
+  // By a loose scan of the index, so that it costs as much as there are checkers; without the state in its group there is none.
+  waiting: `
+SELECT checker, CAST(${EPOCH_MS('MIN(next_check_at)')} AS CHAR) AS dueSince
+FROM lockstep_outbox_prepared FORCE INDEX (lockstep_outbox_prepared_checks)
+WHERE state = 'prepared' GROUP BY state, checker HAVING MIN(next_check_at) <= UTC_TIMESTAMP(6)`,
+
   lockDue: `
 SELECT ${SELECTED} FROM lockstep_outbox_prepared
-WHERE state = 'prepared' AND next_check_at <= UTC_TIMESTAMP(6) AND checker IN ${CHECKERS}
+WHERE state = 'prepared' AND checker = $1 AND next_check_at <= UTC_TIMESTAMP(6)
 ORDER BY next_check_at LIMIT $2 FOR UPDATE SKIP LOCKED`,
 
   countCheck: `
 UPDATE lockstep_outbox_prepared SET checks = checks + 1, next_check_at = ${LATER('check_every_ms')} WHERE id IN ${IDS}`,
-
-  strangers: `
-SELECT DISTINCT checker FROM lockstep_outbox_prepared
-WHERE state = 'prepared' AND next_check_at < ${EARLIER('60000')} AND checker NOT IN ${CHECKERS} LIMIT 10`,
 
   park: `UPDATE lockstep_outbox_prepared SET state = 'undecided' WHERE id = $1 AND state = 'prepared'`,
 

@@ -14,6 +14,7 @@ import type {
   PreparedMessageStore,
   UndecidedMessage,
   UndecidedQuery,
+  WaitingChecker,
 } from '../../transactional/prepared-message-store.js';
 
 interface Half extends HalfMessage {
@@ -27,7 +28,6 @@ interface Half extends HalfMessage {
 
 const COUNT_LIMIT = 10_000;
 const BATCH = 1_000;
-const STRANGE_AFTER_MS = 60_000;
 
 /**
  * {@link PreparedMessageStore} in the memory of this process. It hears of the commit of a transaction that joins, and
@@ -94,23 +94,23 @@ export class MemoryPreparedMessageStore implements PreparedMessageStore {
     return this.tombstones.get(id) ?? 'unknown';
   }
 
-  async due({ limit, checkers }: DueRequest): Promise<readonly DueCheck[]> {
+  async waiting(): Promise<readonly WaitingChecker[]> {
+    const oldest = new Map<string, number>();
+    for (const { checker, nextCheckAt } of this.dueAt(this.now())) {
+      if (!oldest.has(checker)) oldest.set(checker, nextCheckAt);
+    }
+    return [...oldest].map(([checker, dueSince]) => ({ checker, dueSince }));
+  }
+
+  async due({ checker: asked, limit }: DueRequest): Promise<readonly DueCheck[]> {
     const now = this.now();
-    const due = this.inState('prepared')
-      .filter(({ nextCheckAt, checker }) => nextCheckAt <= now && checkers.includes(checker))
-      .sort((a, b) => a.nextCheckAt - b.nextCheckAt);
+    const due = this.dueAt(now).filter(({ checker }) => checker === asked);
     return due.slice(0, limit).map((half) => {
       half.checksDone += 1;
       half.nextCheckAt = now + half.checkEveryMs;
       const { message, checker, checksDone, checks, preparedAt, maxAgeMs } = half;
       return { message, checker, isLast: checksDone >= checks, isYoung: now < preparedAt + maxAgeMs };
     });
-  }
-
-  async strangers(checkers: readonly string[]): Promise<readonly string[]> {
-    const before = this.now() - STRANGE_AFTER_MS;
-    const overdue = this.inState('prepared').filter(({ nextCheckAt }) => nextCheckAt < before);
-    return [...new Set(overdue.map(({ checker }) => checker))].filter((name) => !checkers.includes(name)).slice(0, 10);
   }
 
   async park(id: string): Promise<boolean> {
@@ -179,6 +179,12 @@ export class MemoryPreparedMessageStore implements PreparedMessageStore {
       half.decidedAt = this.now();
     }
     return { decided, state: half.state, shard: half.record.shard, delayMs: half.record.delayMs };
+  }
+
+  /** The oldest first. */
+  private dueAt(now: number): Half[] {
+    const due = this.inState('prepared').filter(({ nextCheckAt }) => nextCheckAt <= now);
+    return due.sort((a, b) => a.nextCheckAt - b.nextCheckAt);
   }
 
   private inState(state: HalfState): Half[] {

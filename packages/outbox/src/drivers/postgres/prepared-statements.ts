@@ -8,8 +8,6 @@ const SELECTED = `id::text AS id, state, topic, key, payload, headers,
   delay_ms::text AS "delayMs", checker, checks, max_checks AS "maxChecks",
   (clock_timestamp() < old_at)::int::text AS young`;
 
-const LISTED = '(SELECT value FROM json_array_elements_text($1::json) AS listed (value))';
-
 // Index conditions use statement_timestamp(), by which an index can be searched, and which is never later than now.
 export const POSTGRES_PREPARED: PreparedStatements = {
   prepare: `
@@ -42,20 +40,27 @@ ON CONFLICT (gid) DO NOTHING`,
 
   standing: 'SELECT decision FROM lockstep_outbox_decision WHERE gid = $1::uuid',
 
+  // From one checker to the next by the index, so that it costs as much as there are checkers.
+  waiting: `
+WITH RECURSIVE oldest AS (
+  (SELECT checker, next_check_at FROM lockstep_outbox_prepared WHERE state = 'prepared'
+    ORDER BY checker, next_check_at LIMIT 1)
+  UNION ALL
+  SELECT other.checker, other.next_check_at FROM oldest CROSS JOIN LATERAL (
+    SELECT checker, next_check_at FROM lockstep_outbox_prepared WHERE state = 'prepared' AND checker > oldest.checker
+    ORDER BY checker, next_check_at LIMIT 1) other)
+SELECT checker, floor(extract(epoch FROM next_check_at) * 1000)::text AS "dueSince" FROM oldest
+WHERE next_check_at <= clock_timestamp()`,
+
   lockDue: `
 SELECT ${SELECTED} FROM lockstep_outbox_prepared
-WHERE state = 'prepared' AND next_check_at <= statement_timestamp() AND checker IN ${LISTED}
+WHERE state = 'prepared' AND checker = $1 AND next_check_at <= statement_timestamp()
 ORDER BY next_check_at LIMIT $2 FOR UPDATE SKIP LOCKED`,
 
   countCheck: `
 UPDATE lockstep_outbox_prepared
 SET checks = checks + 1, next_check_at = clock_timestamp() + check_every_ms * interval '1 millisecond'
 WHERE id IN (SELECT value::uuid FROM json_array_elements_text($1::json) AS listed (value))`,
-
-  strangers: `
-SELECT DISTINCT checker FROM lockstep_outbox_prepared
-WHERE state = 'prepared' AND next_check_at < statement_timestamp() - interval '1 minute' AND checker NOT IN ${LISTED}
-LIMIT 10`,
 
   park: `UPDATE lockstep_outbox_prepared SET state = 'undecided' WHERE id = $1::uuid AND state = 'prepared'`,
 
@@ -64,7 +69,8 @@ UPDATE lockstep_outbox_prepared SET state = 'prepared', checks = 0, next_check_a
 WHERE id = $1::uuid AND state = 'undecided'`,
 
   undecided: `
-SELECT ${SELECTED} FROM lockstep_outbox_prepared WHERE state = 'undecided' AND id > $1::uuid ORDER BY id LIMIT $2`,
+SELECT ${SELECTED} FROM lockstep_outbox_prepared WHERE state = 'undecided' AND id > $1::uuid
+ORDER BY lockstep_outbox_prepared.id LIMIT $2`,
 
   facts: `
 SELECT (SELECT count(*) FROM (SELECT 1 FROM lockstep_outbox_prepared WHERE state = 'prepared' LIMIT 10000) counted)::text

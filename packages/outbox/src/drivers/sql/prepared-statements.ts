@@ -18,12 +18,12 @@ export interface PreparedStatements {
   readonly refuse: string;
   /** $1 id. */
   readonly standing: string;
-  /** $1 checkers, $2 limit. Those that are due and that no other one is claiming. */
+  /** Each checker that something is due for, and since when. */
+  readonly waiting: string;
+  /** $1 checker, $2 limit. Those that are due and that no other one is claiming. */
   readonly lockDue: string;
   /** $1 ids. */
   readonly countCheck: string;
-  /** $1 checkers. */
-  readonly strangers: string;
   /** $1 id. */
   readonly park: string;
   /** $1 id. */

@@ -13,6 +13,7 @@ import type {
   PreparedMessageStore,
   UndecidedMessage,
   UndecidedQuery,
+  WaitingChecker,
 } from '../../transactional/prepared-message-store.js';
 import type { PreparedStatements } from './prepared-statements.js';
 
@@ -96,10 +97,16 @@ export class SqlPreparedMessageStore implements PreparedMessageStore {
     return row?.decision ?? 'unknown';
   }
 
-  async due({ limit, checkers }: DueRequest): Promise<readonly DueCheck[]> {
+  async waiting(): Promise<readonly WaitingChecker[]> {
+    await this.ready();
+    const rows = await this.sql.query<Record<keyof WaitingChecker, string>>(this.statements.waiting);
+    return rows.map(({ checker, dueSince }) => ({ checker, dueSince: Number(dueSince) }));
+  }
+
+  async due({ checker, limit }: DueRequest): Promise<readonly DueCheck[]> {
     await this.ready();
     return this.begun(async (tx) => {
-      const rows = await tx.query<HalfRow>(this.statements.lockDue, [JSON.stringify(checkers), limit]);
+      const rows = await tx.query<HalfRow>(this.statements.lockDue, [checker, limit]);
       if (rows.length > 0) await tx.execute(this.statements.countCheck, [JSON.stringify(rows.map(({ id }) => id))]);
       return rows.map((row) => ({
         message: envelopeOf(row),
@@ -108,12 +115,6 @@ export class SqlPreparedMessageStore implements PreparedMessageStore {
         isYoung: row.young === '1',
       }));
     });
-  }
-
-  async strangers(checkers: readonly string[]): Promise<readonly string[]> {
-    await this.ready();
-    const rows = await this.sql.query<{ checker: string }>(this.statements.strangers, [JSON.stringify(checkers)]);
-    return rows.map(({ checker }) => checker);
   }
 
   async park(id: string): Promise<boolean> {
