@@ -1,6 +1,13 @@
 import 'reflect-metadata';
 import { StoreUnavailableError } from '@lockstep/core';
-import { type OutboxFacts, OutboxHealth, OutboxService, type OutboxStore } from '@lockstep/outbox';
+import {
+  OUTBOX_STORE,
+  type OutboxFacts,
+  OutboxHealth,
+  OutboxService,
+  type OutboxStore,
+  TransactionalMessages,
+} from '@lockstep/outbox';
 import { eventually, startFaultProxy } from '@lockstep/testing';
 import { usePostgres } from '@lockstep/testing/vitest';
 import { metrics } from '@opentelemetry/api';
@@ -164,7 +171,35 @@ describe('Health and metrics of a running outbox', () => {
     expect(age?.descriptor.unit).toBe('s');
     expect(valuesOf(age)).toMatchObject({ pending: 0, due: 0, in_flight: 0 });
     expect(valuesOf(age).parked).toBeGreaterThan(0);
-    expect(valuesOf(collected.get('lockstep.outbox.depth'))).toEqual({ pending: 0, in_flight: 3, delayed: 2, dead: 0 });
+    expect(valuesOf(collected.get('lockstep.outbox.depth'))).toMatchObject({
+      pending: 0,
+      in_flight: 3,
+      delayed: 2,
+      dead: 0,
+    });
+  });
+
+  it('shows how many half messages nobody has decided about, for how long, and how many are parked', async () => {
+    const mall = await start();
+    const collect = register();
+    await publish(mall, 1);
+    const messages = mall.app.get(TransactionalMessages);
+    messages.registerCheck('Bank.paid', async () => 'unknown');
+    const prepare = async () => {
+      const lost = new Error('lost');
+      let id = '';
+      const attempt = messages.run({ topic: 'job', body: {}, check: 'Bank.paid' }, async (half) => {
+        id = half.id;
+        throw lost;
+      });
+      await expect(attempt).rejects.toBe(lost);
+      return id;
+    };
+    for (let n = 0; n < 2; n += 1) await prepare();
+    await mall.app.get<OutboxStore>(OUTBOX_STORE).prepared.park(await prepare());
+    const collected = await collect();
+    expect(valuesOf(collected.get('lockstep.outbox.depth'))).toMatchObject({ prepared: 2, undecided: 1 });
+    expect(valuesOf(collected.get('lockstep.outbox.oldest_age')).prepared).toBeGreaterThan(0);
   });
 
   it('asks the store once, however many collect, and not at all where no relay runs', async () => {

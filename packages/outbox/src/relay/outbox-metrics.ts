@@ -2,7 +2,8 @@ import { DrainService, Incidents, monotonicMs, type Observe, observeGauges } fro
 import { Inject, Injectable, type OnApplicationBootstrap } from '@nestjs/common';
 import { OUTBOX_OPTIONS, type ResolvedOutboxOptions } from '../outbox.options.js';
 import { OutboxHealth } from '../outbox-health.service.js';
-import type { OutboxFacts } from '../outbox-store.js';
+import { OUTBOX_STORE, type OutboxFacts, type OutboxStore } from '../outbox-store.js';
+import type { PreparedFacts } from '../transactional/prepared-message-store.js';
 
 const OLDEST_AGE = 'lockstep.outbox.oldest_age';
 const DEPTH = 'lockstep.outbox.depth';
@@ -16,11 +17,12 @@ const SAMPLE_EVERY_MS = 5_000;
  */
 @Injectable()
 export class OutboxMetrics implements OnApplicationBootstrap {
-  private sample: { readonly facts: Promise<OutboxFacts>; readonly atMs: number } | undefined;
+  private sample: { readonly facts: Promise<OutboxFacts & PreparedFacts>; readonly atMs: number } | undefined;
 
   constructor(
     @Inject(OUTBOX_OPTIONS) private readonly options: Pick<ResolvedOutboxOptions, 'runRelay'>,
     @Inject(OutboxHealth) private readonly health: Pick<OutboxHealth, 'facts'>,
+    @Inject(OUTBOX_STORE) private readonly store: Pick<OutboxStore, 'prepared'>,
     @Inject(DrainService) private readonly drains: DrainService,
     @Inject(Incidents) private readonly incidents: Incidents,
   ) {}
@@ -38,10 +40,13 @@ export class OutboxMetrics implements OnApplicationBootstrap {
       observe(OLDEST_AGE, facts.oldestInFlightMs / 1_000, { [STATE]: 'in_flight' });
       observe(OLDEST_AGE, facts.oldestParkedMs / 1_000, { [STATE]: 'parked' });
       observe(OLDEST_AGE, facts.oldestDueMs / 1_000, { [STATE]: 'due' });
+      observe(OLDEST_AGE, facts.oldestPreparedMs / 1_000, { [STATE]: 'prepared' });
       observe(DEPTH, facts.pending, { [STATE]: 'pending' });
       observe(DEPTH, facts.inFlight, { [STATE]: 'in_flight' });
       observe(DEPTH, facts.delayed, { [STATE]: 'delayed' });
       observe(DEPTH, facts.dead, { [STATE]: 'dead' });
+      observe(DEPTH, facts.prepared, { [STATE]: 'prepared' });
+      observe(DEPTH, facts.undecided, { [STATE]: 'undecided' });
     } catch (cause) {
       this.sample = undefined;
       this.incidents.report({
@@ -53,10 +58,15 @@ export class OutboxMetrics implements OnApplicationBootstrap {
     }
   }
 
-  private facts(): Promise<OutboxFacts> {
+  private facts(): Promise<OutboxFacts & PreparedFacts> {
     const nowMs = monotonicMs();
     if (this.sample && nowMs - this.sample.atMs < SAMPLE_EVERY_MS) return this.sample.facts;
-    this.sample = { facts: this.health.facts(), atMs: nowMs };
+    this.sample = { facts: this.ask(), atMs: nowMs };
     return this.sample.facts;
+  }
+
+  private async ask(): Promise<OutboxFacts & PreparedFacts> {
+    const [facts, prepared] = await Promise.all([this.health.facts(), this.store.prepared.facts()]);
+    return { ...facts, ...prepared };
   }
 }
