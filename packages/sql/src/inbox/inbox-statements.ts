@@ -9,7 +9,7 @@ export interface InboxStatements {
    */
   readonly receiveMany: string;
   /** The `$3` of {@link receiveMany}; a text, because not every client library can write a list. */
-  listOf(ids: readonly string[]): string;
+  readonly listOf: (ids: readonly string[]) => string;
   /** Removes at most `$2` rows that are older than `$1` milliseconds. */
   readonly purge: string;
 }

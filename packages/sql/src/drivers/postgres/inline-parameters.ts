@@ -44,7 +44,7 @@ function literalOf(params: readonly unknown[], place: number): string | undefine
   if (place < 1 || place > params.length) return undefined;
   const value = params[place - 1];
   if (value === null || value === undefined) return 'NULL';
-  if (typeof value === 'boolean' || Number.isFinite(value)) return ` '${String(value)}'`;
+  if (typeof value === 'boolean' || (typeof value === 'number' && Number.isFinite(value))) return ` '${value}'`;
   // A NUL would end the text of all that is sent with it.
   if (typeof value !== 'string' || value.includes('\0')) return undefined;
   const quoted = `'${value.replaceAll("'", "''")}'`;
