@@ -3,6 +3,7 @@ import { SEQUENCE_HEADER, SEQUENCE_START_HEADER } from '../message-headers.js';
 import type { OutboxDelivery, OutboxRecord } from '../outbox-store.js';
 import { parseSequence } from '../sequence.js';
 import { type Bench, headersOf } from './outbox-store.bench.js';
+import { subscribedBeforeAll } from './outbox-store.starting.js';
 
 const SOON_MS = 5;
 
@@ -10,6 +11,7 @@ const SOON_MS = 5;
 export function idling(bench: Bench): void {
   const strict = (key = 'a'): OutboxRecord => bench().record({ key, strict: true });
   const loose = (key = 'a'): OutboxRecord => bench().record({ key });
+  const subscribe = (...consumers: string[]): Promise<void> => subscribedBeforeAll(bench, consumers);
   const sweep = () => bench().store.operations.purgeSequences(SOON_MS);
   /** Until a sweep comes late enough to find the keys idle. */
   const sweptOf = (keys: number) => vi.waitFor(async () => expect(await sweep()).toBe(keys));
@@ -21,7 +23,7 @@ export function idling(bench: Bench): void {
   };
 
   it('tells a consumer that has none of an idle key to begin with its next message, while another one still has one', async () => {
-    await bench().subscribe('late', 'on-time');
+    await subscribe('late', 'on-time');
     const [id = ''] = await bench().append(strict());
     await bench().claim();
     await bench().acknowledge([id], 'on-time');
@@ -31,7 +33,7 @@ export function idling(bench: Bench): void {
   });
 
   it('tells it further on when the key was used meanwhile and is idle again', async () => {
-    await bench().subscribe('late', 'on-time');
+    await subscribe('late', 'on-time');
     const ids = await bench().append(strict(), strict());
     await bench().claim();
     for (const id of ids) await bench().bury(id, 'late');
@@ -46,7 +48,7 @@ export function idling(bench: Bench): void {
   });
 
   it('tells nothing of a key that was used a while ago only', async () => {
-    await bench().subscribe('late', 'on-time');
+    await subscribe('late', 'on-time');
     const [id = ''] = await bench().append(strict());
     await bench().claim();
     await bench().acknowledge([id], 'on-time');
@@ -55,7 +57,7 @@ export function idling(bench: Bench): void {
   });
 
   it('tells nobody who still has one of the key himself, in flight or dead', async () => {
-    await bench().subscribe('dead', 'flying', 'on-time');
+    await subscribe('dead', 'flying', 'on-time');
     const [first = '', second = ''] = await bench().append(strict(), strict());
     await bench().claim();
     await bench().acknowledge([first, second], 'on-time');
@@ -69,7 +71,7 @@ export function idling(bench: Bench): void {
   it('tells nobody while a message of the key is pending, or parked, and not routed', async () => {
     await bench().append(strict('parked'));
     await bench().claim();
-    await bench().subscribe('on-time', 'late');
+    await subscribe('on-time', 'late');
     await bench().append(strict('pending'));
     await vi.waitFor(async () =>
       expect((await bench().store.operations.facts(1)).oldestPendingMs).toBeGreaterThan(SOON_MS),
@@ -87,7 +89,7 @@ export function idling(bench: Bench): void {
   });
 
   it('leaves aside what is not strict: it neither keeps a counter nor holds back a start', async () => {
-    await bench().subscribe('late', 'on-time');
+    await subscribe('late', 'on-time');
     const [id = '', plain = ''] = await bench().append(strict(), loose());
     const [only = ''] = await bench().append(strict('b'), loose('b'));
     await bench().claim();
@@ -100,7 +102,7 @@ export function idling(bench: Bench): void {
   });
 
   it('never tells a consumer to begin behind a message that is published at the same time', async () => {
-    await bench().subscribe('late', 'on-time');
+    await subscribe('late', 'on-time');
     for (let round = 0; round < 15; round += 1) {
       const key = `k${round}`;
       const [id = ''] = await bench().append(strict(key));

@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { eventually } from '@lockstep/testing';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
-import { resolveNotificationsOptions } from '../../src/notifications/notifications.options.js';
+import { BoundedResolver } from '../../src/notifications/target/bounded-resolver.js';
 
 type Addresses = readonly { readonly address: string; readonly family: number }[];
 
@@ -13,18 +13,16 @@ interface Lookup {
 
 const ADDRESSES: Addresses = [{ address: '192.0.2.1', family: 4 }];
 /** What a thread of the pool is busy with. */
-const lookups: Lookup[] = vi.hoisted(() => []);
+const lookups: Lookup[] = [];
 
-vi.mock('node:dns/promises', () => ({
-  lookup: (host: string) =>
-    new Promise<Addresses>((resolve, reject) => {
-      lookups.push({ host, answer: (addresses = ADDRESSES) => resolve(addresses), fail: reject });
-    }),
-}));
+const system = (host: string): Promise<Addresses> =>
+  new Promise((resolve, reject) => {
+    lookups.push({ host, answer: (addresses = ADDRESSES) => resolve(addresses), fail: reject });
+  });
 
 describe("Lookups of the system's resolver", () => {
   beforeEach(() => void lookups.splice(0));
-  const resolver = (timeout = 5_000) => resolveNotificationsOptions({ timeout }).targets.resolve;
+  const resolver = (waitMs = 5_000) => new BoundedResolver(system, waitMs).resolve;
   const hosts = () => lookups.map(({ host }) => host);
 
   it('never hold more than two threads, however many names hang, and go on in turn', async () => {
