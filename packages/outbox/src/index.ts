@@ -1,5 +1,6 @@
 export { OnMessage } from './consumer/on-message.decorator.js';
 export type { OnMessageBatchOptions, OnMessageOptions } from './consumer/on-message.options.js';
+export { inTurnOrder } from './consumer/turn-order.js';
 export { type DeadLetterSelection, DeadLetters } from './dead-letters.service.js';
 export { MemoryMessageTransport, memoryMessageTransport } from './drivers/memory/memory-message-transport.js';
 export { MemoryOutboxStore, memoryOutboxStore } from './drivers/memory/memory-outbox-store.js';

@@ -82,6 +82,9 @@ export interface TransportSubscription {
  * - In a batch, one `retry` or `postpone` affects that message alone: the others are not run again because of it.
  * - Messages of one route are delivered in the order in which they were accepted, as far as retries, concurrency and
  *   several processes allow.
+ * - A message that comes back may hold up later ones of its key, but none that stands before it in the sequence of a
+ *   strict key (header `Lockstep-Sequence`): the consumer postpones a strict message until its predecessor took effect.
+ *   `inTurnOrder` sorts them.
  * - `id`, `topic`, `key`, `payload`, `headers` and `publishedAt` arrive as they were given.
  * - `close` closes all subscriptions and the connections that the driver opened itself. Nothing is published after it.
  *

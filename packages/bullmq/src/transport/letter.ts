@@ -1,4 +1,4 @@
-import type { MessageEnvelope } from '@lockstep/outbox';
+import { inTurnOrder, type MessageEnvelope } from '@lockstep/outbox';
 
 /** A message as a job carries it, with what was tried before that job. */
 export interface Letter {
@@ -56,7 +56,12 @@ export function packLuggage({ handOver, letters, suspicion }: Luggage): PackedLu
   return { v: VERSION, h: handOver, m, ...(suspicion === undefined ? {} : { s: suspicion }) };
 }
 
-/** @throws UnreadableJobError */
+/**
+ * Strict messages of a key come in their sequence, however they were packed: the first of a `head-first` job would else
+ * wait for one that waits behind it.
+ *
+ * @throws UnreadableJobError
+ */
 export function unpackLuggage(data: unknown): Luggage {
   const packed = data as Partial<PackedLuggage> | null;
   if (packed?.v !== VERSION || packed.h === undefined || !Array.isArray(packed.m)) {
@@ -68,5 +73,6 @@ export function unpackLuggage(data: unknown): Luggage {
       attempts,
     }),
   );
-  return { handOver: packed.h, letters, suspicion: packed.s };
+  const inTurn = inTurnOrder(letters, ({ message }) => message);
+  return { handOver: packed.h, letters: inTurn, suspicion: packed.s };
 }

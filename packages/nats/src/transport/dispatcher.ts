@@ -48,7 +48,7 @@ export class Dispatcher {
   constructor(private readonly init: DispatcherInit) {}
 
   add(parcel: Parcel): void {
-    this.coming.arrived(parcel.key, parcel.ticket.sequence);
+    this.coming.arrived(parcel);
     this.waiting.add(parcel);
     if (!parcel.isReady) this.track(this.prepare(parcel));
     this.plan();
@@ -88,10 +88,8 @@ export class Dispatcher {
 
   /** Messages behind one of their key that comes back make room for others. */
   private keepOrder(): void {
-    const waitOf = ({ key, ticket }: Parcel): number | undefined => this.coming.waitOf(key, ticket.sequence);
-    for (const parcel of this.waiting.takeWhere((one) => one.isReady && waitOf(one) !== undefined)) {
-      this.giveBack(parcel, waitOf(parcel) ?? 0);
-    }
+    const behind = (one: Parcel): boolean => one.isReady && this.coming.waitOf(one) !== undefined;
+    for (const parcel of this.waiting.takeWhere(behind)) this.giveBack(parcel, this.coming.waitOf(parcel) ?? 0);
   }
 
   private returnWaiting(): void {
@@ -166,7 +164,7 @@ export class Dispatcher {
 
   private async settle(parcel: Parcel, verdict: Verdict): Promise<void> {
     if (verdict.outcome !== 'done' && verdict.outcome !== 'dead') {
-      this.coming.expect(parcel.key, parcel.ticket.sequence, verdict.delayMs);
+      this.coming.expect(parcel, verdict.delayMs);
     }
     await this.init.answers.give(parcel, verdict);
     this.init.release(parcel);

@@ -25,7 +25,10 @@ export function byTurn<Item extends Keyed>(messages: readonly Item[]): readonly 
   ];
 }
 
-/** In the order given, but for strict ones of a key, which stand in each other's places so that they are in sequence. */
+/**
+ * In the order given, but for strict ones of a key, which stand in each other's places so that they are in sequence. For
+ * drivers that hold messages back behind others of their key: a strict one waits for its predecessor, wherever that is.
+ */
 export function inTurnOrder<Item>(items: readonly Item[], messageOf: (item: Item) => Keyed): readonly Item[] {
   if (!items.some((item) => isStrict(messageOf(item)))) return items;
   const ranks = items.map((item) => rank(item, messageOf(item)));

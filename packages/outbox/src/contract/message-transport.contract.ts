@@ -1,4 +1,6 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
+import type { MessageEnvelope } from '../message.js';
+import { SEQUENCE_HEADER } from '../message-headers.js';
 import type { BatchHandler, ConsumeOptions, DeliveryOutcome, MessageTransport } from '../message-transport.js';
 import { collect, DONE, Gate, newMessage, newRoute } from './message-transport.bench.js';
 
@@ -36,6 +38,7 @@ export function describeMessageTransportContract(contract: MessageTransportContr
     });
     publishing(open, timeoutMs);
     retrying(open, timeoutMs);
+    for (const batchSize of [1, 6]) inTurn(open, timeoutMs, batchSize);
     closing(open, timeoutMs);
   });
 }
@@ -172,6 +175,30 @@ function retrying(open: Open, timeoutMs: number): void {
     await consumer.consume(route, handler, { concurrency: 1, batchSize: 2 });
     await seen.untilCount(2, timeoutMs);
     expect(new Set(seen.ids()).size).toBe(2);
+  });
+}
+
+function inTurn(open: Open, timeoutMs: number, batchSize: number): void {
+  it(`lets no strict message wait for one that it holds up itself, ${batchSize} at a time`, async () => {
+    const { producer, consumer } = await open();
+    const route = newRoute();
+    const [first, second, third] = [1, 2, 3].map((n) =>
+      newMessage(route.topic, { key: 'k', headers: { [SEQUENCE_HEADER]: `1700000000000.${n}` } }),
+    ) as [MessageEnvelope, MessageEnvelope, MessageEnvelope];
+    const sequence = [first, second, third].map(({ id }) => id);
+    const [effects, seenOnce] = [[] as string[], new Set<string>()];
+    const seen = collect(({ message: { id } }) => {
+      const isItsTurn = effects.length >= sequence.indexOf(id);
+      if (!isItsTurn || !seenOnce.has(id)) {
+        seenOnce.add(id);
+        return { outcome: 'postpone', delayMs: 10, error: new Error('before its turn, or the database is down') };
+      }
+      if (!effects.includes(id)) effects.push(id);
+      return DONE;
+    });
+    await producer.publish(route, [third, first, { ...first }, second]);
+    await consumer.consume(route, seen.handler, { concurrency: 1, batchSize });
+    await vi.waitFor(() => expect(effects).toEqual(sequence), { timeout: timeoutMs });
   });
 }
 
