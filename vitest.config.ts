@@ -24,7 +24,7 @@ export default defineConfig({
     // What ships is what is tested, loaded by Node itself: one copy of every class, and child processes get the same.
     server: { deps: { external: [/\/packages\/[^/]+\/dist\//] } },
     globalSetup: [`${root}packages/testing/dist/vitest/global-setup.js`],
-    maxWorkers: 2,
+    maxWorkers: 3,
     testTimeout: 20_000,
     hookTimeout: 30_000,
   },

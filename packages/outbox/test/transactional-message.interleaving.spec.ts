@@ -13,8 +13,8 @@ const exploration = (name: string, actors: Scene, flaw: Flaw = {}): Exploration<
   onCrash: (world, actor) => world.crash(actor),
   invariant: (world) => world.check(),
   finalInvariant: (world) => world.checkEnd(),
-  maxSchedules: 300,
-  randomSchedules: 500,
+  maxSchedules: 200,
+  randomSchedules: 200,
 });
 
 const SCENES: readonly (readonly [title: string, actors: Scene])[] = [

@@ -35,4 +35,5 @@ export function deletingFirst(driver: DriverProvider<OutboxStore>): DriverProvid
 /** The guarantee, broken: every copy is the first one. */
 export function forgetCopies(inbox: Inbox): void {
   inbox.once = async () => true;
+  inbox.onceMany = async (_tx, _consumer, ids) => new Set(ids);
 }

@@ -38,6 +38,7 @@ export interface SeasonReport {
 
 const LEASE_MS = 1_000;
 const SETTLE_MS = 240_000;
+const MOST_CONTROL_MS = 60_000;
 /** Longer than the pause between two messages that only the broker knows of. */
 const STILL_MS = 3_000;
 
@@ -124,8 +125,17 @@ class Season {
         [1, 2, 3].map((kind) => seededRandom(seed * 4 + kind)),
         stormMs,
       );
-    await sleep(stormMs);
+    if (breach === 'no-inbox') await this.untilDoubled();
+    else await sleep(stormMs);
     return new Map();
+  }
+
+  /** A process that dies with a strict message doubles nothing: the gate knows it by its place. */
+  private async untilDoubled(): Promise<void> {
+    const look = async (): Promise<void> => {
+      if (!(await this.hasSign())) throw new Error('no process has died yet in which a copy is doubled');
+    };
+    await eventually(look, { timeoutMs: MOST_CONTROL_MS, intervalMs: 250 });
   }
 
   private async poison(seed: number): Promise<void> {
