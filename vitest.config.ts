@@ -5,10 +5,18 @@ import { defineConfig } from 'vitest/config';
 const root = fileURLToPath(new URL('.', import.meta.url));
 const packages = readdirSync(`${root}packages`).filter((name) => existsSync(`${root}packages/${name}/test`));
 
+/** Their specs mostly wait for a server or a timer; those of the others start many processes of their own. */
+const waiting = new Set(['core', 'idempotency', 'lock', 'redis', 'session', 'sql', 'testing']);
+
 const project = (name: string, folder: string, include: string[]) => ({
   extends: true as const,
   root: `${root}${folder}`,
-  test: { name, include },
+  test: {
+    name,
+    include,
+    maxWorkers: waiting.has(name) ? 3 : 2,
+    sequence: { groupOrder: waiting.has(name) ? 0 : 1 },
+  },
 });
 
 export default defineConfig({
@@ -24,7 +32,6 @@ export default defineConfig({
     // What ships is what is tested, loaded by Node itself: one copy of every class, and child processes get the same.
     server: { deps: { external: [/\/packages\/[^/]+\/dist\//] } },
     globalSetup: [`${root}packages/testing/dist/vitest/global-setup.js`],
-    maxWorkers: 3,
     testTimeout: 20_000,
     hookTimeout: 30_000,
   },

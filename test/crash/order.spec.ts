@@ -11,8 +11,15 @@ const redis = useOwnRedis();
 
 /** Some are passed only under special circumstances; the chaos run gets there. */
 const RARE = ['outbox.settled', 'outbox.overdue', 'bullmq.follow-ups.added'];
-/** What happens at these is shown by the suites of the outbox and of BullMQ; the chaos run kills the mall there, too. */
-const SHOWN_ELSEWHERE = ['outbox.published', 'outbox.acked', 'outbox.consumer.handled', 'bullmq.batch.handled'];
+/** What happens at these is shown by the suites of the packages; the chaos run kills the mall there, too. */
+const SHOWN_ELSEWHERE = [
+  'idempotency.executed',
+  'sql.commit.before',
+  'outbox.published',
+  'outbox.acked',
+  'outbox.consumer.handled',
+  'bullmq.batch.handled',
+];
 const left = new Set([...RARE, ...SHOWN_ELSEWHERE]);
 const steps = Object.values(FATAL_CHECKPOINTS)
   .flat()

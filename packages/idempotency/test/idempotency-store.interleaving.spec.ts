@@ -21,8 +21,8 @@ describe.each(policies)('in all interleavings under policy %s', (policy) => {
       };
       return new StoreModel({ store, policy, endLease, growOld });
     };
-    const report = await explore(exploration(scene, policy, world, { maxSchedules: 600, randomSchedules: 900 }));
-    expect(report.schedules).toBeGreaterThanOrEqual(600);
+    const report = await explore(exploration(scene, policy, world, { maxSchedules: 300, randomSchedules: 400 }));
+    expect(report.schedules).toBeGreaterThanOrEqual(300);
     expect(report.truncated).toBe(0);
   });
 });

@@ -117,9 +117,7 @@ describe('With MariaDB alone', () => {
 
   it.each([
     'sql.commit.after',
-    'outbox.appended',
     'outbox.claimed',
-    'outbox.published',
     'outbox.consumer.handled',
     'outbox.consumer.committed',
     'outbox.acked',

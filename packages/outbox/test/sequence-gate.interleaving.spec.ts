@@ -14,7 +14,7 @@ const SCENES: readonly (readonly [string, GateScene])[] = [
   ['in batches', { batch: true, keys: 2, messages: 3 }],
 ];
 
-const SCHEDULES = 40;
+const SCHEDULES = 25;
 
 describe.each(SERVERS)('Two consumers, copies, shuffled deliveries and a lost connection, on $name', ({ use }) => {
   const server = use();

@@ -36,11 +36,11 @@ describe('startRedisSentinel()', () => {
     direct.disconnect();
   });
 
-  it('the master that was killed comes back as a replica', { timeout: 40_000 }, async () => {
+  it('the master that was killed comes back as a replica', { timeout: 80_000 }, async () => {
     const [killed] = group.replicas;
     await killed?.restart();
     const direct = new Redis(killed?.url ?? '');
-    await eventually(async () => expect((await direct.role())[0]).toBe('slave'), { timeoutMs: 20_000 });
+    await eventually(async () => expect((await direct.role())[0]).toBe('slave'), { timeoutMs: 60_000 });
     direct.disconnect();
   });
 
