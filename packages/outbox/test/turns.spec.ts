@@ -2,6 +2,7 @@ import { Incidents } from '@lockstep/core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { BlockedKeys } from '../dist/consumer/blocked-keys.js';
+import { withoutEarly } from '../dist/consumer/early-messages.js';
 import { OutOfTurnError } from '../dist/consumer/gate.errors.js';
 import { RetryPauses } from '../dist/consumer/retry-pauses.js';
 import { type Place, placeOf, turnOf } from '../dist/consumer/turn.js';
@@ -121,6 +122,35 @@ describe('Blocked keys', () => {
     // Of a later generation only those of its own are before it, and of a key begun in the middle those from there on.
     expect(blocked.pauseFor(new OutOfTurnError(place(3, 2), '1.9'))).toBe(40);
     expect(blocked.pauseFor(new OutOfTurnError(place(30, 1, 27), '1.9'))).toBe(40);
+  });
+
+  it('spare the database those that cannot have their turn yet, for no longer than the steps before them take', () => {
+    let nowMs = 1_000;
+    const blocked = new BlockedKeys('steps', incidents, () => nowMs);
+    const isSpared = (n: number) => blocked.stillEarly(place(n, 1)) !== undefined;
+    expect(isSpared(100)).toBe(false);
+    blocked.pauseFor(early(5, '1.1'));
+    expect([2, 3, 6, 100].map(isSpared)).toEqual([false, true, true, true]);
+    nowMs += 79;
+    expect([2, 3, 5, 6, 100].map(isSpared)).toEqual([false, false, false, true, true]);
+    nowMs += 921;
+    expect(isSpared(100)).toBe(false);
+    blocked.pauseFor(early(100, '1.1'));
+    expect(blocked.stillEarly(place(100, 1))).toMatchObject({ delayMs: 1_960, error: { code: 'MESSAGE_OUT_OF_TURN' } });
+    blocked.moved(place(4, 1));
+    expect([5, 6].map(isSpared)).toEqual([false, true]);
+  });
+
+  it('let those go on that follow on each other in one batch, and spare those behind a gap', () => {
+    const blocked = new BlockedKeys('steps', incidents, () => 0);
+    blocked.pauseFor(early(9, '1.1'));
+    const deliveries = [2, 3, 4, 6, 7].map((n) => ({
+      message: strictMessage('step', 'k', n, { generation: 1 }),
+      attempt: 1,
+    }));
+    const { due, early: spared } = withoutEarly(deliveries, blocked);
+    expect(due).toEqual(deliveries.slice(0, 3));
+    expect([...spared.keys()]).toEqual(deliveries.slice(3));
   });
 
   it('are reported once a minute, when they have been blocked for one', () => {

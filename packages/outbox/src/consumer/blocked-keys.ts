@@ -1,10 +1,13 @@
 import { type Incidents, monotonicMs } from '@lockstep/core';
-import { parseSequence, sequenceText } from '../sequence.js';
-import type { OutOfTurnError } from './gate.errors.js';
+import { parseSequence, type Sequence, sequenceText } from '../sequence.js';
+import { OutOfTurnError } from './gate.errors.js';
+import { type Place, turnOf } from './turn.js';
 
 /** What a message before this one takes at least; so early ones come back about when it is their turn, in their order. */
 const STEP_MS = 20;
 const LONGEST_PAUSE_MS = 30_000;
+/** Other processes move keys as well. */
+const LONGEST_TRUST_MS = 1_000;
 const REPORT_AFTER_MS = 60_000;
 /** Beyond it the keys that wait longest begin anew, and are asked for more often than need be. */
 const MOST_KEYS = 10_000;
@@ -13,14 +16,21 @@ interface Blocked {
   /** The last one that took effect; another one means that the key moves. */
   readonly last: string;
   readonly sinceMs: number;
+  /** When the database was last asked. */
+  seenAtMs: number;
   reportedAtMs: number;
+}
+
+export interface StillEarly {
+  readonly error: OutOfTurnError;
+  readonly delayMs: number;
 }
 
 /**
  * Keys of which messages wait for their turn, as this process has seen them.
  *
  * ```
- * moving --a message came early--> blocked --the position moved--> moving
+ * moving --a message came early--> blocked --the position moved, here or seen at the gate--> moving
  *                                    '-- for a minute --> reported, then once a minute
  * ```
  * How long a key waits is taken from the local monotonic clock: the times in its messages are those of another server.
@@ -46,14 +56,54 @@ export class BlockedKeys {
       blocked.reportedAtMs = nowMs;
       this.report(early, waitedMs);
     }
-    return Math.round(Math.min(Math.max(waitedMs / 4, stepsAhead(early) * STEP_MS), LONGEST_PAUSE_MS));
+    return pauseOf(early, waitedMs);
+  }
+
+  /**
+   * What the gate would say of a message that cannot have its turn yet, by what it said a moment ago: nobody takes `k`
+   * steps in less time than `k` steps take. Undefined where the gate must be asked. Without it, the copies of all that
+   * waits behind a blocked key would each cost a transaction, time and again, and hold up the one that they wait for.
+   *
+   * @param reached how far the key will have come by then, where others of it go ahead of this one
+   */
+  stillEarly(place: Place, reached?: Sequence): StillEarly | undefined {
+    const known = this.keys.get(nameOf(place));
+    const last = parseSequence(known?.last);
+    if (!known || !last) return undefined;
+    const stored = reached?.generation === last.generation && reached.n > last.n ? reached : last;
+    if (turnOf(place, stored) !== 'early') return undefined;
+    const error = new OutOfTurnError(place, known.last);
+    const nowMs = this.nowMs();
+    if (nowMs - known.seenAtMs >= Math.min(stepsAhead(error) * STEP_MS, LONGEST_TRUST_MS)) return undefined;
+    return { error, delayMs: pauseOf(error, nowMs - known.sinceMs) };
+  }
+
+  get isEmpty(): boolean {
+    return this.keys.size === 0;
+  }
+
+  /** A message of a blocked key took effect here. */
+  moved(place: Place): void {
+    const known = this.keys.get(nameOf(place));
+    const last = parseSequence(known?.last);
+    if (!known || !last || turnOf(place, last) === 'past') return;
+    const nowMs = this.nowMs();
+    this.keys.set(nameOf(place), {
+      last: sequenceText(place.sequence),
+      sinceMs: nowMs,
+      seenAtMs: nowMs,
+      reportedAtMs: nowMs,
+    });
   }
 
   private see({ place, last }: OutOfTurnError, nowMs: number): Blocked {
-    const name = `${place.topic}\0${place.key}`;
+    const name = nameOf(place);
     const known = this.keys.get(name);
-    if (known?.last === last) return known;
-    const blocked = { last, sinceMs: nowMs, reportedAtMs: nowMs };
+    if (known?.last === last) {
+      known.seenAtMs = nowMs;
+      return known;
+    }
+    const blocked = { last, sinceMs: nowMs, seenAtMs: nowMs, reportedAtMs: nowMs };
     // At the end, so that the ones in front are those that wait longest or have moved on.
     this.keys.delete(name);
     this.keys.set(name, blocked);
@@ -77,6 +127,14 @@ export class BlockedKeys {
       },
     });
   }
+}
+
+function pauseOf(early: OutOfTurnError, waitedMs: number): number {
+  return Math.round(Math.min(Math.max(waitedMs / 4, stepsAhead(early) * STEP_MS), LONGEST_PAUSE_MS));
+}
+
+function nameOf({ topic, key }: Place): string {
+  return `${topic}\0${key}`;
 }
 
 /** How many messages must take effect before this one. */

@@ -7,6 +7,7 @@ import { acknowledge } from './acknowledge.js';
 import { BlockedKeys } from './blocked-keys.js';
 import { bury } from './burial.js';
 import type { ConsumerServices } from './consumer-services.js';
+import { placeOrNone, withoutEarly } from './early-messages.js';
 import { isOutOfSequence, isOutOfTurn } from './gate.errors.js';
 import { HandlerTransaction } from './handler-transaction.js';
 import type { MessageHandler } from './message-handler.js';
@@ -67,7 +68,11 @@ export class MessageConsumer {
 
   async handle(batch: readonly Delivery[]): Promise<readonly DeliveryOutcome[]> {
     const outcomes: Outcomes = new Map();
-    const ordered = inTurnOrder(batch, ({ message }) => message);
+    const { due: ordered, early } = withoutEarly(
+      inTurnOrder(batch, ({ message }) => message),
+      this.blocked,
+    );
+    for (const [delivery, outcome] of early) this.note(delivery, outcome, outcomes);
     const first = this.handler.options.batch ? firstTimers(ordered) : new Map<Delivery, Message>();
     await this.oneByOne(
       ordered.filter((delivery) => !first.has(delivery)),
@@ -160,8 +165,14 @@ export class MessageConsumer {
 
   private note(delivery: Delivery, outcome: DeliveryOutcome, outcomes: Outcomes): void {
     outcomes.set(delivery, outcome);
-    if (outcome.outcome === 'done') this.pauses.answered();
+    if (outcome.outcome === 'done') this.succeeded(delivery);
     else this.report(delivery, outcome);
+  }
+
+  private succeeded(delivery: Delivery): void {
+    this.pauses.answered();
+    const place = this.blocked.isEmpty ? undefined : placeOrNone(delivery);
+    if (place) this.blocked.moved(place);
   }
 
   /** That a message came before its turn is no failure; for how long its key waits is watched elsewhere. */
