@@ -37,7 +37,10 @@ function templateOf(text: string): Template {
 
 function parse(text: string): Template {
   if (QUOTING.test(text) || OTHER_DOLLAR.test(text)) return undefined;
-  return text.split(/\$(\d+)/).map((part, index) => (index % 2 === 0 ? part : Number(part)));
+  const template = text.split(/\$(\d+)/).map((part, index) => (index % 2 === 0 ? part : Number(part)));
+  const places = template.filter((part) => typeof part === 'number');
+  // A parameter has one type wherever it stands; two literals would each have their own.
+  return new Set(places).size === places.length ? template : undefined;
 }
 
 function literalOf(params: readonly unknown[], place: number): string | undefined {
