@@ -13,7 +13,13 @@ export {
 } from './sql.errors.js';
 export { SqlModule } from './sql.module.js';
 export type { SqlModuleDrivers } from './sql.module-definition.js';
-export type { MigrationMode, Propagation, SqlModuleOptions, TransactionOptions } from './sql.options.js';
+export type {
+  BeginMode,
+  MigrationMode,
+  Propagation,
+  SqlModuleOptions,
+  TransactionOptions,
+} from './sql.options.js';
 export { Sql } from './sql.service.js';
 export { isConflict, isLockTimeout } from './sql-conflicts.js';
 export {

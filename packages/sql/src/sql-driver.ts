@@ -11,6 +11,11 @@ export interface Statement {
 export interface BeginOptions {
   /** Where it is undefined, the driver's own: the server's default on Postgres, read committed on MariaDB. */
   readonly isolation: IsolationLevel | undefined;
+  /**
+   * The server may hear of the transaction together with its first statement, within that one's time. A driver that
+   * cannot save anything by it begins at once.
+   */
+  readonly withFirstStatement?: boolean;
   /** For a connection, for BEGIN and for ROLLBACK. */
   readonly commandTimeoutMs: number;
   /** For each statement inside the transaction. */

@@ -158,9 +158,9 @@ export class Sql {
   }
 
   private async propagate<T>(fn: (tx: SqlTransaction) => Promise<T>, options: TransactionOptions): Promise<T> {
-    const { isolation, propagation } = resolveTransactionOptions(options);
+    const { isolation, propagation, begin } = resolveTransactionOptions(options);
     const current = propagation === 'requires-new' ? undefined : this.current();
-    if (!current) return this.begin(fn, isolation);
+    if (!current) return this.begin(fn, isolation, begin === 'with-first-statement');
     assertJoinable(current, isolation);
     // Whose it is decides how it is found: binding a bridge's transaction here would hide the library's next one.
     if (propagation === 'required') return fn(current);
@@ -170,12 +170,16 @@ export class Sql {
     return current.savepoint(() => fn(current));
   }
 
-  private async begin<T>(fn: (tx: SqlTransaction) => Promise<T>, isolation: IsolationLevel | undefined): Promise<T> {
+  private async begin<T>(
+    fn: (tx: SqlTransaction) => Promise<T>,
+    isolation: IsolationLevel | undefined,
+    withFirstStatement = false,
+  ): Promise<T> {
     const { value, afterCommit } = await withSpan(
       'lockstep.sql.transaction',
       { 'db.system.name': this.dialect === 'postgres' ? 'postgresql' : this.dialect },
       async () => {
-        const session = await this.driver.begin({ ...this.options, isolation });
+        const session = await this.driver.begin({ ...this.options, isolation, withFirstStatement });
         const tx = new ActiveTransaction(session, this.context, this.dialect, isolation);
         return tx.run(() => fn(tx));
       },

@@ -21,6 +21,7 @@ export function Transactional(options: TransactionOptions = {}): GuaranteeDecora
     attachGuarantee(target, property, descriptor, TRANSACTIONAL, (sql, call) =>
       sql.transaction(() => call.proceed(), {
         propagation: resolved.propagation,
+        begin: resolved.begin,
         ...(resolved.isolation === undefined ? {} : { isolation: resolved.isolation }),
       }),
     );

@@ -40,6 +40,37 @@ describe('PostgresSqlDriver', () => {
     expect(released).toEqual([undefined]);
   });
 
+  it('sends nothing over a connection on which BEGIN was refused: it would be committed at once', async () => {
+    const [sent, released]: [string[], unknown[]] = [[], []];
+    const refusal = Object.assign(new Error('out of memory'), { severity: 'ERROR', code: '53200' });
+    const client = {
+      query: async (text: string) => {
+        sent.push(text);
+        if (text.startsWith('BEGIN')) throw refusal;
+        return { command: 'SELECT', rowCount: 1, rows: [{ version: '140000' }] };
+      },
+      release: (error?: unknown) => released.push(error),
+      on: () => undefined,
+      removeListener: () => undefined,
+    };
+    const pool: PgPool = {
+      connect: async () => client,
+      end: async () => undefined,
+      on: () => 0,
+      removeListener: () => 0,
+    };
+    const driver = new PostgresSqlDriver(pool, false, new Incidents());
+    const times = { commandTimeoutMs: 1_000, statementTimeoutMs: 1_000, commitTimeoutMs: 1_000 };
+    const session = await driver.begin({ isolation: undefined, withFirstStatement: true, ...times });
+    const first = session.execute("SELECT '1'", []);
+    const second = session.execute('SELECT 2', []);
+    await expect(first).rejects.toBe(refusal);
+    await expect(second).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE', outcome: 'not-applied' });
+    await expect(session.commit()).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE', outcome: 'not-applied' });
+    expect(sent.slice(1)).toEqual(['BEGIN']);
+    expect(released).toEqual([refusal]);
+  });
+
   it('survives a connection that breaks while the pool is handing it out', async () => {
     const pool = new pg.Pool({ connectionString: postgres.url, max: 1 });
     const driver = new PostgresSqlDriver(pool, false, new Incidents());

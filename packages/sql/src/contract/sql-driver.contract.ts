@@ -148,9 +148,20 @@ function describeTransactions(subject: Subject, { capabilities }: SqlDriverHarne
     expect(await subject.exists(name)).toBe(false);
   });
 
+  it('is one transaction also where it may begin with its first statement, and that one cannot be read', async () => {
+    const name = subject.name();
+    const session = await subject.begin({ withFirstStatement: true });
+    await expect(session.execute('INSERT INTO INTO nowhere', [])).rejects.toThrow();
+    const second = session.execute(subject.insertion, [name]);
+    if (capabilities.abortsOnFailedStatement) await expect(second).rejects.toThrow();
+    else expect(await second).toBe(1);
+    await session.rollback();
+    expect(await subject.exists(name)).toBe(false);
+  });
+
   it('gives its connection back, however it ends', async () => {
     for (let round = 0; round < 30; round += 1) {
-      const session = await subject.begin();
+      const session = await subject.begin({ withFirstStatement: round % 3 === 0 });
       await (round % 2 === 0 ? session.commit() : session.rollback());
     }
   });

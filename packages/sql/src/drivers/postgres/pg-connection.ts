@@ -4,6 +4,9 @@ import { within as settledWithin } from '../within.js';
 import { lastResult, type PgPoolClient, type PgResult } from './pg-client.js';
 import { endsConnection, PgConnectionLostError, PgTimeoutError } from './pg-errors.js';
 
+/** Sends one statement; rejects with what `pg` threw, or `PgTimeoutError`. */
+export type PgSender = (text: string, params: readonly unknown[], timeoutMs: number) => Promise<PgResult>;
+
 /**
  * A client on loan from the pool. open → given back | destroyed: it is destroyed when it has failed or when a statement
  * got no answer in time, because an answer that comes later would be taken for that of the next statement.
@@ -31,6 +34,11 @@ export class PgConnection {
   /** Rejects with what `pg` threw, or `PgTimeoutError`. */
   run(text: string, params: readonly unknown[], timeoutMs: number): Promise<PgResult> {
     return this.queue.add(() => this.send(text, params, timeoutMs));
+  }
+
+  /** Runs `statements` as if they were one: what others send meanwhile comes behind them. */
+  inTurn<T>(statements: (send: PgSender) => Promise<T>): Promise<T> {
+    return this.queue.add(() => statements((text, params, timeoutMs) => this.send(text, params, timeoutMs)));
   }
 
   /** Its state is in doubt: it will be closed instead of being used again. */

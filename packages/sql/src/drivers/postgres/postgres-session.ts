@@ -3,18 +3,33 @@ import { CommitOutcomeUnknownError, TransactionEndedError } from '../../sql.erro
 import type { BeginOptions, SqlSession, Statement } from '../../sql-driver.js';
 import { inlineParameters } from './inline-parameters.js';
 import type { PgResult } from './pg-client.js';
-import { asStoreError, type PgConnection, within } from './pg-connection.js';
+import { asStoreError, type PgConnection, type PgSender, within } from './pg-connection.js';
 import { isCommitRefusal, PgConnectionLostError } from './pg-errors.js';
 
 /** What every statement is answered once one has failed. */
 const IN_FAILED_TRANSACTION = '25P02';
 
-/** Characters of statements in one round trip with COMMIT; what takes the server longer is better sent on its own. */
-const MOST_WITH_COMMIT = 100_000;
+/** What a savepoint is answered where no transaction is open. */
+const NO_TRANSACTION = '25P01';
 
-/** One transaction on one connection. open → ended by commit or rollback; the connection goes back in either case. */
+/** Changes nothing in a transaction in which statements are taken, and is refused everywhere else. */
+const PROBE = 'SAVEPOINT lockstep_begun; RELEASE SAVEPOINT lockstep_begun';
+
+/** Characters of statements in one round trip with BEGIN or COMMIT; what takes the server longer is better sent on its own. */
+const MOST_TOGETHER = 100_000;
+
+/**
+ * One transaction on one connection, which goes back when it ends.
+ * ```
+ * open --commit | rollback--> ended
+ * not begun --first statement--> open
+ *           --commit | rollback: nothing is sent--> ended
+ * ```
+ */
 export class PostgresSession implements SqlSession {
   private ended = false;
+  /** From when BEGIN is sent. */
+  private begun = false;
 
   private constructor(
     private readonly connection: PgConnection,
@@ -22,16 +37,17 @@ export class PostgresSession implements SqlSession {
     private readonly incidents: Incidents,
   ) {}
 
-  /** Takes the connection over, also when BEGIN fails. */
+  /** Takes the connection over, also when BEGIN fails. Sends nothing where BEGIN is to come with the first statement. */
   static async begin(connection: PgConnection, options: BeginOptions, incidents: Incidents): Promise<PostgresSession> {
-    const level = options.isolation === undefined ? '' : ` ISOLATION LEVEL ${options.isolation.toUpperCase()}`;
+    const session = new PostgresSession(connection, options, incidents);
+    if (options.withFirstStatement) return session;
     try {
-      await connection.run(`BEGIN${level}`, [], options.commandTimeoutMs);
+      await connection.run(session.takeBegin(), [], options.commandTimeoutMs);
     } catch (error) {
       connection.giveBack();
       throw asStoreError(error, 'sql.begin', 'not-applied');
     }
-    return new PostgresSession(connection, options, incidents);
+    return session;
   }
 
   async query<Row>(text: string, params: readonly unknown[]): Promise<Row[]> {
@@ -49,7 +65,7 @@ export class PostgresSession implements SqlSession {
   async commitAfter(last: readonly Statement[]): Promise<'committed' | 'rolled-back'> {
     const texts = last.map(({ text, params }) => inlineParameters(text, params)).filter((text) => text !== undefined);
     const length = texts.reduce((sum, text) => sum + text.length, 0);
-    if (texts.length === last.length && length <= MOST_WITH_COMMIT) return this.end(texts);
+    if (texts.length === last.length && length <= MOST_TOGETHER) return this.end(texts);
     try {
       for (const { text, params } of last) await this.run(text, params);
     } catch (error) {
@@ -61,6 +77,7 @@ export class PostgresSession implements SqlSession {
 
   async rollback(): Promise<void> {
     this.ended = true;
+    if (!this.begun) return this.connection.giveBack();
     const { commandTimeoutMs } = this.options;
     try {
       // Bounded as a whole: it waits for its turn behind statements that nobody awaits any more.
@@ -82,11 +99,15 @@ export class PostgresSession implements SqlSession {
   /** The server leaves out COMMIT when a statement before it fails. */
   private async end(last: readonly string[]): Promise<'committed' | 'rolled-back'> {
     this.ended = true;
+    if (!this.begun && last.length === 0) {
+      this.connection.giveBack();
+      return 'committed';
+    }
     const { statementTimeoutMs, commitTimeoutMs } = this.options;
     // A statement may have to wait for the locks of others, and giving up before COMMIT was reached means not knowing.
     const timeoutMs = last.length > 0 ? statementTimeoutMs + commitTimeoutMs : commitTimeoutMs;
     try {
-      const script = [...last, 'COMMIT'].join('; ');
+      const script = [...(this.begun ? [] : [this.takeBegin()]), ...last, 'COMMIT'].join('; ');
       const { command } = await this.connection.run(script, [], timeoutMs);
       this.connection.giveBack();
       // After a failed statement Postgres answers COMMIT with success and the tag ROLLBACK.
@@ -116,10 +137,60 @@ export class PostgresSession implements SqlSession {
     // The connection may serve another transaction by now.
     if (this.ended) throw new TransactionEndedError('ended');
     try {
+      if (!this.begun) return await this.runFirst(this.takeBegin(), text, params);
       return await this.connection.run(text, params, this.options.statementTimeoutMs);
     } catch (error) {
       // Without COMMIT the server rolls back when the connection goes.
       throw asStoreError(error, 'sql.statement', 'not-applied');
     }
+  }
+
+  private takeBegin(): string {
+    this.begun = true;
+    const { isolation } = this.options;
+    return isolation === undefined ? 'BEGIN' : `BEGIN ISOLATION LEVEL ${isolation.toUpperCase()}`;
+  }
+
+  /** In one turn: what others have sent meanwhile would be committed at once where nothing has begun. */
+  private runFirst(begin: string, text: string, params: readonly unknown[]): Promise<PgResult> {
+    const { statementTimeoutMs } = this.options;
+    const inlined = inlineParameters(text, params);
+    return this.connection.inTurn(async (send) => {
+      if (inlined === undefined || inlined.length > MOST_TOGETHER) {
+        await this.sendBegin(send, begin);
+        return send(text, params, statementTimeoutMs);
+      }
+      try {
+        return await send(`${begin}; ${inlined}`, [], statementTimeoutMs);
+      } catch (error) {
+        // A text that cannot be parsed is refused as a whole, and BEGIN with it.
+        if (await this.hasBegun(send)) throw error;
+        await this.sendBegin(send, begin);
+        return send(text, params, statementTimeoutMs);
+      }
+    });
+  }
+
+  private async sendBegin(send: PgSender, begin: string): Promise<void> {
+    try {
+      await send(begin, [], this.options.commandTimeoutMs);
+    } catch (error) {
+      // What came after it would be committed at once.
+      this.connection.condemn(error as Error);
+      throw error;
+    }
+  }
+
+  /** True also where it cannot be known, because nothing is sent over that connection any more. */
+  private async hasBegun(send: PgSender): Promise<boolean> {
+    if (this.connection.isLost) return true;
+    try {
+      await send(PROBE, [], this.options.commandTimeoutMs);
+    } catch (error) {
+      const { code } = error as { readonly code?: unknown };
+      if (code === NO_TRANSACTION) return false;
+      if (code !== IN_FAILED_TRANSACTION) this.connection.condemn(error as Error);
+    }
+    return true;
   }
 }
