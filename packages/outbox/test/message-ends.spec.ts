@@ -92,6 +92,21 @@ describe('The end of a message', () => {
     expect(await deadLetters.list()).toEqual([]);
   });
 
+  it('takes two round trips beside what its handler does', async () => {
+    desk.work = async () => void (await sql.requireCurrent('test').query('SELECT 42'));
+    const query = vi.spyOn(pg.Client.prototype, 'query');
+    expect(await hands.hand(JOBS, delivery(uuidv7(), { 'Lockstep-Origin': ORIGIN }))).toEqual([{ outcome: 'done' }]);
+    const { calls, contexts } = query.mock;
+    const isReceipt = ([text]: readonly unknown[]) => String(text).includes('INSERT INTO lockstep_inbox');
+    const client = contexts[calls.findIndex(isReceipt)];
+    const own = calls.filter((_, n) => contexts[n] === client);
+    query.mockRestore();
+    // The same client may have served others, before and after.
+    const [first, ...rest] = own.slice(own.findIndex(isReceipt)).map(([text]) => String(text));
+    expect(first).toMatch(/^BEGIN ISOLATION LEVEL READ COMMITTED; INSERT/);
+    expect(rest.slice(0, 2)).toEqual(['SELECT 42', 'COMMIT']);
+  });
+
   describe('that names no origin', () => {
     beforeEach(() => {
       desk.work = async () => {

@@ -121,7 +121,13 @@ export class HandlerTransaction {
   }
 
   private async begin(messages: readonly Message[], work: (tx: SqlTransaction) => Promise<void>): Promise<void> {
-    await this.services.sql.transaction(work, { propagation: 'requires-new', isolation: 'read committed' });
+    // Nothing is done before the inbox was asked, so that an outage still runs no handler.
+    const options = {
+      propagation: 'requires-new',
+      isolation: 'read committed',
+      begin: 'with-first-statement',
+    } as const;
+    await this.services.sql.transaction(work, options);
     checkpoint('outbox.consumer.committed', detailOf(messages));
   }
 
