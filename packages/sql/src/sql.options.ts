@@ -41,9 +41,10 @@ export type Propagation = 'required' | 'requires-new' | 'nested';
 /**
  * When the database hears of a transaction. `at-once`: before the block runs, which therefore does not run while the
  * database cannot be reached. `with-first-statement`: together with the first statement, which saves a round trip on
- * Postgres and changes nothing on MariaDB. The block may run then although the connection is dead, until that statement
- * says so, within `statementTimeout`; a block without a statement commits without asking anyone. The values of that
- * statement are written into its text, where the server's log may show them.
+ * Postgres and changes nothing on MariaDB; only over a connection that was used within the last second, because one that
+ * has died since is found out by that statement, within `statementTimeout`. The block may have run until there; a block
+ * without a statement commits without asking anyone. The values of that statement are written into its text, where the
+ * server's log may show them.
  */
 export type BeginMode = 'at-once' | 'with-first-statement';
 

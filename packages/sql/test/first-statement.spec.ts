@@ -264,10 +264,11 @@ describe.each(TEST_SERVERS)('a transaction that begins with its first statement,
   });
 
   it('waits for the locks of others with its first statement as long as with any', async () => {
-    const patient = await startSql({ url: database.url, commandTimeout: '300ms' });
+    const patient = await startSql({ url: database.url, commandTimeout: '300ms', maxConnections: 1 });
     const blocker = new pg.Client(database.url);
     await blocker.connect();
     await blocker.query('BEGIN; LOCK TABLE entry IN ACCESS EXCLUSIVE MODE');
+    await patient.sql.query('SELECT 1');
     const work = patient.sql.transaction((tx) => tx.execute(INSERT, ['patient']), { begin: 'with-first-statement' });
     const waits = `SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'BEGIN;%'
       AND clock_timestamp() - query_start > interval '600 milliseconds'`;
@@ -279,9 +280,25 @@ describe.each(TEST_SERVERS)('a transaction that begins with its first statement,
     await patient.app.close();
   });
 
+  it('finds out within the time of a command that a connection has died while nobody used it', async () => {
+    await using proxy = await startFaultProxy({ target: database.url });
+    const remote = await startSql({ url: proxy.urlFor(database.url), commandTimeout: '300ms', maxConnections: 1 });
+    await remote.sql.query('SELECT 1');
+    const usedAt = performance.now();
+    proxy.blackhole();
+    await eventually(() => expect(performance.now() - usedAt).toBeGreaterThan(1_100));
+    const startedAt = performance.now();
+    const work = remote.sql.transaction((tx) => tx.execute(INSERT, ['a']), { begin: 'with-first-statement' });
+    await expect(work).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE', outcome: 'not-applied' });
+    expect(performance.now() - startedAt).toBeLessThan(3_000);
+    await remote.app.close();
+  });
+
   it('is not open on the server before its first statement', async () => {
     const open = `SELECT 1 FROM pg_stat_activity
       WHERE state LIKE 'idle in transaction%' AND datname = current_database()`;
+    // Both connections have been used a moment ago.
+    await Promise.all([sql.query('SELECT 1'), sql.query('SELECT 1')]);
     await transaction(async (tx) => {
       expect(await sql.query(open)).toEqual([]);
       await tx.execute(INSERT, ['a']);

@@ -61,14 +61,16 @@ describe('PostgresSqlDriver', () => {
     };
     const driver = new PostgresSqlDriver(pool, false, new Incidents());
     const times = { commandTimeoutMs: 1_000, statementTimeoutMs: 1_000, commitTimeoutMs: 1_000 };
+    // One that was not used a moment ago gets a BEGIN of its own.
+    await driver.query('SELECT 1', [], 1_000);
     const session = await driver.begin({ isolation: undefined, withFirstStatement: true, ...times });
     const first = session.execute("SELECT '1'", []);
     const second = session.execute('SELECT 2', []);
     await expect(first).rejects.toBe(refusal);
     await expect(second).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE', outcome: 'not-applied' });
     await expect(session.commit()).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE', outcome: 'not-applied' });
-    expect(sent.slice(1)).toEqual(['BEGIN']);
-    expect(released).toEqual([refusal]);
+    expect(sent.slice(2)).toEqual(['BEGIN']);
+    expect(released).toEqual([undefined, refusal]);
   });
 
   it('survives a connection that breaks while the pool is handing it out', async () => {

@@ -1,4 +1,4 @@
-import { StoreUnavailableError } from '@lockstep/core';
+import { monotonicMs, StoreUnavailableError } from '@lockstep/core';
 import { StatementQueue } from '../statement-queue.js';
 import { within as settledWithin } from '../within.js';
 import { lastResult, type PgPoolClient, type PgResult } from './pg-client.js';
@@ -6,6 +6,9 @@ import { endsConnection, PgConnectionLostError, PgTimeoutError } from './pg-erro
 
 /** Sends one statement; rejects with what `pg` threw, or `PgTimeoutError`. */
 export type PgSender = (text: string, params: readonly unknown[], timeoutMs: number) => Promise<PgResult>;
+
+/** Of clients in the pool: when the last loan ended. */
+const givenBackAtMs = new WeakMap<PgPoolClient, number>();
 
 /**
  * A client on loan from the pool. open → given back | destroyed: it is destroyed when it has failed or when a statement
@@ -29,6 +32,11 @@ export class PgConnection {
   /** The connection is gone; whatever is sent now is refused. */
   get isLost(): boolean {
     return this.failure !== undefined;
+  }
+
+  /** Since it was last on loan; endless for a new one. */
+  get idleMs(): number {
+    return monotonicMs() - (givenBackAtMs.get(this.client) ?? Number.NEGATIVE_INFINITY);
   }
 
   /** Rejects with what `pg` threw, or `PgTimeoutError`. */
@@ -60,6 +68,7 @@ export class PgConnection {
 
   giveBack(): void {
     this.isGivenBack = true;
+    givenBackAtMs.set(this.client, monotonicMs());
     // In this order: the pool puts its own listener on before ours goes.
     this.client.release(this.failure);
     this.client.removeListener('error', this.onError);

@@ -13,6 +13,11 @@ import { PostgresNotifications } from './postgres-notifications.js';
 import { PostgresSession } from './postgres-session.js';
 
 const OLDEST_SERVER = 140_000;
+/**
+ * A connection that was used so lately is likely to be there. One that has died in silence shall be found out by a BEGIN
+ * of its own: what comes with a statement has the time of a statement, which may have to wait for a lock.
+ */
+const LONGEST_TRUST_MS = 1_000;
 
 // 0x4c4f434b is 'LOCK'; the second number tells the uses of that namespace apart.
 const MIGRATIONS: MigrationStatements = {
@@ -75,7 +80,8 @@ export class PostgresSqlDriver implements SqlDriver {
 
   async begin(options: BeginOptions): Promise<SqlSession> {
     const connection = await this.acquire('sql.begin', options.commandTimeoutMs);
-    return PostgresSession.begin(connection, options, this.incidents);
+    const withFirstStatement = options.withFirstStatement === true && connection.idleMs < LONGEST_TRUST_MS;
+    return PostgresSession.begin(connection, { ...options, withFirstStatement }, this.incidents);
   }
 
   async query<Row>(text: string, params: readonly unknown[], timeoutMs: number): Promise<Row[]> {
