@@ -73,6 +73,31 @@ describe('PostgresSqlDriver', () => {
     expect(released).toEqual([undefined, refusal]);
   });
 
+  it.each<[string, string, readonly unknown[]]>([
+    ['too few', 'SELECT $1::int, $2::int', [1]],
+    ['too many', 'SELECT 1', [1]],
+    ['bytes for a number as', 'SELECT $1::int', [Buffer.from('5')]],
+  ])('passes on what the server says to %s values: it has answered, and goes on', async (_, text, params) => {
+    const pool = new pg.Pool({ connectionString: postgres.url, max: 1 });
+    const driver = new PostgresSqlDriver(pool, true, new Incidents());
+    const [before] = await driver.query<{ pid: number }>('SELECT pg_backend_pid() AS pid', [], 1_000);
+    await expect(driver.query(text, params, 1_000)).rejects.toMatchObject({ code: '08P01', severity: 'ERROR' });
+    expect(await driver.query('SELECT pg_backend_pid() AS pid', [], 1_000)).toEqual([before]);
+    await driver.close();
+  });
+
+  it('takes the same code of a pooler, which names no routine, for an outage', async () => {
+    const refusal = Object.assign(new Error('server login has been failing'), { code: '08P01', severity: 'FATAL' });
+    const pool: PgPool = {
+      connect: () => Promise.reject(refusal),
+      end: async () => undefined,
+      on: () => 0,
+      removeListener: () => 0,
+    };
+    const driver = new PostgresSqlDriver(pool, false, new Incidents());
+    await expect(driver.query('SELECT 1', [], 1_000)).rejects.toBeInstanceOf(StoreUnavailableError);
+  });
+
   it('survives a connection that breaks while the pool is handing it out', async () => {
     const pool = new pg.Pool({ connectionString: postgres.url, max: 1 });
     const driver = new PostgresSqlDriver(pool, false, new Incidents());

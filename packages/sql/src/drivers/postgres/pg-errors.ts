@@ -9,6 +9,10 @@ const SESSION_END_CODES = new Set(['25P03', '25P04', '57P04', '57P05']);
 /** By class: disk full, I/O error, internal error. They may stop the server after it has written the commit. */
 const DOUBTFUL_CLASSES = new Set(['53', '58', 'XX']);
 
+/** A statement whose values do not fit it has the code of a broken protocol, but the session goes on. */
+const PROTOCOL_VIOLATION = '08P01';
+const READS_VALUES = /^(exec_bind_message$|pq_)/;
+
 /** `pg` gives the loss of a connection no code; these are the beginnings of its messages. */
 const CLIENT_MESSAGES = [
   'Connection terminated',
@@ -43,6 +47,7 @@ export function isConnectionFailure(error: unknown): error is Error {
   if (!(error instanceof Error)) return false;
   if (error instanceof PgTimeoutError || error instanceof PgConnectionLostError) return true;
   const code = codeOf(error);
+  if (code === PROTOCOL_VIOLATION && isMisfit(error)) return false;
   if (code !== undefined) return SOCKET_CODES.has(code) || UNAVAILABLE_CODES.has(code) || /^08...$/.test(code);
   return CLIENT_MESSAGES.some((message) => error.message.startsWith(message));
 }
@@ -62,6 +67,12 @@ export function isCommitRefusal(error: unknown): boolean {
   // 40003 is the server saying that it does not know either.
   if (code === undefined || !/^[0-9A-Z]{5}$/.test(code) || code === '40003') return false;
   return 'severity' in error && !DOUBTFUL_CLASSES.has(code.slice(0, 2));
+}
+
+/** Said by the server itself, where it reads the values; a pooler names no place in the source of Postgres. */
+function isMisfit(error: Error): boolean {
+  const { routine } = error as { readonly routine?: unknown };
+  return typeof routine === 'string' && READS_VALUES.test(routine);
 }
 
 function codeOf(error: Error): string | undefined {
