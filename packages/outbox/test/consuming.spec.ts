@@ -353,8 +353,11 @@ describe('Consuming', () => {
     await expect(attempt).rejects.toThrow(/Twins.two and Twins.one both consume job as a/);
   });
 
-  it('refuses a handler in a request-scoped provider, at boot', async () => {
-    @Injectable({ scope: Scope.REQUEST })
+  it.each([
+    ['request-scoped', Scope.REQUEST],
+    ['transient', Scope.TRANSIENT],
+  ])('refuses a handler in a %s provider, at boot', async (_, scope) => {
+    @Injectable({ scope })
     class Scoped {
       @OnMessage('job', { consumer: 'a' })
       async one(): Promise<void> {}

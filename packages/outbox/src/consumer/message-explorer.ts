@@ -49,16 +49,18 @@ export class MessageExplorer implements OnApplicationBootstrap {
       const method = instance[property];
       if (typeof method !== 'function') continue;
       for (const mark of handlerMarksOf(method)) {
-        if (!wrapper.isDependencyTreeStatic()) throw requestScoped(`${prototype.constructor.name}.${property}`);
+        // Of a transient one, Nest shows an object that nothing was injected into.
+        if (wrapper.isTransient || !wrapper.isDependencyTreeStatic())
+          throw notShared(`${prototype.constructor.name}.${property}`);
         yield this.factory.create(instance, method as Method, property, mark);
       }
     }
   }
 }
 
-function requestScoped(name: string): ConfigurationError {
+function notShared(name: string): ConfigurationError {
   return new ConfigurationError(
-    `${name} is decorated with @OnMessage, but its class is made anew for every request. Handlers belong into a ` +
-      'provider of default scope; ask for what belongs to the message through RequestContext.',
+    `${name} is decorated with @OnMessage, but its class is made anew for every request or dependent. Handlers ` +
+      'belong into a provider of default scope; ask for what belongs to the message through RequestContext.',
   );
 }

@@ -42,7 +42,9 @@ export class TransactionalExplorer implements OnModuleInit {
       const mark = typeof method === 'function' ? transactionalMarkOf(method) : undefined;
       if (!mark) continue;
       const named = mark.check !== undefined || mark.compensate !== undefined;
-      if (named && !wrapper.isDependencyTreeStatic()) throw requestScoped(checkName(instance, property));
+      // Of a transient one, Nest shows an object that nothing was injected into.
+      if (named && (wrapper.isTransient || !wrapper.isDependencyTreeStatic()))
+        throw notShared(checkName(instance, property));
       if (mark.check !== undefined) checks.add(mark.check);
       if (mark.compensate !== undefined) compensators.add(mark.compensate);
       else this.compensations.startAlarm();
@@ -65,9 +67,9 @@ function methodOf(instance: Record<string, unknown>, name: string): Method {
   );
 }
 
-function requestScoped(name: string): ConfigurationError {
+function notShared(name: string): ConfigurationError {
   return new ConfigurationError(
     `${name} is decorated with @TransactionalMessage and names a method to be called later, but its class is made anew ` +
-      'for every request. Move it into a provider of default scope.',
+      'for every request or dependent. Move it into a provider of default scope.',
   );
 }
