@@ -1,11 +1,11 @@
-import { durationMs } from '@lockstep/core';
+import { ConfigurationError, durationMs } from '@lockstep/core';
 import type { OutgoingMessage } from './message.js';
-import { isName, OWN_TOPICS } from './message-names.js';
+import { checkedTopic, isName, OWN_TOPICS } from './message-names.js';
 import { MessageInvalidError } from './outbox.errors.js';
 import type { ResolvedOutboxOptions } from './outbox.options.js';
 import type { OutboxRecord } from './outbox-store.js';
 
-const LONGEST_DELAY_MS = 366 * 86_400_000;
+const DELAYS = { minMs: 0, maxMs: 366 * 86_400_000 };
 
 /** What is promised about a message: how long it is kept, in which order, not before when. */
 export type MessagePromise = Pick<OutboxRecord, 'awaitsAck' | 'delayMs' | 'strict'>;
@@ -24,6 +24,18 @@ export function promiseOf(message: OutgoingMessage, options: ResolvedOutboxOptio
   return { awaitsAck, delayMs, strict };
 }
 
+/** What a decorator asks for in each of its messages. @throws ConfigurationError naming the option and its value */
+export function checkPromise(
+  decorator: string,
+  { delay, ordered, callback }: Pick<OutgoingMessage, 'delay' | 'ordered' | 'callback'>,
+): void {
+  if (delay !== undefined) durationMs(delay, `${decorator} delay`, DELAYS);
+  if (ordered !== undefined && ordered !== 'strict' && ordered !== 'best-effort') {
+    throw ConfigurationError.option(`${decorator} ordered`, ordered, "'best-effort' or 'strict'");
+  }
+  if (callback !== undefined) checkedTopic(callback, `${decorator} callback`);
+}
+
 function orderingFault({ key, ordered }: OutgoingMessage, promise: MessagePromise): string | undefined {
   if (ordered !== undefined && ordered !== 'strict' && ordered !== 'best-effort') {
     return "ordered is neither 'strict' nor 'best-effort'";
@@ -38,7 +50,7 @@ function orderingFault({ key, ordered }: OutgoingMessage, promise: MessagePromis
 function delayOf({ topic, delay }: OutgoingMessage): number {
   if (delay === undefined) return 0;
   try {
-    return durationMs(delay, 'delay', { minMs: 0, maxMs: LONGEST_DELAY_MS });
+    return durationMs(delay, 'delay', DELAYS);
   } catch (cause) {
     throw new MessageInvalidError(topic, `its delay is no duration up to a year`, cause);
   }

@@ -1,6 +1,7 @@
-import { type AsyncMethod, attachGuarantee, ConfigurationError, type Guarantee } from '@lockstep/core';
+import { type AsyncMethod, attachGuarantee, ConfigurationError, checkKnown, type Guarantee } from '@lockstep/core';
 import type { OutgoingMessage } from './message.js';
 import { checkedTopic } from './message-names.js';
+import { checkPromise } from './message-promise.js';
 import { OutboxService } from './outbox.service.js';
 
 export interface OutboxDecoratorOptions<Result> extends Pick<OutgoingMessage, 'delay' | 'ordered' | 'callback'> {
@@ -36,6 +37,7 @@ const OUTBOX: Guarantee<OutboxService> = {
  *
  * Breaks when the method does its work outside of that transaction, or calls out before the commit.
  *
+ * @throws ConfigurationError on a wrong option, here
  * @throws TransactionRequiredError before the method runs, when there is no transaction
  * @throws MessageInvalidError when the message cannot be published; the transaction is rolled back by its owner
  */
@@ -57,12 +59,16 @@ export function Outbox<Result>(
 ) => void;
 export function Outbox(topic: string, options: OutboxDecoratorOptions<never> = {}) {
   checkedTopic(topic, '@Outbox topic');
+  checkKnown(options, '@Outbox options', ['key', 'body', 'delay', 'ordered', 'callback']);
   const { key, body, ...promise } = options as OutboxDecoratorOptions<unknown>;
   for (const [name, value] of Object.entries({ key, body })) {
     if (value !== undefined && typeof value !== 'function') {
       throw ConfigurationError.option(`@Outbox ${name}`, value, "a function of the method's result");
     }
   }
+  checkPromise('@Outbox', promise);
+  if (promise.ordered === 'strict' && !key)
+    throw ConfigurationError.option('@Outbox key', key, 'a function: messages are strict by their key');
   return (target: object, property: string | symbol, descriptor: PropertyDescriptor): void =>
     attachGuarantee(target, property, descriptor, OUTBOX, async (outbox, call) => {
       const tx = outbox.requireTransaction(`@Outbox on ${call.name}`);

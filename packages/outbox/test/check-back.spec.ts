@@ -401,6 +401,7 @@ describe('At boot', () => {
     ],
     ['a compensator that is missing', [wrongly('B', { compensate: 'nothing' })], /names 'nothing', and B has no/],
     ['a class that is made for each request', [wrongly('C', { check: 'check' }, Scope.REQUEST)], /made anew/],
+    ['a class that is made for each dependent', [wrongly('F', { check: 'check' }, Scope.TRANSIENT)], /made anew/],
     [
       'two classes of one name',
       [wrongly('D', { check: 'check' }), wrongly('D', { check: 'check' })],
@@ -416,6 +417,8 @@ describe('At boot', () => {
     ['deadline', { deadline: '31d' }],
     ['maxTransactionAge', { checks: 1, maxTransactionAge: '1m' }],
     ['key', { key: 'order' }],
+    ['delay', { delay: 'soon' }],
+    ['callback', { callback: 'Not A Topic' }],
     ['options.chek', { chek: 'check' }],
   ])('a wrong %s is refused where it is written', (option, options) => {
     expect(() => wrongly('E', options)).toThrow(`@TransactionalMessage ${option}`);

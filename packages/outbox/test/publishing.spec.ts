@@ -1,4 +1,5 @@
 import 'reflect-metadata';
+import { ConfigurationError } from '@lockstep/core';
 import {
   MessageInvalidError,
   OUTBOX_STORE,
@@ -80,6 +81,19 @@ describe('Publishing', () => {
     const [row] = await rows();
     expect(row).toMatchObject({ topic: 'order.placed', key: 'o-1', payload: '{"total":12}' });
     expect(JSON.parse(row?.headers ?? '')).toEqual({ 'Lockstep-Origin': 'mall', 'Lockstep-Durability': 'until-ack' });
+  });
+
+  it.each<[string, object | null]>([
+    ['options', null],
+    ['options.kye', { kye: () => 'k' }],
+    ['key', { key: 'k' }],
+    ['key', { ordered: 'strict' }],
+    ['ordered', { ordered: 'Strict', key: () => 'k' }],
+    ['delay', { delay: 'soon' }],
+    ['callback', { callback: 'Not A Topic' }],
+  ])('refuses a wrong %s of @Outbox where it is written: %j', (option, options) => {
+    expect(() => Outbox('t', options as object)).toThrow(`@Outbox ${option}`);
+    expect(() => Outbox('t', options as object)).toThrow(ConfigurationError);
   });
 
   it('refuses to publish outside of a transaction, before the method has done anything', async () => {

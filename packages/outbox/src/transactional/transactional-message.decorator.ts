@@ -10,6 +10,7 @@ import { Sql } from '@lockstep/sql';
 import { Inject, Injectable } from '@nestjs/common';
 import type { OutgoingMessage } from '../message.js';
 import { checkedTopic } from '../message-names.js';
+import { checkPromise } from '../message-promise.js';
 import type { Fits, HasCheck, HasCompensator, SaysSomething } from './decorator-types.js';
 import { checkName, compensatorName } from './handler-names.js';
 import { CHECK_BACK_NAMES, type CheckBack, type CheckBackOptions, resolveCheckBack } from './transactional.options.js';
@@ -89,6 +90,7 @@ export function TransactionalMessage<
 >(topic: string, options: TransactionalMessageOptions<Key, Body, Check, Compensate> = {}) {
   checkedTopic(topic, '@TransactionalMessage topic');
   checkKnown(options, '@TransactionalMessage options', NAMES);
+  checkPromise('@TransactionalMessage', options);
   assertFunctions({ key: options.key, body: options.body });
   const checkBack = resolveCheckBack(options, '@TransactionalMessage');
   const mark: TransactionalMark = { check: options.check, compensate: options.compensate };
