@@ -94,6 +94,54 @@ describe('A strict key that was idle for longer than a position is kept', () => 
   });
 });
 
+@Injectable()
+class Patient {
+  mayTake = true;
+
+  constructor(@Inject(Sql) private readonly sql: Sql) {}
+
+  @OnMessage('step', { consumer: 'patient', attempts: 1_000, backoff: { first: 20, atMost: 50 } })
+  async take({ n }: { n: number }): Promise<void> {
+    if (!this.mayTake) throw new Error('not yet');
+    await this.sql.requireCurrent('steps').execute('INSERT INTO step (consumer, n) VALUES ($1, $2)', ['patient', n]);
+  }
+}
+
+describe('A strict key whose next message is tried for longer than a position is kept', () => {
+  const postgres = usePostgres();
+  let application: OutboxApplication;
+
+  beforeAll(async () => {
+    application = await startOutbox({
+      url: postgres.url,
+      providers: [Patient],
+      topics: { step: { ordered: 'strict' } },
+      sequenceRetention: 1_000,
+      prepare: async (db) => void (await db.execute('CREATE TABLE step (id serial, consumer text, n int)')),
+    });
+  });
+  afterAll(() => application.app.close());
+
+  it('keeps its position, and goes on when that takes effect', async () => {
+    const { app, sql } = application;
+    const publish = (n: number) => sql.transaction(() => app.get(OutboxService).publish('step', { n }, { key: 'k' }));
+    const taken = async () => (await sql.query<{ n: number }>('SELECT n FROM step ORDER BY id')).map(({ n }) => n);
+    const patient = app.get(Patient);
+    await publish(1);
+    await eventually(async () => expect(await taken()).toEqual([1]));
+    patient.mayTake = false;
+    await publish(2);
+    await publish(3);
+    const since = performance.now();
+    await eventually(async () => {
+      await new PositionPurge(sql).step(2_000);
+      expect(performance.now() - since).toBeGreaterThan(4_000);
+    });
+    patient.mayTake = true;
+    await eventually(async () => expect(await taken()).toEqual([1, 2, 3]));
+  });
+});
+
 describe('The sweep of idle keys, on tables that were empty when they were analyzed', () => {
   const postgres = usePostgres();
   let application: OutboxApplication;

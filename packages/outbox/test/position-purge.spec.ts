@@ -60,6 +60,20 @@ describe.each(SERVERS)('The purge of positions, on $name', ({ name, use }) => {
     expect(await left()).toBe(4_100);
   });
 
+  it('forgets no position that messages wait behind, and shortens the time of none that is held', async () => {
+    await fill('a', 0, 2, 2 * HOUR_MS);
+    await fill('a', 2, 3, -24 * HOUR_MS);
+    const { gate } = database.services;
+    const sequence = { generation: 1, n: 3 };
+    for (const waiting of ['000001', '000002']) {
+      await gate.keep('a', { topic: 'step', key: waiting, sequence, before: 0, isSkipped: false });
+    }
+    const purge = new PositionPurge(database.sql);
+    expect(await purge.step(HOUR_MS)).toMatchObject({ forgotten: 1 });
+    expect(await purge.step(-HOUR_MS)).toMatchObject({ forgotten: 1 });
+    expect(await left()).toBe(1);
+  });
+
   it('passes over a position that a handler has in hand, and forgets it later', async () => {
     await fill('a', 0, 3, 2 * HOUR_MS);
     const purge = new PositionPurge(database.sql);

@@ -86,6 +86,7 @@ export class MessageConsumer {
       ended.push(outcome.outcome === 'dead' ? await this.bury(delivery, outcome) : outcome);
     }
     this.countOutcomes(outcomes);
+    await this.keepPlaces(outcomes);
     return acknowledge(batch, ended, this.handler.route.consumer, this.acks, this.services.incidents);
   }
 
@@ -154,6 +155,13 @@ export class MessageConsumer {
 
   private bury({ message }: Delivery, outcome: Dead): Promise<DeliveryOutcome> {
     return bury(this.services, this.handler.route.consumer, message, outcome);
+  }
+
+  private async keepPlaces(outcomes: Outcomes): Promise<void> {
+    for (const [{ message }, { outcome }] of outcomes) {
+      const place = outcome === 'retry' || outcome === 'postpone' ? placeOf(message) : undefined;
+      if (place) await this.services.gate.keep(this.handler.route.consumer, place);
+    }
   }
 
   private countOutcomes(outcomes: Outcomes): void {

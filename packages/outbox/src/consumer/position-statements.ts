@@ -24,6 +24,8 @@ export interface PositionStatements {
   readonly set: string;
   /** Keeps the row for so many milliseconds more, if there is one. `$1` consumer, `$2` topic, `$3` key, `$4` ms. */
   readonly hold: string;
+  /** Touches a row that nobody has touched for `$4` ms. `$1` consumer, `$2` topic, `$3` key. */
+  readonly keep: string;
   /**
    * Gives the next `$5` rows behind consumer `$2`, topic `$3` and key `$4`, and `isOld`: whether one was not touched for
    * `$1` milliseconds.
@@ -44,6 +46,8 @@ const POSTGRES: PositionStatements = {
   WHERE consumer = $1 AND topic = $2 AND key = $3`,
   hold: `UPDATE lockstep_outbox_position SET touched_at = clock_timestamp() + $4 * interval '1 millisecond'
   WHERE consumer = $1 AND topic = $2 AND key = $3`,
+  keep: `UPDATE lockstep_outbox_position SET touched_at = clock_timestamp()
+  WHERE consumer = $1 AND topic = $2 AND key = $3 AND touched_at < clock_timestamp() - $4 * interval '1 millisecond'`,
   look: `SELECT consumer, topic, key, ctid::text AS place,
     touched_at < statement_timestamp() - $1 * interval '1 millisecond' AS "isOld"
   FROM lockstep_outbox_position WHERE (consumer, topic, key) > ($2::text, $3::text, $4::text)
@@ -68,6 +72,8 @@ const MARIADB: PositionStatements = {
   WHERE consumer = $1 AND topic = $2 AND \`key\` = $3`,
   hold: `UPDATE lockstep_outbox_position SET touched_at = UTC_TIMESTAMP(6) + INTERVAL $4 * 1000 MICROSECOND
   WHERE consumer = $1 AND topic = $2 AND \`key\` = $3`,
+  keep: `UPDATE lockstep_outbox_position SET touched_at = UTC_TIMESTAMP(6)
+  WHERE consumer = $1 AND topic = $2 AND \`key\` = $3 AND touched_at < UTC_TIMESTAMP(6) - INTERVAL $4 * 1000 MICROSECOND`,
   look: `SELECT consumer, topic, \`key\`, touched_at < UTC_TIMESTAMP(6) - INTERVAL $1 * 1000 MICROSECOND AS isOld
   FROM lockstep_outbox_position FORCE INDEX (PRIMARY)
   WHERE consumer > $2 OR (consumer = $2 AND (topic > $3 OR (topic = $3 AND \`key\` > $4)))

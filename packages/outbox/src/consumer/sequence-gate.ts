@@ -3,6 +3,7 @@ import { type MigrationSet, Sql, type SqlTransaction } from '@lockstep/sql';
 import { Inject, Injectable, type OnApplicationBootstrap } from '@nestjs/common';
 import type { Message } from '../message.js';
 import { OUTBOX_OPTIONS, type ResolvedOutboxOptions } from '../outbox.options.js';
+import { ReportPace } from '../relay/report-pace.js';
 import { sequenceText } from '../sequence.js';
 import { OutOfSequenceError, OutOfTurnError } from './gate.errors.js';
 import { PositionPurge } from './position-purge.js';
@@ -10,6 +11,9 @@ import { POSITION_STATEMENTS, type PositionStatements } from './position-stateme
 import { type Place, placeOf, turnOf } from './turn.js';
 
 const PURGE_EVERY_MS = 60_000;
+/** So often, within the time that a position is kept, one that messages wait behind is looked at. */
+const LOOKS = 8;
+const LONGEST_PAUSE_MS = 3_600_000;
 /** A hundred years: until a turn is taken, which touches the row. */
 const HELD_MS = 100 * 365 * 86_400_000;
 
@@ -35,7 +39,7 @@ interface PositionRow {
  *
  * The producer forgets the counter of a key without messages after `sequenceRetention`, and begins a later generation
  * then. A position that was forgotten before the counter would make the next message wait for ever, so it is kept twice
- * as long: the counter goes in a sweep some time after it may, while the next message may still be drawn from it. For
+ * as long, from its last message on or the last that wanted to follow: the counter goes in a sweep some time after it may, while the next message may still be drawn from it. For
  * as long as a dead letter holds up the key, however long that is, the time does not begin. A counter stays as long as any
  * consumer has a message of the key; the others are told by then where they begin, should they have forgotten it
  * (`OutboxOperations.purgeSequences`).
@@ -46,6 +50,7 @@ export class SequenceGate implements OnApplicationBootstrap {
   private readonly purge: PositionPurge;
   private readonly reaper: PeriodicTask;
   private readonly retentionMs: number;
+  private readonly looks: ReportPace;
   private isPrepared = false;
 
   constructor(
@@ -57,6 +62,7 @@ export class SequenceGate implements OnApplicationBootstrap {
     this.statements = POSITION_STATEMENTS[sql.dialect];
     this.purge = new PositionPurge(sql);
     this.retentionMs = 2 * options.sequenceRetentionMs;
+    this.looks = new ReportPace(Math.min(this.retentionMs / LOOKS, LONGEST_PAUSE_MS));
     this.reaper = new PeriodicTask({
       name: 'outbox position purge',
       everyMs: PURGE_EVERY_MS,
@@ -116,6 +122,25 @@ export class SequenceGate implements OnApplicationBootstrap {
   /** Keeps the position of a message that was given up until it, or its successor, takes its turn. */
   async hold(tx: SqlTransaction, consumer: string, { topic, key }: Place): Promise<void> {
     await tx.execute(this.statements.hold, [consumer, topic, key, HELD_MS]);
+  }
+
+  /**
+   * Keeps the position for a message that comes again, or one that is tried for long would find it forgotten, and its key
+   * would wait for ever. Now and then for each key; what cannot be written is reported, and done the next time.
+   */
+  async keep(consumer: string, { topic, key }: Place): Promise<void> {
+    if (!this.looks.isDue(JSON.stringify([consumer, topic, key]))) return;
+    try {
+      await this.sql.execute(this.statements.keep, [consumer, topic, key, this.retentionMs / LOOKS]);
+    } catch (cause) {
+      this.incidents.report({
+        code: 'OUTBOX_REPLY_FAILED',
+        source: 'outbox.gate',
+        message: 'that the position of a key is still needed could not be written; it is written later',
+        cause,
+        fields: { consumer, topic },
+      });
+    }
   }
 
   /** The usual case in one statement. The first of a key has no row to step from. */
