@@ -1,5 +1,5 @@
 import 'reflect-metadata';
-import { ConfigurationError, Incidents } from '@lockstep/core';
+import { ConfigurationError, Incidents, StoreUnavailableError } from '@lockstep/core';
 import { describeSqlDriverContract } from '@lockstep/sql/contract';
 import { type PgPool, PostgresSqlDriver } from '@lockstep/sql/postgres';
 import { freePort } from '@lockstep/testing';

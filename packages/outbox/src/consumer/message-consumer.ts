@@ -160,7 +160,8 @@ export class MessageConsumer {
   private async keepPlaces(outcomes: Outcomes): Promise<void> {
     for (const [{ message }, { outcome }] of outcomes) {
       const place = outcome === 'retry' || outcome === 'postpone' ? placeOf(message) : undefined;
-      if (place) await this.services.gate.keep(this.handler.route.consumer, place);
+      // Where one cannot be written, the others would each wait for the same database.
+      if (place && !(await this.services.gate.keep(this.handler.route.consumer, place))) return;
     }
   }
 

@@ -127,11 +127,14 @@ export class SequenceGate implements OnApplicationBootstrap {
   /**
    * Keeps the position for a message that comes again, or one that is tried for long would find it forgotten, and its key
    * would wait for ever. Now and then for each key; what cannot be written is reported, and done the next time.
+   *
+   * @returns false when it could not be written
    */
-  async keep(consumer: string, { topic, key }: Place): Promise<void> {
-    if (!this.looks.isDue(JSON.stringify([consumer, topic, key]))) return;
+  async keep(consumer: string, { topic, key }: Place): Promise<boolean> {
+    if (!this.looks.isDue(JSON.stringify([consumer, topic, key]))) return true;
     try {
       await this.sql.execute(this.statements.keep, [consumer, topic, key, this.retentionMs / LOOKS]);
+      return true;
     } catch (cause) {
       this.incidents.report({
         code: 'OUTBOX_REPLY_FAILED',
@@ -140,6 +143,7 @@ export class SequenceGate implements OnApplicationBootstrap {
         cause,
         fields: { consumer, topic },
       });
+      return false;
     }
   }
 
