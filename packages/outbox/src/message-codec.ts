@@ -7,6 +7,15 @@ import { isStorable, UNSTORABLE } from './message-text.js';
 import { MessageInvalidError } from './outbox.errors.js';
 
 const MAX_KEY_CHARS = 256;
+const NAMES: ReadonlySet<string> = new Set<keyof OutgoingMessage>([
+  'topic',
+  'body',
+  'key',
+  'delay',
+  'ordered',
+  'callback',
+  'headers',
+]);
 
 /**
  * A checked message with its id and JSON text.
@@ -23,7 +32,7 @@ export function encodeMessage(
   const { topic, body, key, headers = {} } = message;
   if (!isName(topic)) throw new MessageInvalidError(topic, `a topic has ${NAME_RULE}`);
   if (topic.startsWith(OWN_TOPICS)) throw new MessageInvalidError(topic, `topics below '${OWN_TOPICS}' are reserved`);
-  const fault = keyFault(key) ?? headersFault(headers);
+  const fault = unknownFault(message) ?? keyFault(key) ?? headersFault(headers);
   if (fault !== undefined) throw new MessageInvalidError(topic, fault);
   const allHeaders = joinedHeaders(headers, ownHeaders);
   for (const [name, value] of Object.entries(allHeaders)) {
@@ -45,6 +54,12 @@ export function decodeMessage({ id, topic, key, payload, headers, publishedAt }:
 
 function isObject(value: unknown): boolean {
   return typeof value === 'object' && value !== null;
+}
+
+/** A `delay` that is mistyped would let the message out at once. */
+function unknownFault(message: OutgoingMessage): string | undefined {
+  for (const name of Object.keys(message)) if (!NAMES.has(name)) return `'${name}' is no option of a message`;
+  return undefined;
 }
 
 function keyFault(key: unknown): string | undefined {

@@ -33,7 +33,7 @@ export interface Message {
   readonly key: string | undefined;
   readonly body: unknown;
   readonly headers: Readonly<Record<string, string>>;
-  /** Epoch milliseconds on the clock of the producer's store. */
+  /** Epoch milliseconds on the clock of the producer's store: of its insert, with a `delay` when it was due. */
   readonly publishedAt: number;
   /** Id of the message that this one is a {@link Reply} to. */
   readonly inReplyTo: string | undefined;

@@ -11,23 +11,24 @@ import { RELAY_SIGNAL, type RelaySignal } from './relay-signal.js';
 /** What is given at once, also where the other options come later. */
 export interface OutboxModuleExtras {
   /** Where messages stand until they have taken effect. @default memoryOutboxStore() */
-  readonly store?: DriverProvider<OutboxStore>;
+  readonly store?: DriverProvider<OutboxStore> | undefined;
   /** What carries them. @default memoryMessageTransport() */
-  readonly transport?: DriverProvider<MessageTransport>;
+  readonly transport?: DriverProvider<MessageTransport> | undefined;
   /**
    * Lets a commit wake the relays of other processes: `redisRelaySignal()` or `postgresRelaySignal()`. Without one they
    * find its messages when they look, every `sweepEvery`.
    * @default none: only the relay of the same process is woken
    */
-  readonly wakeUp?: DriverProvider<RelaySignal>;
+  readonly wakeUp?: DriverProvider<RelaySignal> | undefined;
 }
 
 export const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } = new ConfigurableModuleBuilder<OutboxModuleOptions>({
   moduleName: 'Outbox',
 })
   .setClassMethodName('forRoot')
+  // Those named here stay out of the options, where they would come too late and are refused.
   .setExtras<OutboxModuleExtras>(
-    {},
+    { store: undefined, transport: undefined, wakeUp: undefined },
     (
       definition,
       { store = memoryOutboxStore(), transport = memoryMessageTransport(), wakeUp = inProcessRelaySignal() },

@@ -43,11 +43,11 @@ export interface OutboxModuleOptions {
   readonly maxMessageBytes?: number;
   /** When a message that was relayed and not acknowledged is published again, the first time. @default '30s' */
   readonly redeliverAfter?: Duration;
-  /** The pause before a re-delivery doubles each time, up to this. @default '10m' */
+  /** The pause before a re-delivery doubles each time, up to this. @default '10m', at least `redeliverAfter` */
   readonly redeliverAtMost?: Duration;
   /** Pause between two looks at the outbox where nobody wakes the relay. @default '1s' */
   readonly sweepEvery?: Duration;
-  /** For how long a relay owns a shard without renewing; at least three times `sweepEvery`. @default '10s' */
+  /** For how long a relay owns a shard without renewing; at least three times `sweepEvery`. @default '10s', at least that */
   readonly leaseTtl?: Duration;
   /** Messages of one claim; 1 to 5000. @default 500 */
   readonly batchSize?: number;
@@ -99,10 +99,30 @@ export interface ResolvedOutboxOptions {
 export const OUTBOX_OPTIONS = Symbol('@lockstep/outbox:OUTBOX_OPTIONS');
 
 const DAY_MS = 86_400_000;
+const DRIVERS = ['store', 'transport', 'wakeUp'];
+const NAMES: readonly (keyof OutboxModuleOptions)[] = [
+  'origin',
+  'durability',
+  'topics',
+  'run',
+  'shards',
+  'maxMessageBytes',
+  'redeliverAfter',
+  'redeliverAtMost',
+  'sweepEvery',
+  'leaseTtl',
+  'batchSize',
+  'deadLetterRetention',
+  'sequenceRetention',
+  'unhealthyAfter',
+  'halfMessageRetention',
+];
 
 /** @throws ConfigurationError naming the option and its value */
 export function resolveOutboxOptions(options: OutboxModuleOptions): ResolvedOutboxOptions {
   checkOptionsGiven(options);
+  assertNoDrivers(options);
+  checkKnown(options, 'OutboxModule', NAMES);
   const sweepEveryMs = durationMs(options.sweepEvery ?? '1s', 'sweepEvery', { minMs: 10, maxMs: 60_000 });
   const redeliverAfterMs = durationMs(options.redeliverAfter ?? '30s', 'redeliverAfter', { minMs: 100, maxMs: DAY_MS });
   return Object.freeze({
@@ -132,6 +152,15 @@ export function resolveOutboxOptions(options: OutboxModuleOptions): ResolvedOutb
 /** @throws ConfigurationError when they are no object */
 export function checkOptionsGiven(options: unknown): void {
   checkObject(options, 'OutboxModule options', "an object with at least 'origin'");
+}
+
+/** They would come too late: what is in memory would take their place without a word. */
+function assertNoDrivers(options: object): void {
+  const driver = DRIVERS.find((name) => name in options);
+  if (driver === undefined) return;
+  throw new ConfigurationError(
+    `OutboxModule.forRootAsync: '${driver}' belongs beside useFactory, not into what the factory returns.`,
+  );
 }
 
 function resolveTopics(

@@ -7,6 +7,7 @@ import type { OutgoingMessage } from './message.js';
 import { encodeMessage } from './message-codec.js';
 import { CALLBACK_HEADER, DURABILITY_HEADER, IN_REPLY_TO_HEADER, ORIGIN_HEADER } from './message-headers.js';
 import { promiseOf } from './message-promise.js';
+import { MessageInvalidError } from './outbox.errors.js';
 import { OUTBOX_OPTIONS, type ResolvedOutboxOptions } from './outbox.options.js';
 import { OUTBOX_STORE, type OutboxRecord, type OutboxStore } from './outbox-store.js';
 import { RelayWakeUp } from './relay/relay-wake-up.js';
@@ -53,7 +54,8 @@ export class OutboxService {
    *
    * @returns the id by which every consumer knows the message
    * @throws TransactionRequiredError when there is no transaction: it never publishes without one
-   * @throws MessageInvalidError when topic, key or headers are not allowed, the body is no JSON or the size is too much
+   * @throws MessageInvalidError when topic, key or headers are not allowed, an option is unknown, the body is no JSON or
+   * the size is too much
    */
   async publish(topic: string, body: unknown, options: PublishOptions = {}): Promise<string> {
     const { tx, ...rest } = options;
@@ -68,6 +70,7 @@ export class OutboxService {
    * @throws TransactionRequiredError, MessageInvalidError; ConfigurationError when `tx` is no transaction
    */
   async publishMany(messages: readonly OutgoingMessage[], options: PublishManyOptions = {}): Promise<string[]> {
+    checkNames(messages, options);
     const tx = options.tx === undefined ? this.requireTransaction('outbox.publish') : checkedTransaction(options.tx);
     if (messages.length === 0) return [];
     const attributes = publishAttributes(messages);
@@ -165,6 +168,13 @@ export class OutboxService {
     }
     if (shards.size > 0) this.wakeUp.wake(shards);
     if (delayMs < Number.POSITIVE_INFINITY) this.wakeUp.expect(Math.max(delayMs - (monotonicMs() - sentAtMs), 0));
+  }
+}
+
+/** What belongs to a message would be lost here: all of them would go out without it. */
+function checkNames(messages: readonly OutgoingMessage[], options: PublishManyOptions): void {
+  for (const name of Object.keys(options)) {
+    if (name !== 'tx') throw new MessageInvalidError(messages[0]?.topic, `'${name}' is no option of publishMany`);
   }
 }
 

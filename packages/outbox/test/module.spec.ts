@@ -8,6 +8,8 @@ import {
   OnMessage,
   type OnMessageOptions,
   OUTBOX_STORE,
+  Outbox,
+  type OutboxDecoratorOptions,
   OutboxModule,
   type OutboxModuleExtras,
   type OutboxModuleOptions,
@@ -196,6 +198,7 @@ describe('OutboxModule', () => {
     ['run', { run: null as unknown as NonNullable<OutboxModuleOptions['run']> }],
     ['run.relay', { run: { relay: 'no' as unknown as boolean } }],
     ['run.consumer', { run: { consumer: false } as NonNullable<OutboxModuleOptions['run']> }],
+    ['OutboxModule.redeliverAfer', { redeliverAfer: '1s' } as Partial<OutboxModuleOptions>],
     ['store', { store: {} as DriverProvider<OutboxStore> }],
     ['transport', { transport: null as unknown as DriverProvider<MessageTransport> }],
   ])('refuses a wrong %s at boot, and names it', async (option, options) => {
@@ -220,6 +223,17 @@ describe('OutboxModule', () => {
     await expect(attempt).rejects.toThrow("Option 'origin' is 'Not A Name'");
   });
 
+  it.each(['store', 'transport', 'wakeUp'])(
+    'does not start with a %s that the factory gives, which would leave the one in memory',
+    async (driver) => {
+      const useFactory = () => ({ origin: 'mall', [driver]: shared() });
+      const sql = SqlModule.forRoot({ driver: pgDriver({ url: mall.url }) });
+      const attempt = Test.createTestingModule({ imports: [sql, OutboxModule.forRootAsync({ useFactory })] }).compile();
+      await expect(attempt).rejects.toThrow(ConfigurationError);
+      await expect(attempt).rejects.toThrow(`'${driver}' belongs beside useFactory`);
+    },
+  );
+
   it('does not start without a database module', async () => {
     const attempt = Test.createTestingModule({ imports: [OutboxModule.forRoot({ origin: 'mall' })] }).compile();
     await expect(attempt).rejects.toThrow(/Sql/);
@@ -237,6 +251,32 @@ describe('OutboxModule', () => {
     ['concurrency', () => OnMessage('job', { consumer: 'a', concurrency: -1 })],
   ])('refuses a wrong %s of @OnMessage where it is written', (option, decorate) => {
     expect(decorate).toThrow(`@OnMessage ${option}`);
+  });
+
+  it.each<[string, object]>([
+    ['options.dealy', { dealy: '5m' }],
+    ['options.headers', { headers: { a: 'b' } }],
+    ['options.tx', { tx: {} }],
+    ['options', null as unknown as object],
+    ['delay', { delay: 'soon' }],
+    ['delay', { delay: '367d' }],
+    ['ordered', { ordered: 'strictly' }],
+    ['ordered', { ordered: 'strict' }],
+    ['delay', { ordered: 'strict', key: () => 'k', delay: '1s' }],
+    ['callback', { callback: 'Order Done' }],
+    ['callback', { callback: 'lockstep.ack' }],
+    ['key', { key: 'id' }],
+  ])('refuses a wrong %s of @Outbox where it is written', (option, options) => {
+    const decorate = () => Outbox('job', options as OutboxDecoratorOptions<number>);
+    expect(decorate).toThrow(ConfigurationError);
+    expect(decorate).toThrow(`@Outbox ${option}`);
+  });
+
+  it('takes what @Outbox may be given', () => {
+    const key = () => 'k';
+    Outbox('job');
+    Outbox('job', { key, body: () => 1, ordered: 'strict', callback: 'job.done' });
+    Outbox('job', { key, ordered: 'best-effort', delay: '5m' });
   });
 
   it('refuses @OnMessage where nobody could call the method', () => {

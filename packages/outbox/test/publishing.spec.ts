@@ -253,6 +253,27 @@ describe('Publishing', () => {
     await expect(attempt).rejects.toThrow(MessageInvalidError);
   });
 
+  it.each<[string, object]>([
+    ['dealy', { dealy: '5m' }],
+    ['durability', { key: 'k', durability: 'on-accept' }],
+  ])('refuses to publish with an option %s, that nobody would obey', async (name, options) => {
+    const attempt = sql.transaction(async () => outbox.publish('t', 1, options));
+    await expect(attempt).rejects.toThrow(MessageInvalidError);
+    await expect(attempt).rejects.toThrow(`'${name}' is no option`);
+    expect(await rows()).toEqual([]);
+  });
+
+  it('refuses a list with an unknown option of a message, or of the call', async () => {
+    const typo = { topic: 't', body: 1, dealy: '5m' } as OutgoingMessage;
+    const one = sql.transaction(async () => outbox.publishMany([{ topic: 't', body: 0 }, typo]));
+    await expect(one).rejects.toMatchObject({ code: 'MESSAGE_INVALID', message: expect.stringContaining("'dealy'") });
+    const within = sql.transaction(async (tx) => outbox.publishMany([{ topic: 't', body: 0, tx } as OutgoingMessage]));
+    await expect(within).rejects.toMatchObject({ code: 'MESSAGE_INVALID', message: expect.stringContaining("'tx'") });
+    const all = sql.transaction(async () => outbox.publishMany([{ topic: 't', body: 0 }], { delay: '5m' } as object));
+    await expect(all).rejects.toMatchObject({ code: 'MESSAGE_INVALID', message: expect.stringContaining("'delay'") });
+    expect(await rows()).toEqual([]);
+  });
+
   it.each<[string, { topic?: string; key?: string; headers?: Record<string, string> }]>([
     ['topic', { topic: 'Order Placed' }],
     ['topic', { topic: 'lockstep.ack' }],
