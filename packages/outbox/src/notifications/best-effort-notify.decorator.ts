@@ -1,4 +1,5 @@
 import { type AsyncMethod, attachGuarantee, ConfigurationError, type Guarantee } from '@lockstep/core';
+import { EVENT_TYPE_RULE, isEventType } from './event-type.js';
 import { NotificationsService, type NotificationTarget } from './notifications.service.js';
 
 interface Common<Result> {
@@ -99,7 +100,7 @@ function checkedOptions(options: BestEffortNotifyOptions<never>): BestEffortNoti
     }
   }
   const { type, body, id, endpoint, url } = given;
-  if (typeof type !== 'string') throw ConfigurationError.option('@BestEffortNotify type', type, 'a type of events');
+  if (!isEventType(type)) throw ConfigurationError.option('@BestEffortNotify type', type, EVENT_TYPE_RULE);
   if ((endpoint === undefined) === (url === undefined)) {
     throw new ConfigurationError('@BestEffortNotify needs either an endpoint or a url.');
   }

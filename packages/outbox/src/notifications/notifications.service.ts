@@ -7,6 +7,7 @@ import { checkedTransaction } from '../checked-transaction.js';
 import { encodeBody } from '../message-body.js';
 import { AttemptSchedule } from './delivery/attempt-schedule.js';
 import { DeliveryWakeUp } from './delivery/delivery-wake-up.js';
+import { EVENT_TYPE_RULE, isEventType } from './event-type.js';
 import type { NotificationState, NotificationStatus } from './notification.js';
 import { NOTIFICATION_STORE, type NotificationFacts, type NotificationStore } from './notification-store.js';
 import {
@@ -48,7 +49,6 @@ export interface ReplayOptions {
   readonly states?: readonly Exclude<NotificationState, 'pending'>[];
 }
 
-const TYPE = /^[A-Za-z0-9_][A-Za-z0-9._:/-]{0,127}$/;
 const MAX_ID_CHARS = 100;
 const REPLAY_BATCH = 1_000;
 const FINISHED: readonly unknown[] = ['delivered', 'exhausted', 'cancelled'];
@@ -168,8 +168,8 @@ export class NotificationsService {
   }
 
   private body({ type, data }: SendOptions): string {
-    if (typeof type !== 'string' || !TYPE.test(type)) {
-      throw new NotificationInvalidError(type, 'its type is not 1 to 128 letters, digits or . _ - / :');
+    if (!isEventType(type)) {
+      throw new NotificationInvalidError(type, `its type is not ${EVENT_TYPE_RULE}`);
     }
     const timestamp = new Date().toISOString();
     const body = bodyText(type, { type, timestamp, data });

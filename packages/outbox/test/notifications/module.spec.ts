@@ -105,6 +105,16 @@ describe('NotificationsModule', () => {
     );
   });
 
+  it('does not start where a receiver of webhooks has no module, and says which is needed', async () => {
+    @Controller()
+    class Hooks {
+      @Post()
+      @WebhookReceiver({ name: 'shop', secrets: [SECRET] })
+      async receive(): Promise<void> {}
+    }
+    await expect(boot([], { controllers: [Hooks] })).rejects.toThrow(/@WebhookReceiver needs NotificationsModule/);
+  });
+
   it('does not start with two receivers of one name, nor with a receipt that is forgotten while it still counts', async () => {
     const controller = (options: WebhookReceiverOptions) => {
       @Controller()
@@ -183,6 +193,9 @@ describe('NotificationsModule', () => {
     ['no target', { type: 't' }],
     ['two targets', { type: 't', endpoint: 'a', url: 'https://a.example' }],
     ['no type', { endpoint: 'a' }],
+    ['a type that is no text', { type: () => 't', endpoint: 'a' }],
+    ['an empty type', { type: '', endpoint: 'a' }],
+    ['a type with a space', { type: 'order shipped', endpoint: 'a' }],
     ['a body that is none', { type: 't', endpoint: 'a', body: 'x' }],
     ['a mistyped name', { type: 't', endpoint: 'a', bodi: () => 1 }],
   ])('refuses @BestEffortNotify with %s', (_what, options) => {

@@ -1,12 +1,13 @@
 import type { IncomingHttpHeaders } from 'node:http';
-import { type CanActivate, type ExecutionContext, Inject, Injectable } from '@nestjs/common';
+import { type CanActivate, type ExecutionContext, Inject, Injectable, Optional } from '@nestjs/common';
 import { receiverOf } from './receiver-mark.js';
 import { WebhookReceivers } from './webhook-receivers.service.js';
 
 /** Before anything else looks at the request: pipes and interceptors only see what was signed. */
 @Injectable()
 export class WebhookReceiverGuard implements CanActivate {
-  constructor(@Inject(WebhookReceivers) private readonly receivers: WebhookReceivers) {}
+  /** Optional, so that what Nest prints without the module is the controller's need, which says which module. */
+  constructor(@Optional() @Inject(WebhookReceivers) private readonly receivers: WebhookReceivers) {}
 
   async canActivate(context: ExecutionContext): Promise<boolean> {
     const request = context.switchToHttp().getRequest<{ readonly headers: IncomingHttpHeaders }>();

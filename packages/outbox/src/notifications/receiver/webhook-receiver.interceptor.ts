@@ -1,11 +1,19 @@
-import { type CallHandler, type ExecutionContext, Inject, Injectable, type NestInterceptor } from '@nestjs/common';
+import {
+  type CallHandler,
+  type ExecutionContext,
+  Inject,
+  Injectable,
+  type NestInterceptor,
+  Optional,
+} from '@nestjs/common';
 import { defer, lastValueFrom, type Observable } from 'rxjs';
 import { WebhookReceivers } from './webhook-receivers.service.js';
 
 /** Carries the verified webhook to the method, whose arguments do not show which request they came from. */
 @Injectable()
 export class WebhookReceiverInterceptor implements NestInterceptor {
-  constructor(@Inject(WebhookReceivers) private readonly receivers: WebhookReceivers) {}
+  /** Optional, so that what Nest prints without the module is the controller's need, which says which module. */
+  constructor(@Optional() @Inject(WebhookReceivers) private readonly receivers: WebhookReceivers) {}
 
   intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
     const request = context.switchToHttp().getRequest<object>();
