@@ -26,8 +26,9 @@ interface LockModuleExtras {
 export const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE } =
   new ConfigurableModuleBuilder<LockModuleOptions>({ moduleName: 'LockstepLock' })
     .setClassMethodName('forRoot')
+    // Those named here stay out of the options, where they would come too late and are refused.
     .setExtras<LockModuleExtras>(
-      { store: memoryLockStore() },
+      { store: memoryLockStore(), stores: {} },
       (definition, { store = memoryLockStore(), stores = {} }) => ({
         ...definition,
         global: true,

@@ -1,8 +1,10 @@
-import { CoreModule } from '@lockstep/core';
+import { CoreModule, checkKnown } from '@lockstep/core';
 import { type DynamicModule, Module } from '@nestjs/common';
 import { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, type OPTIONS_TYPE } from './lock.module-definition.js';
-import { LOCK_DEFAULTS, resolveLockOptions } from './lock.options.js';
+import { LOCK_DEFAULTS, type LockModuleOptions, resolveLockOptions } from './lock.options.js';
 import { LockService } from './lock.service.js';
+
+const NAMES: readonly (keyof LockModuleOptions)[] = ['ttl', 'wait', 'reentrant', 'fairness'];
 
 /** Provides {@link LockService} and with it `@DistributedLock` to the whole application. */
 @Module({
@@ -19,5 +21,6 @@ export class LockModule extends ConfigurableModuleClass {
 }
 
 function resolveDefaults(options: Parameters<typeof resolveLockOptions>[0]): ReturnType<typeof resolveLockOptions> {
+  checkKnown(options, 'LockModule', NAMES);
   return Object.freeze(resolveLockOptions(options));
 }

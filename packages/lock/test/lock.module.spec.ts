@@ -35,6 +35,17 @@ describe('the module', () => {
     const redis = RedisModule.forRoot({ url: 'http://x', namespace: 'n' });
     await expect(startLockApp({}, redisLockStore(), [redis])).rejects.toThrow("Option 'url' is 'http://x'");
   });
+
+  it.each(['store', 'stores', 'tll'])(
+    "does not start with a '%s' that the factory gives and nobody would obey",
+    async (name) => {
+      const options = { [name]: { useFactory: () => new MemoryLockStore() } };
+      const imports = [LockModule.forRootAsync({ useFactory: () => options })];
+      await expect(Test.createTestingModule({ imports }).compile()).rejects.toThrow(
+        `'LockModule.${name}' is not known`,
+      );
+    },
+  );
 });
 
 describe('named stores', () => {
