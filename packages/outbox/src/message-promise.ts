@@ -29,7 +29,11 @@ export function checkPromise(
   decorator: string,
   { delay, ordered, callback }: Pick<OutgoingMessage, 'delay' | 'ordered' | 'callback'>,
 ): void {
-  if (delay !== undefined) durationMs(delay, `${decorator} delay`, DELAYS);
+  const delayMs = delay === undefined ? 0 : durationMs(delay, `${decorator} delay`, DELAYS);
+  if (delayMs > 0 && ordered === 'strict') {
+    const expected = 'none: all later ones of the key would wait for a strict message with a delay';
+    throw ConfigurationError.option(`${decorator} delay`, delay, expected);
+  }
   if (ordered !== undefined && ordered !== 'strict' && ordered !== 'best-effort') {
     throw ConfigurationError.option(`${decorator} ordered`, ordered, "'best-effort' or 'strict'");
   }

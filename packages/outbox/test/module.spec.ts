@@ -261,7 +261,7 @@ describe('OutboxModule', () => {
     ['delay', { delay: 'soon' }],
     ['delay', { delay: '367d' }],
     ['ordered', { ordered: 'strictly' }],
-    ['ordered', { ordered: 'strict' }],
+    ['key', { ordered: 'strict' }],
     ['delay', { ordered: 'strict', key: () => 'k', delay: '1s' }],
     ['callback', { callback: 'Order Done' }],
     ['callback', { callback: 'lockstep.ack' }],

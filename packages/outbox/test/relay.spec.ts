@@ -332,6 +332,26 @@ describe('Relay', () => {
     expect(transport.accepted.slice(-3)).toEqual(['1', '2', '3']);
   });
 
+  it('publishes what waits on a strict key by stretches of its sequence, always the same ones', async () => {
+    const sequence = Array.from({ length: 40 }, (_, index) => index + 1);
+    const overdue = (numbers: readonly number[]) =>
+      numbers.map((n) => {
+        const headers = { 'Lockstep-Sequence': `1700000000000.${n}` };
+        const { message } = bench.record({ payload: String(n), key: 'k', headers });
+        return { message, consumer: 'points', awaitsAck: true, deliveries: 5, place: undefined };
+      });
+    const given = vi.spyOn(store, 'overdue');
+    given.mockResolvedValueOnce(overdue(sequence.toReversed()));
+    await redelivery.run();
+    expect(transport.calls).toEqual([31, 9]);
+    expect(transport.accepted).toEqual(sequence.map(String));
+    // Also when the first ones have taken effect: what waits with the transport must be found to be the same.
+    given.mockResolvedValueOnce(overdue(sequence.slice(20)));
+    await redelivery.run();
+    expect(transport.calls).toEqual([31, 9, 11, 9]);
+    given.mockRestore();
+  });
+
   it('publishes again what nobody acknowledged, and reports it when that goes on', async () => {
     await publish(true, '1');
     await relay.run(HELD);

@@ -153,6 +153,17 @@ describe('Blocked keys', () => {
     expect([...spared.keys()]).toEqual(deliveries.slice(3));
   });
 
+  it('have no more than forty a second come back that are far from their turn, and those near it at once', () => {
+    let nowMs = 0;
+    const blocked = new BlockedKeys('steps', incidents, () => nowMs);
+    const far = Array.from({ length: 400 }, () => blocked.pauseFor(early(50, '1.1')));
+    expect(Math.min(...far)).toBe(960);
+    expect(far.at(-1)).toBe(10_000);
+    expect(blocked.pauseFor(early(3, '1.1'))).toBe(20);
+    nowMs = 10_000;
+    expect(blocked.pauseFor(early(50, '1.2'))).toBe(940);
+  });
+
   it('are reported once a minute, when they have been blocked for one', () => {
     let nowMs = 0;
     codes.length = 0;

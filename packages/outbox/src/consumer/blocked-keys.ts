@@ -5,6 +5,10 @@ import { type Place, turnOf } from './turn.js';
 
 /** What a message before this one takes at least; so early ones come back about when it is their turn, in their order. */
 const STEP_MS = 20;
+/** One with more before it than these may come back a little late. */
+const NEAR_STEPS = 8;
+/** Between two messages of a process that come back far from their turn, of all keys together. */
+const FAR_EVERY_MS = 25;
 const LONGEST_PAUSE_MS = 30_000;
 /** Other processes move keys as well. */
 const LONGEST_TRUST_MS = 1_000;
@@ -37,6 +41,8 @@ export interface StillEarly {
  */
 export class BlockedKeys {
   private readonly keys = new Map<string, Blocked>();
+  /** When the next one that is far from its turn may come back. */
+  private farFreeAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(
     private readonly consumer: string,
@@ -46,7 +52,8 @@ export class BlockedKeys {
 
   /**
    * How long a message that came early is to be left alone: for as long as those before it take, and where the key does
-   * not move, a quarter of the time that it has waited by now.
+   * not move, a quarter of the time that it has waited by now. Those far from their turn come back at a bounded rate: a
+   * transport that is busy with them alone would not come to the one that they wait for.
    */
   pauseFor(early: OutOfTurnError): number {
     const nowMs = this.nowMs();
@@ -56,7 +63,7 @@ export class BlockedKeys {
       blocked.reportedAtMs = nowMs;
       this.report(early, waitedMs);
     }
-    return pauseOf(early, waitedMs);
+    return this.pauseOf(early, waitedMs);
   }
 
   /**
@@ -75,7 +82,7 @@ export class BlockedKeys {
     const error = new OutOfTurnError(place, known.last);
     const nowMs = this.nowMs();
     if (nowMs - known.seenAtMs >= Math.min(stepsAhead(error) * STEP_MS, LONGEST_TRUST_MS)) return undefined;
-    return { error, delayMs: pauseOf(error, nowMs - known.sinceMs) };
+    return { error, delayMs: this.pauseOf(error, nowMs - known.sinceMs) };
   }
 
   get isEmpty(): boolean {
@@ -94,6 +101,17 @@ export class BlockedKeys {
       seenAtMs: nowMs,
       reportedAtMs: nowMs,
     });
+  }
+
+  private pauseOf(early: OutOfTurnError, waitedMs: number): number {
+    const steps = stepsAhead(early);
+    let pauseMs = Math.max(waitedMs / 4, steps * STEP_MS);
+    if (steps > NEAR_STEPS) {
+      const nowMs = this.nowMs();
+      this.farFreeAtMs = Math.max(this.farFreeAtMs, nowMs) + FAR_EVERY_MS;
+      pauseMs = Math.max(pauseMs, this.farFreeAtMs - nowMs);
+    }
+    return Math.round(Math.min(pauseMs, LONGEST_PAUSE_MS));
   }
 
   private see({ place, last }: OutOfTurnError, nowMs: number): Blocked {
@@ -127,10 +145,6 @@ export class BlockedKeys {
       },
     });
   }
-}
-
-function pauseOf(early: OutOfTurnError, waitedMs: number): number {
-  return Math.round(Math.min(Math.max(waitedMs / 4, stepsAhead(early) * STEP_MS), LONGEST_PAUSE_MS));
 }
 
 function nameOf({ topic, key }: Place): string {
