@@ -338,7 +338,8 @@ describe('Relay', () => {
       numbers.map((n) => {
         const headers = { 'Lockstep-Sequence': `1700000000000.${n}` };
         const { message } = bench.record({ payload: String(n), key: 'k', headers });
-        return { message, consumer: 'points', awaitsAck: true, deliveries: 5, place: undefined };
+        const envelope = { ...message, publishedAt: 0 };
+        return { message: envelope, consumer: 'points', awaitsAck: true, deliveries: 5, place: undefined };
       });
     const given = vi.spyOn(store, 'overdue');
     given.mockResolvedValueOnce(overdue(sequence.toReversed()));

@@ -38,7 +38,7 @@ export interface SeasonReport {
 
 const LEASE_MS = 1_000;
 const SETTLE_MS = 240_000;
-const MOST_CONTROL_MS = 60_000;
+const MOST_CONTROL_MS = 90_000;
 /** Longer than the pause between two messages that only the broker knows of. */
 const STILL_MS = 3_000;
 
