@@ -164,6 +164,14 @@ describe('Blocked keys', () => {
     expect(blocked.pauseFor(early(50, '1.2'))).toBe(940);
   });
 
+  it('are as quick as any once they move, however many were sent back while they were blocked', () => {
+    let nowMs = 0;
+    const blocked = new BlockedKeys('steps', incidents, () => nowMs);
+    for (let n = 0; n < 10_000; n += 1) blocked.pauseFor(early(50, '1.1'));
+    nowMs = 30_000;
+    expect(blocked.pauseFor(early(50, '1.2'))).toBe(940);
+  });
+
   it('are reported once a minute, when they have been blocked for one', () => {
     let nowMs = 0;
     codes.length = 0;

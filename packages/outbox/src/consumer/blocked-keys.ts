@@ -1,7 +1,7 @@
 import { type Incidents, monotonicMs } from '@lockstep/core';
 import { parseSequence, type Sequence, sequenceText } from '../sequence.js';
 import { OutOfTurnError } from './gate.errors.js';
-import { type Place, turnOf } from './turn.js';
+import { laneOf, type Place, turnOf } from './turn.js';
 
 /** What a message before this one takes at least; so early ones come back about when it is their turn, in their order. */
 const STEP_MS = 20;
@@ -74,7 +74,7 @@ export class BlockedKeys {
    * @param reached how far the key will have come by then, where others of it go ahead of this one
    */
   stillEarly(place: Place, reached?: Sequence): StillEarly | undefined {
-    const known = this.keys.get(nameOf(place));
+    const known = this.keys.get(laneOf(place));
     const last = parseSequence(known?.last);
     if (!known || !last) return undefined;
     const stored = reached?.generation === last.generation && reached.n > last.n ? reached : last;
@@ -91,11 +91,11 @@ export class BlockedKeys {
 
   /** A message of a blocked key took effect here. */
   moved(place: Place): void {
-    const known = this.keys.get(nameOf(place));
+    const known = this.keys.get(laneOf(place));
     const last = parseSequence(known?.last);
     if (!known || !last || turnOf(place, last) === 'past') return;
     const nowMs = this.nowMs();
-    this.keys.set(nameOf(place), {
+    this.keys.set(laneOf(place), {
       last: sequenceText(place.sequence),
       sinceMs: nowMs,
       seenAtMs: nowMs,
@@ -108,14 +108,15 @@ export class BlockedKeys {
     let pauseMs = Math.max(waitedMs / 4, steps * STEP_MS);
     if (steps > NEAR_STEPS) {
       const nowMs = this.nowMs();
-      this.farFreeAtMs = Math.max(this.farFreeAtMs, nowMs) + FAR_EVERY_MS;
+      // No further ahead than anybody is sent: a key that was blocked for hours would be slow for as long again.
+      this.farFreeAtMs = Math.min(Math.max(this.farFreeAtMs, nowMs) + FAR_EVERY_MS, nowMs + LONGEST_PAUSE_MS);
       pauseMs = Math.max(pauseMs, this.farFreeAtMs - nowMs);
     }
     return Math.round(Math.min(pauseMs, LONGEST_PAUSE_MS));
   }
 
   private see({ place, last }: OutOfTurnError, nowMs: number): Blocked {
-    const name = nameOf(place);
+    const name = laneOf(place);
     const known = this.keys.get(name);
     if (known?.last === last) {
       known.seenAtMs = nowMs;
@@ -145,10 +146,6 @@ export class BlockedKeys {
       },
     });
   }
-}
-
-function nameOf({ topic, key }: Place): string {
-  return `${topic}\0${key}`;
 }
 
 /** How many messages must take effect before this one. */

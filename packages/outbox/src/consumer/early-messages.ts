@@ -1,7 +1,7 @@
 import type { Delivery, DeliveryOutcome } from '../message-transport.js';
 import type { Sequence } from '../sequence.js';
 import type { BlockedKeys } from './blocked-keys.js';
-import { type Place, placeOf } from './turn.js';
+import { laneOf, type Place, placeOf } from './turn.js';
 
 export interface Sorted {
   /** Their turn may have come: the gate is to be asked. */
@@ -17,7 +17,7 @@ export function withoutEarly(deliveries: readonly Delivery[], blocked: BlockedKe
   for (const delivery of deliveries) {
     const place = placeOrNone(delivery);
     if (!place) continue;
-    const lane = `${place.topic}\0${place.key}`;
+    const lane = laneOf(place);
     const still = blocked.stillEarly(place, reached.get(lane));
     if (still) early.set(delivery, { outcome: 'postpone', ...still });
     else reached.set(lane, place.sequence);

@@ -39,9 +39,10 @@ interface PositionRow {
  *
  * The producer forgets the counter of a key without messages after `sequenceRetention`, and begins a later generation
  * then. A position that was forgotten before the counter would make the next message wait for ever, so it is kept twice
- * as long, from its last message on or the last that wanted to follow: the counter goes in a sweep some time after it may, while the next message may still be drawn from it. For
- * as long as a dead letter holds up the key, however long that is, the time does not begin. A counter stays as long as any
- * consumer has a message of the key; the others are told by then where they begin, should they have forgotten it
+ * as long, from its last message on or the last that wanted to follow: the counter goes in a sweep some time after it
+ * may, while the next message may still be drawn from it. For as long as a dead letter holds up the key, however long that
+ * is, the time does not begin. A counter stays as long as any consumer has a message of the key; the others are told by
+ * then where they begin, should they have forgotten it
  * (`OutboxOperations.purgeSequences`).
  */
 @Injectable()

@@ -1,6 +1,7 @@
 import type { Message } from '../message.js';
 import { SEQUENCE_HEADER } from '../message-headers.js';
 import { parseSequence } from '../sequence.js';
+import { laneOf } from './turn.js';
 
 type Keyed = Pick<Message, 'topic' | 'key' | 'headers'>;
 
@@ -49,7 +50,7 @@ function isStrict({ headers }: Keyed): boolean {
 
 function rank<Item>(item: Item, { topic, key, headers }: Keyed): Ranked<Item> | undefined {
   const sequence = parseSequence(headers[SEQUENCE_HEADER]);
-  return sequence && key !== undefined ? { item, lane: `${topic}\0${key}`, ...sequence } : undefined;
+  return sequence && key !== undefined ? { item, lane: laneOf({ topic, key }), ...sequence } : undefined;
 }
 
 function inSequence(a: Ranked<unknown>, b: Ranked<unknown>): number {

@@ -33,6 +33,11 @@ export function placeOf({ topic, key, headers }: Pick<Message, 'topic' | 'key' |
   return { topic, key, sequence, before, isSkipped: headers[SKIP_HEADER] !== undefined };
 }
 
+/** One name for a topic and key. */
+export function laneOf({ topic, key }: Pick<Place, 'topic' | 'key'>): string {
+  return `${topic}\0${key}`;
+}
+
 /** @param stored the last one that took effect; of which generation says whether it counts */
 export function turnOf({ sequence, before }: Place, stored: Sequence): Turn {
   const { generation, n } = sequence;
